@@ -1,0 +1,64 @@
+"""The models there are: every folder with a card.json and a model.safetensors below one root. No torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from certification.contract.card import NAME, ModelCard
+from certification.errors import BadCheckpoint, UnknownModel
+
+BUNDLED = Path(__file__).resolve().parent.parent / "models"
+CARD_FILE = "card.json"
+WEIGHTS_FILE = "model.safetensors"
+
+
+def read_card(folder: Path) -> ModelCard:
+    """The card of one checkpoint folder. Raises BadCheckpoint when it is missing or not a card."""
+    path = folder / CARD_FILE
+    try:
+        return ModelCard.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise BadCheckpoint(f"{path} can't be read: {error.strerror}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise BadCheckpoint(f"{path} is not a model card: {where}: {first['msg']}.") from error
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The checkpoints below `root`, read anew at each call: a folder put there is served at once."""
+
+    root: Path = BUNDLED
+
+    def names(self) -> list[str]:
+        """Names of the folders that hold a whole checkpoint, sorted."""
+        if not self.root.is_dir():
+            return []
+        return sorted(p.name for p in self.root.iterdir() if self._is_whole(p))
+
+    def cards(self) -> list[ModelCard]:
+        """The readable cards, sorted by name; a broken one is left out (`card` says why)."""
+        cards = []
+        for name in self.names():
+            try:
+                cards.append(self.card(name))
+            except BadCheckpoint:
+                continue
+        return cards
+
+    def card(self, name: str) -> ModelCard:
+        """The card of one model. Raises UnknownModel, BadCheckpoint."""
+        return read_card(self.folder(name))
+
+    def folder(self, name: str) -> Path:
+        """The checkpoint folder of one model. Raises UnknownModel."""
+        if not NAME.fullmatch(name) or not self._is_whole(self.root / name):
+            known = ", ".join(self.names()) or "none"
+            raise UnknownModel(f"There is no model {name!r}; there are: {known}.")
+        return self.root / name
+
+    @staticmethod
+    def _is_whole(folder: Path) -> bool:
+        return (folder / CARD_FILE).is_file() and (folder / WEIGHTS_FILE).is_file()

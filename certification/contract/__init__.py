@@ -1,0 +1,1 @@
+"""What service, worker, command line and outside programs agree on. Imports neither torch nor scipy."""

@@ -1,0 +1,72 @@
+"""card.json: what is known of a checkpoint without loading its weights."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+
+
+class Preprocessing(BaseModel):
+    """How an image file becomes the uint8 pixels that are certified.
+
+    mode: `L` or `RGB`, as Pillow names them. `resize` is the short side before `crop` (ImageNet: 256, 224);
+    without it an image of another size is resized to the input shape, and the certificate says so.
+    mean, std: the network's first layer, one value a channel, in [0,1] pixels; noise is added before it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    mode: Literal["L", "RGB"]
+    resize: int | None = None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class Protocol(BaseModel):
+    """How a measured figure was made."""
+
+    model_config = ConfigDict(frozen=True)
+
+    split: str = "test"
+    every: int = Field(1, description="every k-th image of the split")
+    n0: int
+    n: int
+    alpha: float
+    procedure: str
+    bound: str
+    engine: str = Field("", description="device, backend, precision, batch")
+
+
+class Evaluation(BaseModel):
+    """Measured on the data set's test split. Shares in [0,1]; keys are l2 radii with two digits."""
+
+    model_config = ConfigDict(frozen=True)
+
+    images: int
+    acr: float
+    certified_accuracy: dict[str, float]
+    abstention_rate: float
+    protocol: Protocol
+
+
+class ModelCard(BaseModel):
+    """One checkpoint's card."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: Literal[1] = 1
+    name: Annotated[str, Field(pattern=NAME.pattern)]
+    architecture: str
+    dataset: str
+    input_shape: tuple[int, int, int]
+    labels: list[str]
+    preprocessing: Preprocessing
+    sigma: Annotated[float, Field(gt=0)]
+    method: str
+    method_options: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict, description="epochs, steps, seed, device, seconds, ...")
+    evaluation: Evaluation | None = None
+    weights_sha256: Annotated[str, Field(pattern=r"[0-9a-f]{64}")]
+    data_license: str

@@ -1,0 +1,51 @@
+"""The Job as callers see it (DESIGN §4)."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from certification.contract.certificate import Certificate
+from certification.contract.parameters import Parameters
+from certification.contract.problem import Problem
+
+Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+TERMINAL: frozenset[Status] = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class Progress(BaseModel):
+    """How far a job is. `radius` is already valid: it holds even if the job stops here."""
+
+    samples: int = Field(0, description="estimation samples drawn so far")
+    of: int = Field(description="estimation samples asked for")
+    radius: float | None = Field(None, description="l2 radius proved so far")
+    predicted_class: int | None = None
+    counts: list[int] | None = Field(None, description="votes per class so far")
+
+
+class Links(BaseModel):
+    """Where to go from here, as paths."""
+
+    self: str
+    events: str
+    cancel: str
+    certificate: str
+    input: str
+
+
+class Job(BaseModel):
+    """One certification, from submission to its terminal state."""
+
+    id: str
+    status: Status
+    model: str
+    parameters: Parameters
+    queue_position: int | None = Field(None, description="jobs ahead of this one; null once it runs")
+    progress: Progress
+    certificate: Certificate | None = None
+    error: Problem | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    attempts: int = 0
+    links: Links

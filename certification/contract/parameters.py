@@ -1,0 +1,38 @@
+"""What a caller asks of a certification."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+ProcedureName = Literal["anytime", "certify", "predict"]
+
+DEFAULT_N0 = 100
+DEFAULT_N = 100_000
+DEFAULT_ALPHA = 0.001
+MAX_N = 10_000_000  # votes; keeps one job within hours on the slowest model
+
+
+class Parameters(BaseModel):
+    """The question put to the sampler: which procedure, how many votes, which failure probability.
+
+    `sigma` belongs to the model (its training noise, in units of pixels in [0,1]) and is repeated here because
+    the answer is about it. Radii are l2, in pixels scaled to [0,1].
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    procedure: Annotated[
+        ProcedureName,
+        Field(description="anytime (default), certify (Cohen et al. 2019) or predict (class only, no radius)"),
+    ] = "anytime"
+    n0: Annotated[int, Field(ge=1, le=1_000_000, description="selection samples")] = DEFAULT_N0
+    n: Annotated[int, Field(ge=1, le=MAX_N, description="estimation samples")] = DEFAULT_N
+    alpha: Annotated[float, Field(gt=0, lt=1, description="failure probability")] = DEFAULT_ALPHA
+    sigma: Annotated[float, Field(gt=0, description="noise level, pixels in [0,1]; set by the model")]
+    target_radius: Annotated[
+        float | None, Field(gt=0, description="stop as soon as this l2 radius is proved, or is hopeless")
+    ] = None
+    tolerance: Annotated[
+        float | None,
+        Field(gt=0, lt=1, description="stop once at most this share of the radius still provable is missing"),
+    ] = None

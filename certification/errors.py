@@ -1,0 +1,50 @@
+"""What can go wrong, as a tree. A subclass's docstring is its default message.
+
+SmoothCertError
+├── UserMistake            the caller can mend it; the command line exits with 2
+│   ├── ImpossibleRequest  (n, alpha) that can never certify
+│   ├── UnknownModel
+│   └── BadImage
+└── Failure                the machine or the installation failed; exit 1
+    ├── BadCheckpoint
+    └── BrokerUnavailable
+"""
+
+
+class SmoothCertError(Exception):
+    """Something went wrong."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or type(self).__doc__)
+
+
+class UserMistake(SmoothCertError, ValueError):  # noqa: N818  (named for what it is)
+    """The request can't be carried out as it stands."""
+
+
+class ImpossibleRequest(UserMistake):
+    """No outcome of these votes could ever certify anything."""
+
+    def __init__(self, message: str | None = None, *, least_n: int | None = None) -> None:
+        super().__init__(message)
+        self.least_n = least_n
+
+
+class UnknownModel(UserMistake):
+    """No model of this name; `smoothcert models` lists those there are."""
+
+
+class BadImage(UserMistake):
+    """Not an image we take: send one PNG, JPEG, WebP, BMP or GIF of moderate size."""
+
+
+class Failure(SmoothCertError):  # noqa: N818
+    """The machine or the installation failed."""
+
+
+class BadCheckpoint(Failure):
+    """The checkpoint folder is not whole: it needs card.json and a model.safetensors that match."""
+
+
+class BrokerUnavailable(Failure):
+    """The broker does not answer; check SMOOTHCERT_REDIS_URL."""

@@ -1,0 +1,35 @@
+"""The seam between statistics and networks: a range of votes goes out, counts per class come back."""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Stage = Literal["selection", "estimation"]
+Counts = NDArray[np.int64]  # counts_K: votes per class
+
+
+@dataclass(frozen=True)
+class VoteRange:
+    """Votes start..stop-1 of one stage. Selection and estimation use independent random streams."""
+
+    stage: Stage
+    start: int
+    stop: int
+
+    @property
+    def votes(self) -> int:
+        return self.stop - self.start
+
+
+class VoteSource(Protocol):
+    """One (network, image, seed): vote i is a fixed function of (seed, stage, i), whoever asks and in what order.
+
+    Additive: count(a, b) + count(b, c) == count(a, c). Counts sum to at most the votes asked for; a draw that fell
+    into the clipped tail of the noise is nobody's vote but still counts in n.
+    """
+
+    num_classes: int
+
+    def count(self, votes: VoteRange) -> Counts: ...

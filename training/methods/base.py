@@ -1,0 +1,58 @@
+"""What a training method is: one frozen dataclass (the recipe's numbers) with one loss."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where training stands, as device tensors so that a captured CUDA graph sees them change.
+
+    epoch: scalar float tensor, epochs completed plus the share of this one.
+    first_drop: the epoch at which the learning rate first drops (float; MACER's robust term waits for it).
+    """
+
+    epoch: Tensor
+    first_drop: float
+
+
+class Method(Protocol):
+    """A training method of REFERENCE §2. Implementations are frozen dataclasses, registered in training.methods.
+
+    `num_noises` (m): each batch of B samples holds B/m images, each repeated with m noises in one forward pass.
+    """
+
+    @property
+    def sigma(self) -> float: ...  # noise level, pixels in [0,1]
+
+    @property
+    def num_noises(self) -> int: ...
+
+    def loss(
+        self,
+        network: nn.Module,
+        images_BCHW: Tensor,  # float32, pixels in [0,1], B images before repetition
+        labels_B: Tensor,  # int64
+        moment: Moment,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        """The scalar loss of one optimizer step, float32.
+
+        Capturable in a CUDA graph: no data-dependent shapes, no `.item()`, no Python branch on tensor values.
+        Noise comes from `generator` (None: the default one of the images' device).
+        """
+        ...
+
+
+def repeat_with_noise(
+    images_BCHW: Tensor, num_noises: int, sigma: float, generator: torch.Generator | None
+) -> Tensor:
+    """m noisy copies of every image, copies of noise i contiguous: shape (m*B, C, H, W), not clipped."""
+    repeated = images_BCHW.repeat(num_noises, 1, 1, 1)
+    noise = torch.randn(
+        repeated.shape, generator=generator, device=repeated.device, dtype=repeated.dtype
+    )
+    return repeated + sigma * noise
