@@ -1,0 +1,69 @@
+"""A checkpoint folder: model.safetensors + card.json. Never pickle: a hostile one can only fail to load."""
+
+import hashlib
+import os
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import nn
+
+from certification.architectures import build_network
+from certification.catalogue import CARD_FILE, WEIGHTS_FILE, read_card
+from certification.contract.card import ModelCard
+from certification.errors import BadCheckpoint
+
+
+def load_network(folder: Path) -> nn.Module:
+    """The base classifier of a checkpoint, in eval mode, on the CPU, float32.
+
+    Raises BadCheckpoint when the weights are missing, altered (sha256), or don't fit the card's architecture.
+    """
+    card = read_card(folder)
+    weights = _read_weights(folder, card.weights_sha256)
+    network = build_network(
+        card.architecture, len(card.labels), card.preprocessing.mean, card.preprocessing.std
+    )
+    try:
+        network.load_state_dict(load(weights))
+    except (SafetensorError, RuntimeError) as error:
+        raise BadCheckpoint(f"{folder / WEIGHTS_FILE} does not fit {card.architecture}: {error}") from error
+    return network.eval()
+
+
+def save_checkpoint(folder: Path, network: nn.Module, card: ModelCard) -> ModelCard:
+    """Write weights and card; the card comes back with the digest of the weights.
+
+    Each file appears whole or not at all, weights first: a folder with a card is a whole checkpoint.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = save({name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()})
+    _write_whole(folder / WEIGHTS_FILE, weights)
+    card = card.model_copy(update={"weights_sha256": hashlib.sha256(weights).hexdigest()})
+    save_card(folder, card)
+    return card
+
+
+def save_card(folder: Path, card: ModelCard) -> None:
+    """Write card.json alone, for a card that has learned something (a measured accuracy)."""
+    _write_whole(folder / CARD_FILE, card.model_dump_json(indent=1).encode() + b"\n")
+
+
+def _read_weights(folder: Path, sha256: str) -> bytes:
+    path = folder / WEIGHTS_FILE
+    try:
+        weights = path.read_bytes()
+    except OSError as error:
+        raise BadCheckpoint(f"{path} can't be read: {error.strerror}.") from error
+    if hashlib.sha256(weights).hexdigest() != sha256:
+        raise BadCheckpoint(f"{path} is not the file its card names: the sha256 differs.")
+    return weights
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    temporary = path.with_suffix(path.suffix + ".tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
