@@ -1,4 +1,7 @@
-"""Networks by name. Here and not in training/, because the worker builds them from a card and never imports training."""
+"""Networks by name.
+
+Here and not in training/, because the worker builds them from a card and never imports training.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -14,7 +17,7 @@ from certification.errors import UserMistake
 Builder = Callable[[int, int], nn.Module]  # (num_classes, in_channels)
 
 ARCHITECTURES: dict[str, Builder] = {
-    "lenet": lambda num_classes, in_channels: LeNet(num_classes, in_channels),
+    "lenet": LeNet,
     "resnet20": lambda num_classes, in_channels: CifarResNet(20, num_classes, in_channels),
     "resnet110": lambda num_classes, in_channels: CifarResNet(110, num_classes, in_channels),
     "densenet40": lambda num_classes, in_channels: CifarDenseNet((6, 6, 6), 12, num_classes, in_channels),

@@ -1,4 +1,4 @@
-"""DenseNet-BC for 32x32 images (Huang et al. 2017): blocks [6,6,6], growth 12, compression 1 gives DenseNet-40."""
+"""DenseNet-BC for 32x32 images (Huang et al. 2017); blocks [6,6,6] and growth 12 are DenseNet-40."""
 
 import torch
 from torch import Tensor, nn

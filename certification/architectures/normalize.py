@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Normalize(nn.Module):
-    """(x - mean) / std, one value a channel. Buffers, so that they move with the network and are never trained."""
+    """(x - mean) / std, one value a channel. Buffers move with the network, untrained."""
 
     mean: Tensor
     std: Tensor

@@ -1,4 +1,4 @@
-"""ResNets for 32x32 images (He et al. 2016), with the projection shortcuts that the published checkpoints use."""
+"""ResNets for 32x32 images (He et al. 2016) with projection shortcuts, as the published checkpoints have."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
