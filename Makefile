@@ -1,0 +1,82 @@
+# The commands that a person and CI share. `make help` lists them.
+# Needs Python 3.11 or newer and make; everything else goes into $(VENV), at the versions of requirements.lock.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+PORT ?= 8000
+JOBS ?= 2
+
+# The first interpreter that is new enough. Another one: make PYTHON=/path/to/python3
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 python; do \
+	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo $$p; break; fi; done)
+
+# Dependency groups (PEP 735) need pip 25.1; the upper end is what this Makefile was tried with.
+PIP_RANGE := pip>=25.1,<26.2
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+INSTALL := $(PIP) install --quiet --constraint requirements.lock
+
+RUN_STAMP := $(VENV)/.installed-run
+DEV_STAMP := $(VENV)/.installed-dev
+
+# Two test processes on two cores: one thread each, or they wait for each other.
+TEST_THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint types imports format unit bench lock clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+run: $(RUN_STAMP) ## start service, worker and broker; prints the page's address; Ctrl-C stops them all
+	@exec $(BIN)/smoothcert up --port $(PORT)
+
+test: lint types imports unit ## the whole check, as CI runs it
+
+lint: $(DEV_STAMP) ## formatting and lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(DEV_STAMP) ## strict static types
+	$(BIN)/mypy
+
+imports: $(DEV_STAMP) ## which package may import which
+	$(BIN)/lint-imports
+
+unit: $(DEV_STAMP) ## the tests alone; one part of them: make unit TESTS=tests/certification
+	$(TEST_THREADS) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(TESTS)
+
+format: $(DEV_STAMP) ## mend formatting and what lint can mend by itself
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(DEV_STAMP) ## measure this machine: start to first page, post to certificate
+	$(BIN)/python benchmarks/end_to_end.py
+
+lock: build/lock/bin/uv ## work out requirements.lock anew; UPGRADE=1 takes newer versions too
+	UV_CUSTOM_COMPILE_COMMAND="make lock" build/lock/bin/uv pip compile pyproject.toml --all-extras --group dev \
+		--universal --python-version 3.11 --no-emit-index-url --quiet $(if $(UPGRADE),--upgrade) -o requirements.lock
+
+clean: ## remove the environment and every cache
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer found; install one, or name it: make PYTHON=..." >&2; exit 2; }
+	@echo "creating $(VENV) with $$($(PYTHON) --version)"
+	@# Some systems ship venv without ensurepip; the system's own pip can then bring pip in.
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { $(PYTHON) -m venv --clear --without-pip $(VENV) \
+		&& $(PYTHON) -m pip --python $(BIN)/python install --quiet pip; }
+
+$(RUN_STAMP): pyproject.toml requirements.lock | $(BIN)/python
+	@echo "installing what running needs (PyTorch is large: the first time takes minutes)"
+	@$(PIP) install --quiet '$(PIP_RANGE)'
+	@$(INSTALL) --editable '.[service,worker,training,broker]'
+	@touch $@
+
+$(DEV_STAMP): pyproject.toml requirements.lock $(RUN_STAMP)
+	@echo "installing what the checks need"
+	@$(INSTALL) --group dev
+	@touch $@
+
+build/lock/bin/uv:
+	@$(PYTHON) -m venv build/lock
+	@build/lock/bin/python -m pip install --quiet uv
