@@ -1,7 +1,7 @@
 """What a training method is: one frozen dataclass (the recipe's numbers) with one loss."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +20,9 @@ class Moment:
 
 
 class Method(Protocol):
-    """A training method of REFERENCE §2. Implementations are frozen dataclasses, registered in training.methods.
+    """A training method of REFERENCE §2. Implementations are frozen dataclasses, listed in training.methods.
 
-    `num_noises` (m): each batch of B samples holds B/m images, each repeated with m noises in one forward pass.
+    `num_noises` (m): each batch of B samples holds B/m images, repeated with m noises in one forward pass.
     """
 
     @property
@@ -30,6 +30,14 @@ class Method(Protocol):
 
     @property
     def num_noises(self) -> int: ...
+
+    @classmethod
+    def defaults(cls, dataset: str, sigma: float, **given: Any) -> dict[str, Any]:
+        """The published options on a data set at the nearest noise level, sigma left out.
+
+        `given` are options the user has chosen, on which others depend.
+        """
+        ...
 
     def loss(
         self,
@@ -52,7 +60,5 @@ def repeat_with_noise(
 ) -> Tensor:
     """m noisy copies of every image, copies of noise i contiguous: shape (m*B, C, H, W), not clipped."""
     repeated = images_BCHW.repeat(num_noises, 1, 1, 1)
-    noise = torch.randn(
-        repeated.shape, generator=generator, device=repeated.device, dtype=repeated.dtype
-    )
+    noise = torch.randn(repeated.shape, generator=generator, device=repeated.device, dtype=repeated.dtype)
     return repeated + sigma * noise

@@ -1,0 +1,50 @@
+"""The training methods by name, and how one is built from a data set's defaults and the user's options."""
+
+from dataclasses import fields
+from typing import Any
+
+from certification.errors import UserMistake
+from training.methods.base import Method, Moment
+from training.methods.consistency import Consistency
+from training.methods.gaussian import Gaussian
+from training.methods.stability import Stability
+
+__all__ = ["METHODS", "Method", "Moment", "build_method", "defaults", "option_names"]
+
+METHODS: dict[str, type[Method]] = {
+    "gaussian": Gaussian,
+    "stability": Stability,
+    "consistency": Consistency,
+}
+
+
+def find_method(name: str) -> type[Method]:
+    """The class of a method. Raises UserMistake for a name that is not in METHODS."""
+    if name not in METHODS:
+        raise UserMistake(f"There is no training method {name!r}; there are: {', '.join(METHODS)}.")
+    return METHODS[name]
+
+
+def option_names(name: str) -> list[str]:
+    """The options of a method beside sigma; their help is in the dataclass fields' metadata."""
+    return [f.name for f in fields(find_method(name)) if f.name != "sigma"]  # type: ignore[arg-type]
+
+
+def defaults(name: str, dataset: str, sigma: float, **given: Any) -> dict[str, Any]:
+    """A method's published options on this data set at the nearest noise level (REFERENCE §2).
+
+    `given` are options already chosen, on which others depend (consistency's weight on its form).
+    """
+    return find_method(name).defaults(dataset, sigma, **given)
+
+
+def build_method(name: str, dataset: str, sigma: float, **options: Any) -> Method:
+    """The method with the data set's defaults overridden by `options`.
+
+    Raises UserMistake for an unknown method, an unknown option or a value out of range.
+    """
+    unknown = sorted(set(options) - set(option_names(name)))
+    if unknown:
+        known = ", ".join(option_names(name))
+        raise UserMistake(f"{name} has no option {unknown[0]!r}; it has: {known}.")
+    return find_method(name)(sigma=sigma, **(defaults(name, dataset, sigma, **options) | options))  # type: ignore[call-arg]

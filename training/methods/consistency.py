@@ -1,0 +1,130 @@
+"""Consistency regularization: Jeong & Shin, NeurIPS 2020, in the five forms of the paper and its code.
+
+Each form takes log F_i, shape (m, B, K), and two weights (lambda and eta) and gives the regularizer averaged
+over the B images. Gradients flow through F_hat.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training.methods.base import Moment, repeat_with_noise
+from training.methods.checks import by_sigma, family, need_at_least, need_one_of, need_positive
+from training.methods.probabilities import (
+    cross_entropy,
+    entropy,
+    log_mean,
+    log_probabilities,
+    mean_cross_entropy,
+)
+
+Form = Callable[[Tensor, float, float], Tensor]
+
+
+def mean_kl(log_probs_mBK: Tensor) -> Tensor:
+    """mean_i KL(F_hat || F_i) of every image, shape (B,)."""
+    log_mean_BK = log_mean(log_probs_mBK)
+    return cross_entropy(log_mean_BK, log_probs_mBK - log_mean_BK).mean(0)
+
+
+def xent(log_probs_mBK: Tensor, weight: float, entropy_weight: float) -> Tensor:
+    """Equation (7) as printed: lambda * mean_i CE(F_hat, F_i); eta plays no part."""
+    return weight * cross_entropy(log_mean(log_probs_mBK), log_probs_mBK).mean()
+
+
+def kl_entropy(log_probs_mBK: Tensor, weight: float, entropy_weight: float) -> Tensor:
+    """The authors' corrected code: lambda * mean_i KL(F_hat || F_i) + eta * H(F_hat)."""
+    spread_B = weight * mean_kl(log_probs_mBK)
+    return (spread_B + entropy_weight * entropy(log_mean(log_probs_mBK))).mean()
+
+
+def legacy(log_probs_mBK: Tensor, weight: float, entropy_weight: float) -> Tensor:
+    """What made the printed tables: lambda * (mean_i KL(F_hat || F_i) + H(softmax(F_hat))), softmax twice."""
+    softmax_twice_BK = functional.log_softmax(log_mean(log_probs_mBK).exp(), dim=-1)
+    return weight * (mean_kl(log_probs_mBK) + entropy(softmax_twice_BK)).mean()
+
+
+def kl(log_probs_mBK: Tensor, weight: float, entropy_weight: float) -> Tensor:
+    """lambda * mean_i KL(F_hat || F_i) alone."""
+    return weight * mean_kl(log_probs_mBK).mean()
+
+
+def mse(log_probs_mBK: Tensor, weight: float, entropy_weight: float) -> Tensor:
+    """Equation (14): lambda * ||F_1 - F_2||^2; for m > 2 the mean over the pairs of noises."""
+    probs_mBK = log_probs_mBK.exp()
+    squares_B = (probs_mBK - probs_mBK.mean(0)).square().sum((0, -1))
+    return weight * (2 / (len(probs_mBK) - 1)) * squares_B.mean()  # sum over pairs = m * sum around the mean
+
+
+FORMS: dict[str, Form] = {
+    "kl_entropy": kl_entropy,
+    "xent": xent,
+    "legacy": legacy,
+    "kl": kl,
+    "mse": mse,
+}
+WEIGHTS = {  # of kl_entropy; kl and mse, which have no published ones, start from the same
+    "mnist": {0.25: 10.0, 0.5: 5.0, 1.0: 5.0},
+    "cifar10": {0.25: 20.0, 0.5: 10.0, 1.0: 10.0},
+    "imagenet": {0.5: 5.0, 1.0: 5.0},
+}
+LEGACY_WEIGHTS = {"mnist": 20.0, "cifar10": 20.0, "imagenet": 10.0}
+XENT_WEIGHT = 3.0
+
+
+def default_weight(form: str, dataset: str, sigma: float) -> float:
+    """lambda as published for this form, data set and the nearest noise level."""
+    if form == "legacy":
+        return LEGACY_WEIGHTS[family(dataset)]
+    return XENT_WEIGHT if form == "xent" else by_sigma(WEIGHTS[family(dataset)], sigma)
+
+
+def default_entropy_weight(dataset: str, sigma: float) -> float:
+    """eta as published: 0.5, but 0.1 on ImageNet at sigma = 1."""
+    return by_sigma({0.5: 0.5, 1.0: 0.1}, sigma) if family(dataset) == "imagenet" else 0.5
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """The Gaussian loss + a form of L_con over m >= 2 noises. Raises UserMistake on a bad option."""
+
+    sigma: float = field(metadata={"help": "noise level, in units of pixels in [0,1]"})
+    num_noises: int = field(default=2, metadata={"help": "noises per image in one step (m), at least 2"})
+    weight: float = field(default=5.0, metadata={"help": "weight of the regularizer (lambda)"})
+    entropy_weight: float = field(default=0.5, metadata={"help": "weight of H(F_hat) in kl_entropy (eta)"})
+    form: str = field(default="kl_entropy", metadata={"help": "one of " + ", ".join(FORMS)})
+
+    def __post_init__(self) -> None:
+        need_positive(sigma=self.sigma)
+        need_at_least(2, "one noise has nothing to be consistent with", num_noises=self.num_noises)
+        need_at_least(0, weight=self.weight, entropy_weight=self.entropy_weight)
+        need_one_of(FORMS, form=self.form)
+
+    @classmethod
+    def defaults(cls, dataset: str, sigma: float, **given: Any) -> dict[str, Any]:
+        """The published numbers for this data set, the nearest noise level and the form in `given`."""
+        form = given.get("form", "kl_entropy")
+        return {
+            "num_noises": 2,
+            "weight": default_weight(form, dataset, sigma),
+            "entropy_weight": default_entropy_weight(dataset, sigma),
+            "form": form,
+        }
+
+    def loss(
+        self,
+        network: nn.Module,
+        images_BCHW: Tensor,
+        labels_B: Tensor,
+        moment: Moment,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        """See Method.loss."""
+        noisy = repeat_with_noise(images_BCHW, self.num_noises, self.sigma, generator)
+        log_probs_mBK = log_probabilities(network, noisy, self.num_noises)
+        regularizer = FORMS[self.form](log_probs_mBK, self.weight, self.entropy_weight)
+        return mean_cross_entropy(log_probs_mBK, labels_B) + regularizer

@@ -1,0 +1,59 @@
+"""Stability training: Li, Chen, Wang & Carin, NeurIPS 2019 (after Zheng et al., CVPR 2016)."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from training.methods.base import Moment, repeat_with_noise
+from training.methods.checks import by_sigma, family, need_at_least, need_positive
+from training.methods.probabilities import cross_entropy, log_probabilities, mean_cross_entropy
+
+WEIGHTS = {
+    "mnist": {0.25: 2.0, 0.5: 2.0, 1.0: 2.0},
+    "cifar10": {0.25: 2.0, 0.5: 2.0, 1.0: 1.0},
+    "imagenet": {0.25: 2.0, 0.5: 2.0, 1.0: 1.0},  # none published: as CIFAR-10
+}
+
+
+@dataclass(frozen=True)
+class Stability:
+    """CE(F(x), y) + weight * mean_i CE(F(x), F_i): learn on the clean image, answer alike on the noisy one.
+
+    The clean and the noisy copies go through one forward pass, and gradients flow through both sides.
+    Raises UserMistake on an option out of range.
+    """
+
+    sigma: float = field(metadata={"help": "noise level, in units of pixels in [0,1]"})
+    num_noises: int = field(default=1, metadata={"help": "noises per image in one step (m)"})
+    weight: float = field(default=2.0, metadata={"help": "weight of the stability term (lambda)"})
+
+    def __post_init__(self) -> None:
+        need_positive(sigma=self.sigma)
+        need_at_least(1, num_noises=self.num_noises)
+        need_at_least(0, weight=self.weight)
+
+    @classmethod
+    def defaults(cls, dataset: str, sigma: float, **given: Any) -> dict[str, Any]:
+        """The published weight for this data set and the nearest noise level."""
+        return {"num_noises": 1, "weight": by_sigma(WEIGHTS[family(dataset)], sigma)}
+
+    def loss(
+        self,
+        network: nn.Module,
+        images_BCHW: Tensor,
+        labels_B: Tensor,
+        moment: Moment,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        """See Method.loss."""
+        noisy = repeat_with_noise(images_BCHW, self.num_noises, self.sigma, generator)
+        log_probs_mBK = log_probabilities(network, torch.cat([images_BCHW, noisy]), 1 + self.num_noises)
+        return stability_loss(log_probs_mBK, labels_B, self.weight)
+
+
+def stability_loss(log_probs_mBK: Tensor, labels_B: Tensor, weight: float) -> Tensor:
+    """The loss from log probabilities whose first row (of 1 + m) is the clean image's."""
+    clean, noisy = log_probs_mBK[:1], log_probs_mBK[1:]
+    return mean_cross_entropy(clean, labels_B) + weight * cross_entropy(clean, noisy).mean()
