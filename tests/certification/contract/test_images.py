@@ -1,0 +1,201 @@
+"""Every kind of file gets its documented answer; what was done to it is said."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from certification.contract.card import ModelCard, Preprocessing
+from certification.contract.images import MAX_PIXELS, CertifiedImage, read_image
+from certification.errors import BadImage
+
+
+def card(mode: str = "L", shape: tuple[int, int, int] = (1, 28, 28), resize: int | None = None) -> ModelCard:
+    return ModelCard(
+        name="test",
+        architecture="lenet",
+        dataset="mnist",
+        input_shape=shape,
+        labels=list("0123456789"),
+        preprocessing=Preprocessing(mode=mode, resize=resize, mean=(0.0,), std=(1.0,)),
+        sigma=0.5,
+        method="gaussian",
+        weights_sha256="0" * 64,
+        data_license="none",
+    )
+
+
+RGB_32 = card("RGB", (3, 32, 32))
+
+
+def noise(height: int = 28, width: int = 28, channels: int = 1) -> np.ndarray:
+    pixels = np.random.default_rng(7).integers(0, 256, (height, width, channels), np.uint8)
+    return pixels[:, :, 0] if channels == 1 else pixels
+
+
+def encode(image: Image.Image, file_format: str = "PNG", **options: object) -> bytes:
+    out = io.BytesIO()
+    image.save(out, file_format, **options)
+    return out.getvalue()
+
+
+def png_chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    body = png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(rows)) + png_chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def test_grey_png_of_the_right_size_is_taken_bit_for_bit() -> None:
+    pixels = noise()
+    image = read_image(encode(Image.fromarray(pixels)), card())
+    assert np.array_equal(image.to_array(), pixels[None])
+    assert image.preprocessing == ("decoded from PNG, 28x28",)
+    assert image.shape == (1, 28, 28)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_certified_pixels_survive_the_round_trip_through_their_own_png(channels: int) -> None:
+    model = card() if channels == 1 else RGB_32
+    first = read_image(encode(Image.fromarray(noise(40, 40, channels)), "JPEG"), model)
+    again = read_image(first.to_png(), model)
+    assert again.pixels == first.pixels
+    assert again.sha256 == first.sha256 == first.digest.sha256
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "BMP", "GIF"])
+def test_every_allowed_format_is_decoded(file_format: str) -> None:
+    data = encode(Image.new("L", (28, 28), 200), file_format)
+    image = read_image(data, card())
+    assert abs(int(image.to_array().mean()) - 200) <= 1
+    assert image.preprocessing[0] == f"decoded from {file_format}, 28x28"
+
+
+@pytest.mark.parametrize("file_format", ["TIFF", "PPM", "ICO", "PDF"])
+def test_other_formats_are_refused_though_pillow_knows_them(file_format: str) -> None:
+    with pytest.raises(BadImage, match="PNG, JPEG"):
+        read_image(encode(Image.new("RGB", (32, 32)), file_format), card())
+
+
+@pytest.mark.parametrize("data", [b"", b"seven", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"%PDF-1.7 " * 50])
+def test_what_is_no_image_is_refused(data: bytes) -> None:
+    with pytest.raises(BadImage):
+        read_image(data, card())
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "BMP", "WEBP", "GIF"])
+def test_truncated_files_are_refused(file_format: str) -> None:
+    data = encode(Image.fromarray(noise(64, 64, 3)), file_format)
+    with pytest.raises(BadImage):
+        read_image(data[: len(data) // 2], card())
+
+
+def test_a_small_file_that_claims_a_huge_picture_is_refused_before_decoding() -> None:
+    bomb = png(50_000, 50_000, 8, 0, bytes(1000))
+    with pytest.raises(BadImage, match="too many pixels"):
+        read_image(bomb, card())
+    just_over = png(4096, 4097, 8, 0, bytes(1000))
+    assert MAX_PIXELS < 4096 * 4097
+    with pytest.raises(BadImage, match="too many pixels"):
+        read_image(just_over, card())
+
+
+def test_animations_are_refused_because_nobody_knows_which_frame_is_meant() -> None:
+    frames = [Image.new("L", (28, 28), value) for value in (0, 255)]
+    data = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    with pytest.raises(BadImage, match="Animated"):
+        read_image(data, card())
+
+
+def test_exif_orientation_is_applied() -> None:
+    exif = Image.Exif()
+    pixels = noise(32, 20, 3)
+    for orientation in range(1, 9):
+        exif[0x0112] = orientation
+        data = encode(Image.fromarray(pixels), exif=exif)
+        shown = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+        image = read_image(data, card("RGB", (3, shown.height, shown.width)))
+        assert np.array_equal(image.to_array().transpose(1, 2, 0), np.asarray(shown))
+        assert ("turned upright as its EXIF orientation says" in image.preprocessing) == (orientation > 1)
+
+
+def test_transparency_is_composited_on_white() -> None:
+    clear = Image.new("RGBA", (32, 32), (255, 0, 0, 0))
+    image = read_image(encode(clear), RGB_32)
+    assert image.to_array().min() == 255
+    assert "transparency composited on white" in image.preprocessing
+
+
+def test_a_palette_with_a_transparent_entry_is_composited_on_white() -> None:
+    palette = Image.new("P", (32, 32), 0)
+    palette.putpalette([10, 20, 30] + [0] * 765)
+    opaque = read_image(encode(palette), RGB_32)
+    assert opaque.to_array()[:, 0, 0].tolist() == [10, 20, 30]
+    assert "converted from palette to RGB" in opaque.preprocessing
+    clear = read_image(encode(palette, transparency=0), RGB_32)
+    assert clear.to_array()[:, 0, 0].tolist() == [255, 255, 255]
+
+
+def test_sixteen_bits_are_reduced_to_the_high_byte() -> None:
+    deep = np.arange(28 * 28, dtype=np.uint16).reshape(28, 28) * 80
+    image = read_image(encode(Image.fromarray(deep)), card())
+    assert np.array_equal(image.to_array()[0], deep >> 8)
+    assert "reduced from 16 to 8 bits a channel (high byte)" in image.preprocessing
+
+
+def test_sixteen_bit_colour_is_reduced_the_same_way() -> None:
+    deep = np.random.default_rng(3).integers(0, 65536, (32, 32, 3)).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in deep)
+    image = read_image(png(32, 32, 16, 2, rows), RGB_32)
+    assert np.array_equal(image.to_array().transpose(1, 2, 0), deep >> 8)
+    assert "reduced from 16 to 8 bits a channel (high byte)" in image.preprocessing
+
+
+def test_cmyk_and_colour_become_grey_for_a_grey_model() -> None:
+    for mode, source in (("CMYK", "CMYK"), ("RGB", "RGB")):
+        image = read_image(encode(Image.new(mode, (28, 28)), "JPEG"), card())
+        assert f"converted from {source} to grey (ITU-R 601 luma)" in image.preprocessing
+        assert image.shape == (1, 28, 28)
+
+
+def test_another_size_is_resized_and_the_notes_say_so() -> None:
+    image = read_image(encode(Image.new("L", (280, 140), 9)), card())
+    assert image.preprocessing[-1] == "resized from 280x140 to 28x28 (bilinear)"
+    assert set(image.pixels) == {9}
+    assert read_image(encode(Image.new("L", (1, 1), 9)), card()).pixels == image.pixels
+
+
+def test_a_card_with_resize_crops_the_centre_as_torchvision_does() -> None:
+    torch = pytest.importorskip("torchvision.transforms.v2")
+    model = card("RGB", (3, 24, 24), resize=30)
+    picture = Image.fromarray(noise(61, 97, 3)).resize((97, 61))
+    image = read_image(encode(picture), model)
+    expected = torch.CenterCrop(24)(torch.Resize(30)(picture))
+    assert np.array_equal(image.to_array().transpose(1, 2, 0), np.asarray(expected))
+    assert image.preprocessing[-2:] == (
+        "resized from 97x61 to 47x30 (bilinear)",
+        "cropped to the central 24x24",
+    )
+
+
+def test_a_needle_is_refused_before_its_resized_form_fills_the_memory() -> None:
+    model = card("RGB", (3, 224, 224), resize=256)
+    with pytest.raises(BadImage, match="long and narrow"):
+        read_image(encode(Image.new("1", (1_000_000, 1))), model)
+
+
+def test_bytes_behind_the_picture_never_reach_the_certified_file() -> None:
+    data = encode(Image.fromarray(noise())) + b"PK\x03\x04 and a whole archive"
+    assert b"archive" not in read_image(data, card()).to_png()
+
+
+def test_the_digest_is_of_the_pixels_and_their_notes() -> None:
+    image = CertifiedImage(bytes(4), (1, 2, 2), ("made by hand",))
+    assert image.digest.preprocessing == ["made by hand"]
+    assert image.digest.shape == (1, 2, 2)
