@@ -7,6 +7,9 @@ from certification.errors import UserMistake
 from training.methods.base import Method, Moment
 from training.methods.consistency import Consistency
 from training.methods.gaussian import Gaussian
+from training.methods.macer import Macer
+from training.methods.smoothadv import SmoothAdv
+from training.methods.smoothadv_consistency import SmoothAdvConsistency
 from training.methods.stability import Stability
 
 __all__ = ["METHODS", "Method", "Moment", "build_method", "defaults", "option_names"]
@@ -15,6 +18,9 @@ METHODS: dict[str, type[Method]] = {
     "gaussian": Gaussian,
     "stability": Stability,
     "consistency": Consistency,
+    "smoothadv": SmoothAdv,
+    "smoothadv-consistency": SmoothAdvConsistency,
+    "macer": Macer,
 }
 
 
