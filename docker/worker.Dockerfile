@@ -1,0 +1,38 @@
+# The certifier. PyTorch's Linux wheels bring CUDA with them: the host needs only the driver and its container
+# toolkit, and without a GPU the same image certifies on the CPU. The root file system may be mounted read-only.
+#   docker build -f docker/worker.Dockerfile -t smoothcert-worker .
+FROM python:3.11-slim-bookworm AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+WORKDIR /build
+RUN python -m venv --without-pip /venv
+COPY pyproject.toml requirements.lock ./
+# Without the packages beside it this installs the dependencies alone, in a layer of several GB that outlives edits
+# of the code; the metadata names two files whose content doesn't matter here.
+RUN touch README.md LICENSE \
+ && pip --python /venv/bin/python install --constraint requirements.lock '.[worker]'
+COPY certification /app/certification
+COPY worker /app/worker
+COPY models /app/models
+RUN /venv/bin/python -m compileall -q /app
+
+FROM python:3.11-slim-bookworm
+# The driver's container toolkit reads NVIDIA_*: this process computes, it needs no display.
+ENV PATH=/venv/bin:$PATH \
+    PYTHONPATH=/app \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    XDG_CACHE_HOME=/tmp/cache \
+    TORCHINDUCTOR_CACHE_DIR=/tmp/inductor \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin smoothcert
+COPY --from=build /venv /venv
+COPY --from=build /app /app
+WORKDIR /app
+USER 10001
+# The parent process answers, so a long job doesn't make its worker look dead.
+HEALTHCHECK --interval=30s --timeout=20s --start-period=60s --retries=3 \
+    CMD ["sh", "-c", "celery -A worker.app inspect ping --timeout 10 --destination \"celery@$(hostname)\""]
+STOPSIGNAL SIGTERM
+# One process for one device; never the solo pool, which ignores pings, time limits and revokes.
+CMD ["celery", "-A", "worker.app", "worker", "--pool", "prefork", "--concurrency", "1", "--loglevel", "INFO"]
