@@ -23,8 +23,8 @@ SMALLEST_SHARE = 1e-7  # Phi^-1 = -5.2: two classes at the clamps are further ap
 class Macer:
     """CE(F_hat, y) + weight * (sigma/2) * hinge(gamma - (Phi^-1(p1) - Phi^-1(p2))) where F_hat_beta is right.
 
-    p1 and p2 are the two largest entries of F_hat_beta, the mean softmax of the beta-scaled logits; images where
-    it is wrong add 0 to the second mean. Raises UserMistake on an option out of range.
+    p1 and p2 are the two largest entries of F_hat_beta, the mean softmax of the beta-scaled logits; images
+    where it is wrong add 0 to the second mean. Raises UserMistake on an option out of range.
     """
 
     sigma: float = field(metadata={"help": "noise level, in units of pixels in [0,1]"})
