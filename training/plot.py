@@ -1,0 +1,82 @@
+"""Certified accuracy against radius, as the paper draws it, and the spread of p_A where a log tells it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from certification.errors import UserMistake
+from training.log import Log
+from training.summary import shares_classified_right
+
+SUFFIXES = (".png", ".svg")
+PANEL = (4.2, 3.2)  # inches
+DPI = 200
+STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "lines.linewidth": 1.5,
+    "svg.hashsalt": "smoothcert",
+    "axes.grid": True,
+    "grid.alpha": 0.4,
+}
+
+
+def check_plot_path(path: Path) -> None:
+    """Raises UserMistake where no plot could be written: before an hour of work, not after it."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserMistake(f"--plot {path} must end in {' or '.join(SUFFIXES)}.")
+    if not path.absolute().parent.is_dir():
+        raise UserMistake(f"--plot {path}: there is no folder {path.absolute().parent}.")
+
+
+def save_plot(logs: Sequence[Log], path: Path) -> None:
+    """Draw the logs into a .png or .svg file; the same logs give the same file. Raises UserMistake."""
+    check_plot_path(path)
+    with mpl.rc_context(STYLE):
+        figure = draw(logs)
+        metadata = {"Date": None} if path.suffix.lower() == ".svg" else None
+        try:
+            figure.savefig(path, dpi=DPI, metadata=metadata)
+        except OSError as error:
+            raise UserMistake(f"--plot {path} can't be written: {error.strerror}.") from error
+
+
+def draw(logs: Sequence[Log]) -> Figure:
+    """One panel, or two where some log carries evidence. Needs no display."""
+    panels = 2 if any(shares_classified_right(log.rows) for log in logs) else 1
+    figure = Figure(figsize=(PANEL[0] * panels, PANEL[1]), layout="constrained")
+    axes = figure.subplots(1, panels, squeeze=False)[0]
+    _draw_accuracy(axes[0], logs)
+    if panels == 2:
+        _draw_shares(axes[1], logs)
+    return figure
+
+
+def _draw_accuracy(axes: Axes, logs: Sequence[Log]) -> None:
+    for log in logs:
+        axes.step(*accuracy_curve(log), where="post", label=Path(log.name).stem)
+    axes.set(xlabel="Radius", ylabel="Certified accuracy", ylim=(0, 1))
+    axes.set_xlim(left=0)
+    if logs:
+        axes.legend()
+
+
+def _draw_shares(axes: Axes, logs: Sequence[Log]) -> None:
+    for log in logs:
+        shares = shares_classified_right(log.rows)
+        heights = [(i + 1) / len(shares) for i in range(len(shares))]
+        axes.step([0.0, *shares, 1.0], [0.0, *heights, 1.0], where="post")
+    axes.set(
+        xlabel="Share of noisy copies classified right", ylabel="Share of images", xlim=(0, 1), ylim=(0, 1)
+    )
+
+
+def accuracy_curve(log: Log) -> tuple[list[float], list[float]]:
+    """Every radius at which certified accuracy drops, and the accuracy from there on: the exact curve."""
+    radii = sorted(row.radius for row in log.rows if row.right)
+    total = len(log.rows) or 1
+    left = [len(radii) - i - 1 for i in range(len(radii))]
+    return [0.0, *radii], [len(radii) / total, *(count / total for count in left)]
