@@ -1,0 +1,145 @@
+"""The compose files and Dockerfiles keep what docs/deploy.md promises; checked without an engine."""
+
+import fnmatch
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVICES = ["redis", "service", "worker"]
+DOCKERFILES = ["docker/service.Dockerfile", "docker/worker.Dockerfile"]
+RESET = "reset by an override"
+
+
+class ComposeLoader(yaml.SafeLoader):
+    """YAML with Compose's `!reset`, which takes a value of an earlier file away."""
+
+
+ComposeLoader.add_constructor("!reset", lambda _loader, _node: RESET)
+
+
+def compose(name: str) -> Any:
+    return yaml.load((ROOT / name).read_text(), Loader=ComposeLoader)
+
+
+def service(name: str) -> Any:
+    return compose("docker-compose.yml")["services"][name]
+
+
+def instructions(dockerfile: str) -> list[list[str]]:
+    """The instructions in order, continuation lines joined, split into the keyword and its words."""
+    text = (ROOT / dockerfile).read_text().replace("\\\n", " ")
+    return [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+
+
+def words_of(dockerfile: str, keyword: str) -> list[list[str]]:
+    return [words[1:] for words in instructions(dockerfile) if words[0] == keyword]
+
+
+def test_broker_writes_every_job_to_an_append_only_file_on_a_volume() -> None:
+    command = service("redis")["command"]
+    assert command[command.index("--appendonly") + 1] == "yes"
+    (volume,) = service("redis")["volumes"]
+    assert volume.split(":") == ["redis-data", "/data"]
+    assert "redis-data" in compose("docker-compose.yml")["volumes"]
+
+
+def test_full_broker_refuses_a_new_job_and_evicts_none() -> None:
+    command = service("redis")["command"]
+    assert command[command.index("--maxmemory-policy") + 1] == "noeviction"
+    assert "--maxmemory" in command
+
+
+def test_worker_reserves_one_gpu() -> None:
+    (device,) = service("worker")["deploy"]["resources"]["reservations"]["devices"]
+    assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
+
+
+def test_cpu_override_takes_the_reservation_away_and_changes_nothing_else() -> None:
+    override = {"services": {"worker": {"deploy": {"resources": {"reservations": {"devices": RESET}}}}}}
+    assert compose("docker-compose.cpu.yml") == override
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_containers_have_no_privilege_and_a_read_only_root(name: str) -> None:
+    settings = service(name)
+    assert settings["cap_drop"] == ["ALL"]
+    assert "no-new-privileges:true" in settings["security_opt"]
+    assert settings["read_only"] is True
+    assert not {"privileged", "cap_add", "devices", "pid", "ipc", "network_mode"} & settings.keys()
+    assert not any("docker.sock" in volume for volume in settings["volumes"])
+
+
+@pytest.mark.parametrize("name", ["redis", "worker"])
+def test_worker_and_broker_have_no_way_out(name: str) -> None:
+    networks = compose("docker-compose.yml")["networks"]
+    assert all(networks[network]["internal"] for network in service(name)["networks"])
+    assert "ports" not in service(name)
+
+
+def test_only_the_service_is_published_and_only_on_loopback() -> None:
+    (published,) = service("service")["ports"]
+    assert published.startswith("127.0.0.1:")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_container_says_whether_it_is_healthy_and_restarts(name: str) -> None:
+    settings = service(name)
+    own = [settings["healthcheck"]["test"]] if "healthcheck" in settings else []
+    built = words_of(settings["build"]["dockerfile"], "HEALTHCHECK") if "build" in settings else []
+    assert own + built
+    assert settings["restart"] == "unless-stopped"
+
+
+def test_service_and_worker_share_one_broker_and_the_same_models() -> None:
+    assert service("service")["environment"] == service("worker")["environment"]
+    assert service("service")["environment"]["SMOOTHCERT_REDIS_URL"].startswith("redis://redis:")
+    assert (
+        set(service("service")["volumes"]) == set(service("worker")["volumes"]) == {"./models:/app/models:ro"}
+    )
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES)
+def test_images_run_without_root_and_build_from_official_bases(dockerfile: str) -> None:
+    assert {words[0] for words in words_of(dockerfile, "FROM")} == {"python:3.11-slim-bookworm"}
+    after_last_from = instructions(dockerfile)[::-1]
+    users = [words[1] for words in after_last_from if words[0] == "USER"]
+    assert users[0].isdecimal(), "a number: Kubernetes can't see that a name isn't root"
+    assert int(users[0]) > 0
+    assert "syntax=" not in (ROOT / dockerfile).read_text(), "a syntax line would be fetched at build time"
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES)
+def test_images_install_at_the_versions_of_the_lock(dockerfile: str) -> None:
+    installs = [" ".join(run) for run in words_of(dockerfile, "RUN") if "install" in run]
+    assert installs
+    assert all("--constraint requirements.lock" in install for install in installs)
+
+
+def test_service_image_has_neither_torch_nor_the_other_packages() -> None:
+    (install,) = (" ".join(run) for run in words_of("docker/service.Dockerfile", "RUN") if "install" in run)
+    assert "'.[service]'" in install
+    copied = {source for sources in words_of("docker/service.Dockerfile", "COPY") for source in sources}
+    assert not {"worker", "training", "smoothcert"} & copied
+
+
+def test_worker_is_one_forked_process_for_one_device() -> None:
+    (command,) = words_of("docker/worker.Dockerfile", "CMD")[-1:]
+    joined = re.sub(r'[",\[\]]', "", " ".join(command))
+    assert "--pool prefork" in joined
+    assert "--concurrency 1" in joined
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES)
+def test_what_is_copied_exists_and_reaches_the_builder(dockerfile: str) -> None:
+    ignore = (ROOT / ".dockerignore").read_text().splitlines()
+    let_in = [line[1:] for line in ignore if line.startswith("!")]
+    for *sources, _target in (
+        copy for copy in words_of(dockerfile, "COPY") if not copy[0].startswith("--from")
+    ):
+        for source in sources:
+            assert (ROOT / source).exists(), source
+            assert any(fnmatch.fnmatch(source, pattern) for pattern in let_in), source
