@@ -1,0 +1,69 @@
+"""Augmentation of whole uint8 batches on their own device, each image by its own draw.
+
+Nothing depends on the data's values, so a CUDA graph can hold it. Batches are (B, C, H, W).
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Augment = Callable[[Tensor, torch.Generator | None], Tensor]  # uint8 (B, C, H, W) to uint8
+
+PADDING = 4  # pixels
+SMALL = 64  # pixels; up to this side images are cropped as CIFAR's are
+LEAST_AREA = 0.08  # share of the image that a random crop keeps at least
+WIDEST = 4 / 3  # largest ratio of a random crop's sides
+
+
+def augmentation_for(dataset: str, size: int = 224) -> Augment | None:
+    """What the field does to a data set's images in training (REFERENCE §2).
+
+    None for MNIST and Fashion-MNIST; padded crop and flip for CIFAR-10 and any images up to 64 pixels wide;
+    random resized crop to `size` pixels and flip for larger ones.
+    """
+    if dataset in ("mnist", "fashion-mnist"):
+        return None
+    if dataset == "cifar10" or size <= SMALL:
+        return crop_and_flip
+    return lambda images_BCHW, generator: resized_crop_and_flip(images_BCHW, generator, size)
+
+
+def crop_and_flip(images_BCHW: Tensor, generator: torch.Generator | None) -> Tensor:
+    """A random crop of the input's size out of the image padded with 4 black pixels, mirrored half the time."""
+    batch, _, height, width = images_BCHW.shape
+    device = images_BCHW.device
+    padded = functional.pad(images_BCHW, (PADDING,) * 4)
+    top, left = torch.randint(0, 2 * PADDING + 1, (2, batch, 1), generator=generator, device=device)
+    flip = torch.randint(0, 2, (batch, 1), generator=generator, device=device).bool()
+    rows_BH = top + torch.arange(height, device=device)
+    columns_W = torch.arange(width, device=device)
+    columns_BW = left + torch.where(flip, columns_W.flip(0), columns_W)
+    image_B11 = torch.arange(batch, device=device)[:, None, None]
+    return padded.movedim(1, -1)[image_B11, rows_BH[:, :, None], columns_BW[:, None, :]].movedim(-1, 1)
+
+
+def resized_crop_and_flip(images_BCHW: Tensor, generator: torch.Generator | None, size: int) -> Tensor:
+    """A random part of the image scaled (bilinear) to size x size pixels, mirrored half the time.
+
+    Area uniform in [0.08, 1] of the image, the ratio of the sides log-uniform in [3/4, 4/3], as torchvision's
+    RandomResizedCrop; a side that would be longer than the image's is cut to it.
+    """
+    batch, channels = images_BCHW.shape[:2]
+    device = images_BCHW.device
+    area, ratio, x, y, mirror = torch.rand((5, batch), generator=generator, device=device)
+    area = LEAST_AREA + (1 - LEAST_AREA) * area
+    stretch = torch.exp((ratio - 0.5) * math.log(WIDEST))  # square root of the ratio
+    width = (area.sqrt() * stretch).clamp_max(1)
+    height = (area.sqrt() / stretch).clamp_max(1)
+    sign = torch.where(mirror < 0.5, 1.0, -1.0)
+    zero = torch.zeros_like(width)
+    across = torch.stack([sign * width, zero, (2 * x - 1) * (1 - width)], dim=1)
+    down = torch.stack([zero, height, (2 * y - 1) * (1 - height)], dim=1)
+    grid = functional.affine_grid(
+        torch.stack([across, down], dim=1), [batch, channels, size, size], align_corners=False
+    )
+    crops = functional.grid_sample(images_BCHW.float(), grid, padding_mode="border", align_corners=False)
+    return crops.round().to(torch.uint8)
