@@ -1,0 +1,30 @@
+"""smoothcert report: what evaluation logs say, side by side."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from smoothcert.output import show
+from training.report import DEFAULT_RADII, FORMATS, make_report, parse_radii, render
+
+
+def report(
+    logs: Annotated[
+        list[Path], typer.Argument(metavar="LOG...", help="Evaluation logs, ours or six columns.")
+    ],
+    radii: Annotated[str, typer.Option(help="Radii of the certified-accuracy columns.")] = DEFAULT_RADII,
+    format_name: Annotated[str, typer.Option("--format", help=f"One of {', '.join(FORMATS)}.")] = "markdown",
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Certified accuracy against radius, .png or .svg.")
+    ] = None,
+) -> None:
+    """ACR, certified accuracy and abstention rate of evaluation logs, with warnings where figures mislead."""
+    if plot is not None:
+        from training.plot import check_plot_path, save_plot  # noqa: PLC0415
+
+        check_plot_path(plot)
+    made = make_report(logs, parse_radii(radii))
+    show(render(made, format_name))
+    if plot is not None:
+        save_plot(made.logs, plot)

@@ -1,0 +1,52 @@
+"""The command line. Each command lives in its own file and imports what is heavy only when it runs."""
+
+import sys
+
+import typer
+from typer.exceptions import TyperException
+
+from certification.errors import SmoothCertError, UserMistake
+from smoothcert.commands.models import models
+from smoothcert.commands.report import report
+
+EXTRAS = {
+    "matplotlib": "training",
+    "torch": "worker",
+    "torchvision": "worker",
+    "scipy": "worker",
+    "safetensors": "worker",
+}
+
+commands = typer.Typer(
+    name="smoothcert",
+    help="Predictions that come with proof: certified l2 robustness by randomized smoothing.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (models, report):
+    commands.command()(command)
+
+
+def app() -> None:
+    """Run one command and exit: 0, 2 for the user's mistake, 1 for a failure, 130 when interrupted."""
+    try:
+        sys.exit(commands(sys.argv[1:] or ["--help"], standalone_mode=False) or 0)
+    except TyperException as error:
+        _fail(error.format_message(), error.exit_code)
+    except SmoothCertError as error:
+        _fail(str(error), 2 if isinstance(error, UserMistake) else 1)
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        _fail(f"{error.name} is not installed; pip install 'smoothcert[{extra}]' brings it.", 1)
+    except OSError as error:
+        _fail(f"{error.filename or 'smoothcert'}: {error.strerror or error}", 1)
+
+
+def _fail(message: str, code: int) -> None:
+    """One line on stderr, whatever the message holds."""
+    print("smoothcert:", " ".join(message.split()), file=sys.stderr)  # noqa: T201
+    sys.exit(code)

@@ -1,0 +1,28 @@
+"""What the commands print: results on stdout, progress on stderr and only for a person."""
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+
+def show(text: str) -> None:
+    """A result, on stdout."""
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    sys.stdout.flush()
+
+
+def show_json(document: Any) -> None:
+    """One JSON document, on stdout."""
+    show(json.dumps(document, indent=2))
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Aligned columns, the first to the left and the others to the right."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    return "\n".join(_line(cells, widths) for cells in (header, *rows))
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *others = zip(cells, widths, strict=True)
+    return "  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]).rstrip()

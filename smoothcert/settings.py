@@ -1,0 +1,31 @@
+"""The command line's environment, read once. Every name has the prefix SMOOTHCERT_."""
+
+from functools import cache
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from certification.catalogue import BUNDLED, Catalogue
+
+DEFAULT_MODEL = "mnist-lenet-consistency-0.50"
+
+
+class Settings(BaseSettings):
+    """What a user may set."""
+
+    model_config = SettingsConfigDict(env_prefix="SMOOTHCERT_", frozen=True, extra="ignore")
+
+    models: Path = Field(default=BUNDLED, description="folder of checkpoint folders")
+    default_model: str = Field(default=DEFAULT_MODEL, description="certifies where the command names none")
+    api_key: SecretStr | None = Field(default=None, description="sent to a service that wants one")
+
+    @property
+    def catalogue(self) -> Catalogue:
+        return Catalogue(self.models)
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process."""
+    return Settings()
