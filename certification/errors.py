@@ -4,10 +4,13 @@ SmoothCertError
 ├── UserMistake            the caller can mend it; the command line exits with 2
 │   ├── ImpossibleRequest  (n, alpha) that can never certify
 │   ├── UnknownModel
-│   └── BadImage
+│   ├── BadImage
+│   ├── OverQuota          too many open jobs of one caller
+│   └── KeyReused          an idempotency key came with another body
 └── Failure                the machine or the installation failed; exit 1
     ├── BadCheckpoint
-    └── BrokerUnavailable
+    ├── BrokerUnavailable
+    └── QueueFull
 """
 
 
@@ -48,3 +51,15 @@ class BadCheckpoint(Failure):
 
 class BrokerUnavailable(Failure):
     """The broker does not answer; check SMOOTHCERT_REDIS_URL."""
+
+
+class OverQuota(UserMistake):
+    """You have too many unfinished jobs; wait for one to end or cancel one."""
+
+
+class KeyReused(UserMistake):
+    """This Idempotency-Key was used for another request; take a new one."""
+
+
+class QueueFull(Failure):
+    """Too many jobs wait already; try again later."""

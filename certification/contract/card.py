@@ -66,7 +66,9 @@ class ModelCard(BaseModel):
     sigma: Annotated[float, Field(gt=0)]
     method: str
     method_options: dict[str, Any] = Field(default_factory=dict)
-    training: dict[str, Any] = Field(default_factory=dict, description="epochs, steps, seed, device, seconds, ...")
+    training: dict[str, Any] = Field(
+        default_factory=dict, description="epochs, steps, seed, device, seconds, ..."
+    )
     evaluation: Evaluation | None = None
     weights_sha256: Annotated[str, Field(pattern=r"[0-9a-f]{64}")]
     data_license: str

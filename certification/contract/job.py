@@ -16,11 +16,11 @@ TERMINAL: frozenset[Status] = frozenset({"succeeded", "failed", "cancelled"})
 class Progress(BaseModel):
     """How far a job is. `radius` is already valid: it holds even if the job stops here."""
 
-    samples: int = Field(0, description="estimation samples drawn so far")
+    samples: int = Field(default=0, description="estimation samples drawn so far")
     of: int = Field(description="estimation samples asked for")
-    radius: float | None = Field(None, description="l2 radius proved so far")
+    radius: float | None = Field(default=None, description="l2 radius proved so far")
     predicted_class: int | None = None
-    counts: list[int] | None = Field(None, description="votes per class so far")
+    counts: list[int] | None = Field(default=None, description="votes per class so far")
 
 
 class Links(BaseModel):
@@ -32,6 +32,17 @@ class Links(BaseModel):
     certificate: str
     input: str
 
+    @classmethod
+    def of(cls, job_id: str) -> "Links":
+        here = f"/jobs/{job_id}"
+        return cls(
+            self=here,
+            events=f"{here}/events",
+            cancel=f"{here}/cancel",
+            certificate=f"{here}/certificate",
+            input=f"{here}/input.png",
+        )
+
 
 class Job(BaseModel):
     """One certification, from submission to its terminal state."""
@@ -40,7 +51,7 @@ class Job(BaseModel):
     status: Status
     model: str
     parameters: Parameters
-    queue_position: int | None = Field(None, description="jobs ahead of this one; null once it runs")
+    queue_position: int | None = Field(default=None, description="jobs ahead of this one; null once it runs")
     progress: Progress
     certificate: Certificate | None = None
     error: Problem | None = None
@@ -49,3 +60,10 @@ class Job(BaseModel):
     finished_at: datetime | None = None
     attempts: int = 0
     links: Links
+    version: int = Field(
+        0, exclude=True, description="counts the changes of this record; the id of its events"
+    )
+
+    @property
+    def ended(self) -> bool:
+        return self.status in TERMINAL

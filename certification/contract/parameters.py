@@ -23,7 +23,9 @@ class Parameters(BaseModel):
 
     procedure: Annotated[
         ProcedureName,
-        Field(description="anytime (default), certify (Cohen et al. 2019) or predict (class only, no radius)"),
+        Field(
+            description="anytime (default), certify (Cohen et al. 2019) or predict (class only, no radius)"
+        ),
     ] = "anytime"
     n0: Annotated[int, Field(ge=1, le=1_000_000, description="selection samples")] = DEFAULT_N0
     n: Annotated[int, Field(ge=1, le=MAX_N, description="estimation samples")] = DEFAULT_N

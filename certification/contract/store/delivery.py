@@ -1,0 +1,79 @@
+"""How a job's id travels to a worker: one Celery queue a model, so a job only meets workers that have it.
+
+The record stays the truth: a message lost is sent again by a janitor, one too many finds nothing to claim.
+"""
+
+import redis
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from certification.errors import BrokerUnavailable
+
+TASK = "smoothcert.certify"
+QUEUE_PREFIX = "certify."
+IDLE_QUEUE = "certify"  # what a worker without any model listens to; nothing is ever sent there
+
+CONNECT_TIMEOUT = 1.0  # seconds; a broker that swallows packets must not hang its callers
+ANSWER_TIMEOUT = 2.0  # seconds
+
+
+def queue_of(model: str) -> str:
+    """The Celery queue, and the Redis list behind it, of one model's jobs."""
+    return QUEUE_PREFIX + model
+
+
+def connect(url: str) -> redis.Redis:
+    """A client for the store with short time limits. Connects at its first use, not here.
+
+    A call is tried once more when its connection breaks: every transition may be repeated without harm.
+    """
+    return redis.Redis.from_url(
+        url,
+        socket_connect_timeout=CONNECT_TIMEOUT,
+        socket_timeout=ANSWER_TIMEOUT,
+        health_check_interval=15,
+        retry=Retry(NoBackoff(), 1),
+    )
+
+
+def application(url: str, **options: object) -> Celery:
+    """A Celery application on this broker; `options` are added to the transport's."""
+    app = Celery("smoothcert", broker=url, set_as_current=False)
+    app.conf.update(
+        task_ignore_result=True,
+        task_serializer="json",
+        accept_content=["json"],
+        task_default_queue=IDLE_QUEUE,
+        broker_connection_timeout=CONNECT_TIMEOUT,
+        broker_transport_options={"socket_connect_timeout": CONNECT_TIMEOUT, **options},
+    )
+    return app
+
+
+class Courier:
+    """Sends job ids. Safe from several threads; connects at the first message."""
+
+    def __init__(self, url: str) -> None:
+        self._app = application(
+            url,
+            socket_timeout=ANSWER_TIMEOUT,
+            max_retries=1,  # kombu would otherwise try for ever, whatever `retry=False` says
+            interval_start=0.0,
+            connect_retries_timeout=ANSWER_TIMEOUT,
+        )
+
+    def send(self, job_id: str, model: str) -> None:
+        """Sends one job to the workers of its model. Raises BrokerUnavailable.
+
+        A failure here may be ignored once the record is written: a janitor sends what did not arrive.
+        """
+        try:
+            self._app.send_task(TASK, args=[job_id], task_id=job_id, queue=queue_of(model), retry=False)
+        except (OperationalError, redis.RedisError, OSError) as error:
+            raise BrokerUnavailable from error
+
+    def close(self) -> None:
+        """Closes its connections."""
+        self._app.close()

@@ -1,0 +1,189 @@
+"""The job record as the service uses it: submit, look, wait, cancel, list."""
+
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import redis
+
+from certification.contract.certificate import InputDigest
+from certification.contract.job import Job, Progress
+from certification.contract.parameters import Parameters
+from certification.contract.store.image import Image
+from certification.contract.store.record import job_of
+from certification.contract.store.scripts import ROOT, Scripts, broker_errors
+from certification.contract.store.workers import WorkerInfo
+from certification.errors import KeyReused, OverQuota, QueueFull
+
+DAY = 24 * 3600  # seconds
+ANYONE = "anyone"  # the owner of every job while no API keys are configured
+POLL_LEAST, POLL_MOST = 0.02, 0.25  # seconds between looks at a record that somebody waits for
+POLL_SHARE = 0.1  # of the time waited so far: a short job is seen to end at once, a long one costs little
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of the store. `ttl`: seconds a record outlives its last change. 0 jobs: no bound."""
+
+    queue_cap: int = 10_000
+    open_per_owner: int = 0
+    ttl: int = DAY
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be certified, and for whom.
+
+    `body` is a digest of all that the caller sent; the same `idempotency_key` with another body is refused.
+    """
+
+    model: str
+    parameters: Parameters
+    image: Image
+    owner: str = ANYONE
+    idempotency_key: str | None = None
+    body: str = ""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """`created` is false when the idempotency key had made this job before: no message needs to be sent."""
+
+    job_id: str
+    created: bool
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some jobs, newest first; `cursor` asks for those after them, None at the end."""
+
+    jobs: list[Job]
+    cursor: str | None
+
+
+def pauses(timeout: float) -> Iterator[float]:
+    """How long to sleep between looks, until `timeout` seconds are over.
+
+    Looking is chosen over pub/sub: it holds no connection for each waiter, it can lose no notice when the
+    broker restarts, and one HGET every tenth of the time waited so far costs next to nothing.
+    """
+    start = time.monotonic()
+    while (waited := time.monotonic() - start) < timeout:
+        yield min(max(POLL_SHARE * waited, POLL_LEAST), POLL_MOST, timeout - waited)
+
+
+class JobStore:
+    """The record of jobs in Redis. Every method may raise BrokerUnavailable; none keeps state.
+
+    Blocking: an event loop calls it from a thread, and waits by `pauses` and `version`.
+    """
+
+    def __init__(self, client: redis.Redis, limits: Limits | None = None, root: str = ROOT) -> None:
+        assert not client.get_connection_kwargs().get("decode_responses")
+        self.client = client
+        self.limits = limits or Limits()
+        self.root = root
+        self.scripts = Scripts(client, root)
+
+    def submit(self, request: Request) -> Submission:
+        """Writes a queued job with its image and its secret seed. The caller sends the message, afterwards.
+
+        Raises KeyReused, QueueFull, OverQuota.
+        """
+        parameters, image = request.parameters, request.image
+        what, job_id = self.scripts.run(
+            "submit",
+            secrets.token_urlsafe(18),  # 144 bits: who knows the id is who made the job
+            request.owner,
+            request.model,
+            parameters.model_dump_json(),
+            Progress(of=parameters.n).model_dump_json(),
+            secrets.token_hex(16),  # unpredictable until the answer is out
+            request.idempotency_key or "",
+            request.body,
+            image.pixels,
+            image.digest.model_dump_json(),
+            self.limits.queue_cap,
+            self.limits.open_per_owner,
+            self.limits.ttl,
+        )
+        refusals = {b"conflict": KeyReused, b"full": QueueFull, b"quota": OverQuota}
+        if what in refusals:
+            raise refusals[what]
+        return Submission(job_id.decode(), created=what == b"created")
+
+    def job(self, job_id: str, owner: str | None = None) -> Job | None:
+        """The job; None when unknown, expired, or (with `owner`) somebody else's."""
+        (row,) = self.scripts.run("view", job_id)
+        if not row or (owner is not None and row[11].decode() != owner):
+            return None
+        return job_of(job_id, row)
+
+    def version(self, job_id: str) -> int | None:
+        """Counts the changes of a record; None when there is none. Cheap enough to ask again and again."""
+        with broker_errors():
+            version: Any = self.client.hget(self._key("job", job_id), "version")
+        return None if version is None else int(version)
+
+    def wait(self, job_id: str, after: int, timeout: float) -> Job | None:
+        """The job as soon as its version exceeds `after`, or as it is once `timeout` seconds are over."""
+        for pause in pauses(timeout):
+            version = self.version(job_id)
+            if version is None or version > after:
+                break
+            time.sleep(pause)
+        return self.job(job_id)
+
+    def cancel(self, job_id: str) -> Literal["cancelled", "ended", "unknown"]:
+        """Ends the job at once, with the certificate it has reached so far; `ended`: it had ended before."""
+        answer = self.scripts.run("cancel", job_id, self.limits.ttl)
+        names: dict[int, Literal["cancelled", "ended", "unknown"]] = {
+            1: "cancelled",
+            0: "ended",
+            -1: "unknown",
+        }
+        return names[answer]
+
+    def image(self, job_id: str) -> Image | None:
+        """The pixels that are certified; None when unknown or expired."""
+        with broker_errors():
+            stored: Any = self.client.hmget(self._key("image", job_id), "pixels", "digest")
+        pixels, digest = stored
+        return None if pixels is None else Image(pixels, InputDigest.model_validate_json(digest))
+
+    def page(self, owner: str = ANYONE, cursor: str | None = None, limit: int = 50) -> Page:
+        """The owner's jobs, newest first. `cursor` comes from the page before; a forged one is ValueError."""
+        top = "+inf" if cursor is None else f"({int(cursor)}"
+        with broker_errors():
+            found: Any = self.client.zrange(
+                self._key("owner", owner),
+                top,
+                "-inf",
+                desc=True,
+                byscore=True,
+                withscores=True,
+                offset=0,
+                num=limit,
+            )
+        ids = [member.decode() for member, _ in found]
+        rows = self.scripts.run("view", *ids) if ids else []
+        jobs = [job_of(job_id, row) for job_id, row in zip(ids, rows, strict=True) if row]
+        return Page(jobs, str(int(found[-1][1])) if len(found) == limit else None)
+
+    def workers(self) -> list[WorkerInfo]:
+        """The workers alive, with the models they can run."""
+        return [WorkerInfo.model_validate_json(said) for said in self.scripts.run("workers")]
+
+    def depth(self) -> int:
+        """How many jobs wait."""
+        return int(self.scripts.run("depth"))
+
+    def ping(self) -> None:
+        """Returns when the broker answers."""
+        with broker_errors():
+            self.client.ping()
+
+    def _key(self, *parts: str) -> str:
+        return ":".join((self.root, *parts))

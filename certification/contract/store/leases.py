@@ -1,0 +1,177 @@
+"""The job record as a worker uses it: claim under a lease, report, let go or end; and the janitor's view."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import redis
+
+from certification.contract.certificate import Certificate, Engine
+from certification.contract.job import Progress
+from certification.contract.parameters import Parameters
+from certification.contract.problem import Problem
+from certification.contract.store.jobs import DAY
+from certification.contract.store.scripts import ROOT, Scripts
+from certification.contract.store.workers import WorkerInfo
+
+SECOND = 1_000_000  # microseconds
+
+Refusal = Literal["gone", "over", "busy", "exhausted", "elsewhere"]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """lease: seconds a holder may stay silent. attempts: claims before a job that kills its workers fails.
+    grace: seconds after which a message that should have arrived counts as lost. ttl: of records, seconds.
+    """
+
+    lease: float = 10.0
+    attempts: int = 3
+    grace: float = 5.0
+    ttl: int = DAY
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One job, held under one fence. `state` is the procedure's, as reported last; `engine` the pinned."""
+
+    job_id: str
+    fence: str
+    model: str
+    parameters: Parameters
+    seed: str
+    attempt: int
+    state: str | None
+    engine: Engine | None
+
+
+@dataclass(frozen=True)
+class Due:
+    """A job whose message must be sent (again)."""
+
+    job_id: str
+    model: str
+
+
+class LostLease(Exception):  # noqa: N818
+    """This job is somebody else's now, or has ended: write nothing more."""
+
+
+class Leases:
+    """Transitions that only the holder of the right fence may make. All may raise BrokerUnavailable."""
+
+    def __init__(self, client: redis.Redis, terms: Terms | None = None, root: str = ROOT) -> None:
+        self.terms = terms or Terms()
+        self.scripts = Scripts(client, root)
+        self._lease = round(self.terms.lease * SECOND)
+
+    def claim(self, job_id: str, worker: str, platform: str) -> Claim | Refusal:
+        """Takes a queued job, one whose lease ran out, or one this very worker held when its child died.
+
+        `platform` names what this worker computes on. A job pinned elsewhere is left to a living worker of
+        that platform; when there is none, it starts again from its first vote (with its old seed).
+        """
+        terms = self.terms
+        told = self.scripts.run(
+            "claim", job_id, worker, platform, self._lease, terms.attempts, self._exhausted(), terms.ttl
+        )
+        if told[0] != b"claimed":
+            refusal: Refusal = told[0].decode()
+            return refusal
+        fence, model, parameters, seed, attempt, state, engine = told[1:]
+        return Claim(
+            job_id=job_id,
+            fence=fence.decode(),
+            model=model.decode(),
+            parameters=Parameters.model_validate_json(parameters),
+            seed=seed.decode(),
+            attempt=int(attempt),
+            state=state.decode() if state else None,
+            engine=Engine.model_validate_json(engine) if engine else None,
+        )
+
+    def pin(self, claim: Claim, engine: Engine, platform: str) -> None:
+        """Fixes the set-up that casts every vote of this job. Raises LostLease."""
+        self._held(self.scripts.run("pin", claim.job_id, claim.fence, engine.model_dump_json(), platform))
+
+    def renew(self, claim: Claim) -> None:
+        """Extends the lease. Raises LostLease."""
+        self._held(self.scripts.run("renew", claim.job_id, claim.fence, self._lease))
+
+    def progress(
+        self, claim: Claim, state: str, progress: Progress, certificate: Certificate | None = None
+    ) -> int:
+        """Reports and extends the lease; returns how many jobs wait. Raises LostLease.
+
+        `certificate` is the best so far: what the job keeps if it is cancelled now.
+        """
+        waiting = int(
+            self.scripts.run(
+                "progress",
+                claim.job_id,
+                claim.fence,
+                self._lease,
+                state,
+                progress.model_dump_json(),
+                certificate.model_dump_json() if certificate else "",
+                self.terms.ttl,
+            )
+        )
+        self._held(waiting >= 0)
+        return waiting
+
+    def hand_back(self, claim: Claim) -> None:
+        """Lets the job go back to the queue; its message must be sent then. Raises LostLease."""
+        self._held(self.scripts.run("hand_back", claim.job_id, claim.fence, self.terms.ttl))
+
+    def finish(self, claim: Claim, certificate: Certificate, progress: Progress) -> None:
+        """Ends the job with its certificate. Raises LostLease."""
+        self._settle(claim, "succeeded", progress.model_dump_json(), certificate.model_dump_json(), "")
+
+    def fail(self, claim: Claim, problem: Problem) -> None:
+        """Ends the job with an error. Raises LostLease."""
+        self._settle(claim, "failed", "", "", problem.model_dump_json())
+
+    def overdue(self, idle: Iterable[str] = (), limit: int = 100) -> list[Due]:
+        """Jobs to send again: their lease ran out or their message was lost. Any number of janitors may ask.
+
+        `idle` names the models whose message queue is empty.
+        """
+        terms = self.terms
+        told = self.scripts.run(
+            "overdue",
+            round(terms.grace * SECOND),
+            terms.attempts,
+            self._exhausted(),
+            terms.ttl,
+            limit,
+            *idle,
+        )
+        return [Due(told[i].decode(), told[i + 1].decode()) for i in range(0, len(told), 2)]
+
+    def beat(self, worker: WorkerInfo, ttl: int) -> None:
+        """A sign of life, good for `ttl` seconds."""
+        self.scripts.run("beat", worker.id, worker.model_dump_json(), ttl)
+
+    def leave(self, worker_id: str) -> None:
+        """This worker is gone."""
+        self.scripts.run("beat", worker_id, "", 1)
+
+    def _settle(self, claim: Claim, status: str, progress: str, certificate: str, error: str) -> None:
+        ttl = self.terms.ttl
+        self._held(
+            self.scripts.run("settle", claim.job_id, claim.fence, status, progress, certificate, error, ttl)
+        )
+
+    def _exhausted(self) -> str:
+        attempts = self.terms.attempts
+        return Problem(
+            title="The job broke its worker",
+            status=500,
+            detail=f"The job was given up after {attempts} attempts, each of which ended with its worker.",
+        ).model_dump_json()
+
+    @staticmethod
+    def _held(answer: int | bool) -> None:
+        if not answer:
+            raise LostLease

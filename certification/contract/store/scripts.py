@@ -1,0 +1,55 @@
+"""The Lua transitions as callables. Every failure of the broker becomes BrokerUnavailable here."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import redis
+from redis.commands.core import Script
+
+from certification.errors import BrokerUnavailable
+
+ROOT = "{smoothcert}"  # a hash tag: all keys live in one slot, so that scripts may touch any of them
+FOLDER = Path(__file__).parent / "scripts"
+
+Argument = str | bytes | int
+
+
+@cache
+def source(name: str) -> str:
+    """The text of one script, with what all of them share before it."""
+    return (FOLDER / "_common.lua").read_text() + (FOLDER / f"{name}.lua").read_text()
+
+
+@contextmanager
+def broker_errors() -> Iterator[None]:
+    """Raises BrokerUnavailable for whatever the broker or the way to it does wrong."""
+    try:
+        yield
+    except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
+        raise BrokerUnavailable from error
+    except redis.exceptions.OutOfMemoryError as error:
+        raise BrokerUnavailable("The broker is out of memory; try again later.") from error
+    except redis.exceptions.ResponseError as error:
+        if str(error).startswith(("OOM", "LOADING", "READONLY", "MISCONF", "BUSY")):
+            raise BrokerUnavailable(f"The broker refuses to write: {error}.") from error
+        raise
+
+
+class Scripts:
+    """The scripts of one client. Nothing is sent before the first call."""
+
+    def __init__(self, client: redis.Redis, root: str = ROOT) -> None:
+        self.client = client
+        self.root = root
+        self._registered: dict[str, Script] = {}
+
+    def run(self, name: str, *arguments: Argument) -> Any:
+        """Runs one script atomically. Raises BrokerUnavailable."""
+        script = self._registered.get(name)
+        if script is None:
+            script = self._registered[name] = self.client.register_script(source(name))
+        with broker_errors():
+            return script(keys=[self.root], args=arguments)

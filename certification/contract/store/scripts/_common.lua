@@ -1,0 +1,90 @@
+-- Put before every script. All keys share one hash tag: KEYS[1] is '{root}'. Times are microseconds of the server's clock.
+local root = KEYS[1]
+
+local function key(...)
+  return root .. ':' .. table.concat({...}, ':')
+end
+
+local function text(number)  -- Lua would write 1.79e+15
+  return string.format('%.0f', number)
+end
+
+local function now()
+  local clock = redis.call('TIME')
+  return tonumber(clock[1]) * 1000000 + tonumber(clock[2])
+end
+
+local function get(id, field)
+  return redis.call('HGET', key('job', id), field)
+end
+
+local function exists(id)
+  return redis.call('EXISTS', key('job', id)) == 1
+end
+
+-- An accepted job goes on even when the server is full: once a script has made a write that needs no memory, the server
+-- refuses none of those that follow.
+local function write_even_when_full(id, ttl)
+  redis.call('EXPIRE', key('job', id), ttl)
+end
+
+local function is_terminal(status)
+  return status == 'succeeded' or status == 'failed' or status == 'cancelled'
+end
+
+-- Every change of a record ends here: whoever waits sees a new version, and the clock of its expiry starts anew.
+local function touch(id, ttl)
+  redis.call('HINCRBY', key('job', id), 'version', 1)
+  redis.call('EXPIRE', key('job', id), ttl)
+  redis.call('EXPIRE', key('image', id), ttl)
+end
+
+local function enqueue(id, ttl)
+  local model = get(id, 'model')
+  redis.call('SADD', key('models'), model)
+  redis.call('ZADD', key('queue', model), text(now()), id)
+  redis.call('EXPIRE', key('models'), ttl)
+  redis.call('EXPIRE', key('queue', model), ttl)
+end
+
+local function waiting()
+  local count = 0
+  for _, model in ipairs(redis.call('SMEMBERS', key('models'))) do
+    count = count + redis.call('ZCARD', key('queue', model))
+  end
+  return count
+end
+
+-- Back to the queue. The fence moves on, so that whoever held the job can write no more.
+local function requeue(id, ttl)
+  redis.call('ZREM', key('running'), id)
+  redis.call('HINCRBY', key('job', id), 'fence', 1)
+  redis.call('HSET', key('job', id), 'status', 'queued')
+  redis.call('HDEL', key('job', id), 'holder', 'lease')
+  enqueue(id, ttl)
+  touch(id, ttl)
+end
+
+-- The one way into a terminal state, and there is none out of it.
+local function settle(id, status, ttl)
+  local job = redis.call('HMGET', key('job', id), 'model', 'owner')
+  redis.call('ZREM', key('running'), id)
+  redis.call('ZREM', key('queue', job[1]), id)
+  redis.call('ZREM', key('open', job[2]), id)
+  redis.call('HINCRBY', key('job', id), 'fence', 1)
+  redis.call('HSET', key('job', id), 'status', status, 'finished', text(now()))
+  redis.call('HDEL', key('job', id), 'holder', 'lease', 'state')
+  touch(id, ttl)
+end
+
+-- True when this fence still holds this job.
+local function holds(id, fence)
+  local job = redis.call('HMGET', key('job', id), 'status', 'fence')
+  return job[1] == 'running' and job[2] == fence
+end
+
+local function renew(id, lease)
+  local expiry = text(now() + lease)
+  redis.call('HSET', key('job', id), 'lease', expiry)
+  redis.call('ZADD', key('running'), expiry, id)
+end

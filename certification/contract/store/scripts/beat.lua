@@ -1,0 +1,19 @@
+-- A sign of life of one worker; those whose time is over are forgotten.
+local worker, description, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local time = now()
+for _, dead in ipairs(redis.call('ZRANGEBYSCORE', key('workers'), '-inf', text(time))) do
+  redis.call('ZREM', key('workers'), dead)
+  redis.call('HDEL', key('workers', 'about'), dead)
+  redis.call('HDEL', key('workers', 'platform'), dead)
+end
+if description == '' then
+  redis.call('ZREM', key('workers'), worker)
+  redis.call('HDEL', key('workers', 'about'), worker)
+  redis.call('HDEL', key('workers', 'platform'), worker)
+  return 0
+end
+redis.call('ZADD', key('workers'), text(time + ttl * 1000000), worker)
+redis.call('HSET', key('workers', 'about'), worker, description)
+redis.call('EXPIRE', key('workers'), ttl)
+redis.call('EXPIRE', key('workers', 'about'), ttl)
+return 1

@@ -1,0 +1,2 @@
+-- How many jobs wait.
+return waiting()

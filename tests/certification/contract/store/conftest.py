@@ -1,0 +1,36 @@
+"""A store on a real Valkey, and what goes into it."""
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from certification.contract.parameters import Parameters
+from certification.contract.store.delivery import connect
+from certification.contract.store.image import Image
+from certification.contract.store.jobs import JobStore, Request
+from certification.contract.store.leases import Leases, Terms
+
+LEASE = 0.15  # seconds; long enough to act within, short enough to wait for
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with connect(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def store(client: redis.Redis) -> JobStore:
+    return JobStore(client)
+
+
+@pytest.fixture
+def leases(client: redis.Redis) -> Leases:
+    return Leases(client, Terms(lease=LEASE, grace=0.05))
+
+
+@pytest.fixture
+def request_() -> Request:
+    image = Image.of(bytes(range(4)), (1, 2, 2), ["as it came"])
+    return Request(model="m", parameters=Parameters(sigma=0.5), image=image)

@@ -1,0 +1,30 @@
+"""What every test may ask for: a real Valkey, with a fresh database for each test."""
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+import redis
+
+from smoothcert.broker import Broker
+
+_DATABASES = 64
+_next_database = count()
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """One real server for the session; it dies with the test run even when that is killed."""
+    folder: Path = tmp_path_factory.mktemp("valkey")
+    with Broker.start(folder, "--databases", str(_DATABASES), "--appendfsync", "no") as broker:
+        yield broker
+
+
+@pytest.fixture
+def redis_url(valkey: Broker) -> Iterator[str]:
+    """The URL of an empty database that no other running test uses."""
+    url = f"{valkey.url.removesuffix('/0')}/{next(_next_database) % _DATABASES}"
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+        yield url
