@@ -11,12 +11,15 @@ Bound = Literal["one_sided", "runner_up"]
 
 
 class Look(BaseModel):
-    """One moment at which the counts are looked at: after `n` votes, spending `alpha` of the failure probability."""
+    """One moment at which the counts are looked at: after `n` votes, spending `alpha` of the whole."""
 
     model_config = ConfigDict(frozen=True)
 
     n: int
     alpha: float
+    alpha_runner_up: float = Field(
+        default=0.0, description="the part of alpha that p_upper's bound has; p_lower's has the rest"
+    )
 
 
 class ModelDigest(BaseModel):
@@ -69,7 +72,7 @@ class Certificate(BaseModel):
     sigma: float
     alpha: float
     n0: int
-    n: int = Field(description="estimation samples really drawn")
+    n: int = Field(description="estimation samples the counts hold: those at the look that proved the radius")
     selection_counts: list[int]
     counts: list[int]
     bound: Bound
