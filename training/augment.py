@@ -32,7 +32,7 @@ def augmentation_for(dataset: str, size: int = 224) -> Augment | None:
 
 
 def crop_and_flip(images_BCHW: Tensor, generator: torch.Generator | None) -> Tensor:
-    """A random crop of the input's size out of the image padded with 4 black pixels, mirrored half the time."""
+    """A random crop of the same size out of the image padded with 4 black pixels, mirrored half the time."""
     batch, _, height, width = images_BCHW.shape
     device = images_BCHW.device
     padded = functional.pad(images_BCHW, (PADDING,) * 4)

@@ -11,12 +11,13 @@ the input's size already, so that the pixels of `to_png` read back as themselves
 import hashlib
 from dataclasses import dataclass
 from io import BytesIO
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from certification.contract.card import ModelCard
+from certification.contract.card import Preprocessing
 from certification.contract.certificate import InputDigest
 from certification.errors import BadImage
 
@@ -32,6 +33,16 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+
+class Frame(Protocol):
+    """What an image is brought to: a model card is one, and a training folder has its own."""
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]: ...
+
+    @property
+    def preprocessing(self) -> Preprocessing: ...
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,7 @@ class CertifiedImage:
         return out.getvalue()
 
 
-def read_image(data: bytes, card: ModelCard) -> CertifiedImage:
+def read_image(data: bytes, card: Frame) -> CertifiedImage:
     """Decode a file and bring it to `card.input_shape`. Raises BadImage."""
     try:
         image, notes = _decode(data)
@@ -78,7 +89,7 @@ def read_image(data: bytes, card: ModelCard) -> CertifiedImage:
     return _certified([*notes, *more], image, card)
 
 
-def _certified(notes: list[str], image: Image.Image, card: ModelCard) -> CertifiedImage:
+def _certified(notes: list[str], image: Image.Image, card: Frame) -> CertifiedImage:
     pixels_HWC = np.asarray(image, np.uint8)
     pixels_CHW = np.ascontiguousarray(np.atleast_3d(pixels_HWC).transpose(2, 0, 1))
     assert pixels_CHW.shape == card.input_shape, (pixels_CHW.shape, card.input_shape)
@@ -155,7 +166,7 @@ def _as_mode(image: Image.Image, mode: str, notes: list[str]) -> Image.Image:
     return image.convert("RGB").convert(mode)  # through RGB: CMYK and palettes have no direct way to grey
 
 
-def _fit(image: Image.Image, card: ModelCard) -> tuple[Image.Image, list[str]]:
+def _fit(image: Image.Image, card: Frame) -> tuple[Image.Image, list[str]]:
     """Bring an image to the card's height and width; the notes say how."""
     _, height, width = card.input_shape
     if image.size == (width, height):

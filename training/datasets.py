@@ -1,0 +1,130 @@
+"""The data sets training and evaluation know, each as one uint8 tensor in memory."""
+
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torchvision import datasets as published
+
+from certification.errors import UserMistake
+from training.folders import read_folder
+
+Split = Literal["train", "test"]
+FOLDER = "folder:"
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images and their classes.
+
+    images_u8: uint8 (N, C, H, W); labels: int64 (N,), indices of class_names.
+    input_shape: (C, H, W) of the network's input; a folder's training images may be stored larger, to be cropped.
+    resize: short side before the central crop to input_shape; None where images come in that size.
+    """
+
+    name: str
+    split: Split
+    images_u8: Tensor
+    labels: Tensor
+    class_names: tuple[str, ...]
+    licence: str
+    input_shape: tuple[int, int, int]
+    resize: int | None = None
+
+    def __post_init__(self) -> None:
+        assert self.images_u8.dtype == torch.uint8
+        assert self.labels.dtype == torch.int64
+        assert len(self.images_u8) == len(self.labels)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set that torchvision knows to fetch and to read."""
+
+    read: Callable[..., Any]
+    class_names: tuple[str, ...]
+    licence: str
+
+
+DIGITS = tuple("0123456789")
+CLOTHES = (
+    *("T-shirt", "trousers", "pullover", "dress", "coat"),
+    *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
+)
+OBJECTS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+SOURCES = {
+    "mnist": Source(published.MNIST, DIGITS, "MNIST: Y. LeCun, C. Cortes and C. Burges, CC BY-SA 3.0"),
+    "fashion-mnist": Source(published.FashionMNIST, CLOTHES, "Fashion-MNIST: Zalando SE, MIT"),
+    "cifar10": Source(
+        published.CIFAR10, OBJECTS, "CIFAR-10: A. Krizhevsky, V. Nair and G. Hinton, no licence stated"
+    ),
+}
+
+
+def load_dataset(
+    name: str, split: Split, root: Path, *, download: bool = True, size: int | None = None
+) -> ImageSet:
+    """One split of a data set by name: mnist, fashion-mnist, cifar10 or folder:PATH.
+
+    root: where torchvision's files lie, or are put when `download` is true; not used by folders.
+    size: side of a folder's images in pixels; without it their own where all are alike and square, else 224.
+    Raises UserMistake when there is no such data set, or its files are absent and can't be fetched.
+    """
+    if name.startswith(FOLDER):
+        return _from_folder(name, split, size)
+    if name not in SOURCES:
+        known = ", ".join(SOURCES)
+        raise UserMistake(f"There is no data set {name!r}; there are: {known} and {FOLDER}PATH.")
+    if size is not None:
+        raise UserMistake(f"{name} has images of one size; only a folder's can be chosen.")
+    return _from_torchvision(name, split, root, download)
+
+
+def _from_torchvision(name: str, split: Split, root: Path, download: bool) -> ImageSet:
+    source = SOURCES[name]
+    try:
+        with redirect_stdout(sys.stderr):  # where torchvision says what it fetches
+            files = source.read(root, train=split == "train", download=download)
+    except (RuntimeError, OSError) as error:
+        reason = "and can't be fetched from here" if download else "and fetching is switched off"
+        raise UserMistake(
+            f"{name} is not in {root} {reason}: name the folder that holds it, "
+            "as torchvision lays it out, with --data-root."
+        ) from error
+    images_u8 = _channels_first(torch.as_tensor(files.data))
+    return ImageSet(
+        name=name,
+        split=split,
+        images_u8=images_u8,
+        labels=torch.as_tensor(files.targets, dtype=torch.int64),
+        class_names=source.class_names,
+        licence=source.licence,
+        input_shape=(images_u8.shape[1], images_u8.shape[2], images_u8.shape[3]),
+    )
+
+
+def _channels_first(images_u8: Tensor) -> Tensor:
+    """(N, H, W) or (N, H, W, C) to contiguous (N, C, H, W)."""
+    return images_u8[:, None] if images_u8.ndim == 3 else images_u8.movedim(-1, 1).contiguous()
+
+
+def _from_folder(name: str, split: Split, size: int | None) -> ImageSet:
+    folder = read_folder(Path(name.removeprefix(FOLDER)), split, size)
+    return ImageSet(
+        name=name,
+        split=split,
+        images_u8=folder.images_u8,
+        labels=folder.labels,
+        class_names=folder.class_names,
+        licence="the images' owner's",
+        input_shape=folder.input_shape,
+        resize=folder.resize,
+    )
