@@ -1,0 +1,72 @@
+"""One network under one set-up, built once; samplers for images are cheap."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from certification.contract.certificate import Engine as EngineDescription
+from certification.errors import Failure
+from certification.hardware import describe
+from certification.sampler import BatchVoter, Sampler
+from certification.setup import Setup
+from certification.votes import Counts, VoteRange
+
+Shape = tuple[int, int, int]  # C,H,W
+Image = NDArray[np.uint8]  # C,H,W
+
+
+class SoundVoteSource(Protocol):
+    """A VoteSource that knows its noise's total-variation slack, which bounds must take into account."""
+
+    num_classes: int
+    slack: float
+
+    def count(self, votes: VoteRange) -> Counts: ...
+
+
+SamplerOf = Callable[[Image, float, int], SoundVoteSource]
+
+
+class Engine:
+    """Casts the votes of one network. `description` names all that decides them, for the certificate.
+
+    Engines set process-wide knobs of torch (threads): use one at a time, from one thread.
+    """
+
+    def __init__(self, network: nn.Module, shape_CHW: Shape, num_classes: int, setup: Setup) -> None:
+        """Copy, fold, cast, compile and warm up; the network given is left as it is. Raises Failure."""
+        self.setup = setup
+        self.shape_CHW = shape_CHW
+        self.num_classes = num_classes
+        self.description: EngineDescription = describe(setup)
+        self._sampler_of = _sampler_of(network, shape_CHW, num_classes, setup)
+
+    def sampler(self, image_CHW: Image, sigma: float, seed: int) -> SoundVoteSource:
+        """The votes of one image (uint8, C,H,W) at noise sigma (pixels in [0,1]); seed is 128 random bits."""
+        return self._sampler_of(image_CHW, sigma, seed)
+
+
+def _sampler_of(network: nn.Module, shape_CHW: Shape, num_classes: int, setup: Setup) -> SamplerOf:
+    if setup.device == "cuda":
+        from certification.setups.cuda import CudaSampler, CudaVoter  # noqa: PLC0415
+
+        cuda_voter = CudaVoter(network, shape_CHW, num_classes, setup)
+        return lambda image, sigma, seed: CudaSampler(cuda_voter, image, sigma, seed)
+    voter = _cpu_voter(network, shape_CHW, num_classes, setup)
+    return lambda image, sigma, seed: Sampler(voter, image, sigma, seed)
+
+
+def _cpu_voter(network: nn.Module, shape_CHW: Shape, num_classes: int, setup: Setup) -> BatchVoter:
+    """Backends are imported when asked for: OpenVINO is an extra."""
+    if setup.backend == "openvino":
+        from certification.setups.openvino_cpu import OpenVinoVoter  # noqa: PLC0415
+
+        return OpenVinoVoter(network, shape_CHW, num_classes, setup)
+    if setup.backend in {"eager", "compile"}:
+        from certification.setups.eager import EagerVoter  # noqa: PLC0415
+
+        return EagerVoter(network, shape_CHW, num_classes, setup)
+    raise Failure(f"The CPU has no backend {setup.backend!r}.")

@@ -1,0 +1,65 @@
+"""OpenVINO on the CPU: one thread a stream, batches classified in the background while noise is drawn."""
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import openvino
+import torch
+from numpy.typing import NDArray
+from openvino import properties
+from torch import Tensor, nn
+
+from certification.errors import Failure
+from certification.setup import Precision, Setup
+from certification.setups.voter import ready_voter
+
+Shape = tuple[int, int, int]  # C,H,W
+_HINTS: dict[Precision, openvino.Type] = {"float32": openvino.Type.f32, "bfloat16": openvino.Type.bf16}
+
+
+class OpenVinoVoter:
+    """A BatchVoter with one stream a thread; one batch more than streams is kept under way."""
+
+    def __init__(self, network: nn.Module, shape_CHW: Shape, num_classes: int, setup: Setup) -> None:
+        channels, height, width = shape_CHW
+        self.num_classes = num_classes
+        self.shape_BHWC = (setup.batch, height, width, channels)
+        self.slots = setup.threads + 1
+        compiled = _compiled(network, self.shape_BHWC, setup)
+        self._requests = [compiled.create_infer_request() for _ in range(self.slots)]
+
+    def start(self, slot: int, pixels_BHWC: Tensor) -> None:
+        if torch.get_num_threads() != 1:
+            torch.set_num_threads(1)  # for the noise; the processors belong to the streams
+        tensor = openvino.Tensor(pixels_BHWC.numpy(), shared_memory=True)
+        self._requests[slot].set_input_tensor(tensor)
+        self._requests[slot].start_async()
+
+    def classes(self, slot: int) -> NDArray[np.int64]:
+        self._requests[slot].wait()
+        classes: NDArray[np.int64] = self._requests[slot].get_output_tensor().data.copy()
+        return classes
+
+
+def _compiled(
+    network: nn.Module, shape_BHWC: tuple[int, int, int, int], setup: Setup
+) -> openvino.CompiledModel:
+    if setup.precision not in _HINTS:
+        raise Failure(f"OpenVINO runs float32 or bfloat16 here, not {setup.precision}.")
+    config = {
+        properties.hint.inference_precision(): _HINTS[setup.precision],
+        properties.num_streams(): setup.threads,
+        properties.inference_num_threads(): setup.threads,
+        properties.hint.enable_cpu_pinning(): False,
+    }
+    return openvino.Core().compile_model(_converted(network, shape_BHWC, setup), "CPU", config)
+
+
+def _converted(network: nn.Module, shape_BHWC: tuple[int, int, int, int], setup: Setup) -> openvino.Model:
+    """The voter as an OpenVINO graph of fixed shape, in float32: the plugin casts as the hint says."""
+    voter = ready_voter(network, replace(setup, precision="float32"))
+    example = torch.zeros(shape_BHWC, dtype=torch.int16)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of the tracer, about itself
+        return openvino.convert_model(voter, example_input=example, input=list(shape_BHWC))
