@@ -1,7 +1,6 @@
 """A checkpoint folder: model.safetensors + card.json. Never pickle: a hostile one can only fail to load."""
 
 import hashlib
-import os
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -12,6 +11,7 @@ from certification.architectures import build_network
 from certification.catalogue import CARD_FILE, WEIGHTS_FILE, read_card
 from certification.contract.card import ModelCard
 from certification.errors import BadCheckpoint
+from certification.files import write_whole
 
 
 def load_network(folder: Path) -> nn.Module:
@@ -38,7 +38,7 @@ def save_checkpoint(folder: Path, network: nn.Module, card: ModelCard) -> ModelC
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = save({name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()})
-    _write_whole(folder / WEIGHTS_FILE, weights)
+    write_whole(folder / WEIGHTS_FILE, weights)
     card = card.model_copy(update={"weights_sha256": hashlib.sha256(weights).hexdigest()})
     save_card(folder, card)
     return card
@@ -46,7 +46,7 @@ def save_checkpoint(folder: Path, network: nn.Module, card: ModelCard) -> ModelC
 
 def save_card(folder: Path, card: ModelCard) -> None:
     """Write card.json alone, for a card that has learned something (a measured accuracy)."""
-    _write_whole(folder / CARD_FILE, card.model_dump_json(indent=1).encode() + b"\n")
+    write_whole(folder / CARD_FILE, card.model_dump_json(indent=1).encode() + b"\n")
 
 
 def _read_weights(folder: Path, sha256: str) -> bytes:
@@ -58,12 +58,3 @@ def _read_weights(folder: Path, sha256: str) -> bytes:
     if hashlib.sha256(weights).hexdigest() != sha256:
         raise BadCheckpoint(f"{path} is not the file its card names: the sha256 differs.")
     return weights
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    temporary = path.with_suffix(path.suffix + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

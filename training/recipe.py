@@ -1,0 +1,87 @@
+"""A recipe: everything that decides the weights, in one frozen value."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from training.methods.base import Method
+
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """SGD and its steps, as the published runs took them (REFERENCE §2).
+
+    epochs: full passes; batch: forward samples of one optimizer step (images x noises).
+    lr_step: epochs between drops by `lr_decay`; the first drop comes one epoch late, as it did in the published runs.
+    """
+
+    epochs: int
+    lr: float
+    lr_step: int
+    batch: int = 256
+    lr_decay: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+
+    @property
+    def first_drop(self) -> int:
+        """The first epoch (from 0) at a lower learning rate."""
+        return self.lr_step + 1
+
+    def lr_at(self, epoch: int) -> float:
+        """Learning rate of one epoch, counted from 0."""
+        drops: int = max(epoch - 1, 0) // self.lr_step
+        return float(self.lr * self.lr_decay**drops)
+
+
+@dataclass(frozen=True)
+class DataDefaults:
+    """What the field uses on one data set."""
+
+    architecture: str
+    schedule: Schedule
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+DIGITS = DataDefaults("lenet", Schedule(epochs=90, lr=0.01, lr_step=30), (0.0,), (1.0,))
+IMAGENET = DataDefaults(
+    "resnet50", Schedule(epochs=90, lr=0.1, lr_step=30), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+)
+DATA_DEFAULTS: dict[str, DataDefaults] = {
+    "mnist": DIGITS,
+    "fashion-mnist": DIGITS,
+    "cifar10": DataDefaults(
+        "resnet110",
+        Schedule(epochs=150, lr=0.1, lr_step=50),
+        (0.4914, 0.4822, 0.4465),
+        (0.2023, 0.1994, 0.2010),
+    ),
+}
+
+
+def data_defaults(dataset: str) -> DataDefaults:
+    """The field's defaults for a data set; any other one is treated like ImageNet."""
+    return DATA_DEFAULTS.get(dataset, IMAGENET)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training run. Two runs of the same recipe on the same CPU give the same weights, bit for bit."""
+
+    method_name: str
+    method: Method
+    dataset: str
+    architecture: str
+    schedule: Schedule
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    seed: int = 0
+    precision: Precision = "bfloat16"
+    compile: bool = False
+    method_options: dict[str, Any] = field(default_factory=dict)
+
+    def record(self) -> dict[str, Any]:
+        """The recipe as plain values: what is compared when a run resumes, and kept in the card."""
+        return asdict(self)

@@ -1,0 +1,101 @@
+"""One optimizer step: pick images, augment, add noise, loss, backward, update; on CUDA replayed as a graph."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from training.methods.base import Method, Moment
+
+Augment = Callable[[Tensor, torch.Generator | None], Tensor]  # uint8 (B, C, H, W) to the same
+
+
+class ChannelsLast(nn.Module):
+    """The network with its input laid out as its convolutions like it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        logits: Tensor = self.network(images_BCHW.contiguous(memory_format=torch.channels_last))
+        return logits
+
+
+@dataclass(frozen=True)
+class Step:
+    """Everything one step reads and writes, all on one device.
+
+    images_u8 (N, C, H, W) and labels_N hold the whole training set; loss_sum is a float32 scalar that grows.
+    """
+
+    network: nn.Module
+    method: Method
+    optimizer: torch.optim.Optimizer
+    images_u8: Tensor
+    labels_N: Tensor
+    augment: Augment | None
+    generator: torch.Generator
+    moment: Moment
+    loss_sum: Tensor
+    autocast: bool
+
+    def __call__(self, indices_B: Tensor) -> None:
+        """Train on these images once. Each is repeated with the method's number of noises."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self._loss(indices_B)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.loss_sum.add_(loss.detach())
+
+    def _loss(self, indices_B: Tensor) -> Tensor:
+        images_u8 = self.images_u8[indices_B]
+        if self.augment is not None:
+            images_u8 = self.augment(images_u8, self.generator)
+        images_BCHW = images_u8.float() / 255
+        with torch.autocast(images_u8.device.type, torch.bfloat16, enabled=self.autocast):
+            return self.method.loss(
+                self.network, images_BCHW, self.labels_N[indices_B], self.moment, self.generator
+            )
+
+
+class GraphedStep:
+    """The same step, captured once for each batch shape and replayed: a small network is launch-bound without.
+
+    The learning rate is baked in; call `forget` after changing it. The first steps of each shape run eagerly, as
+    the libraries' warm-up, and count like any other.
+    """
+
+    WARM_UP = 3  # steps before capture
+
+    def __init__(self, step: Step, stream: torch.cuda.Stream) -> None:
+        self._step = step
+        self._stream = stream
+        self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor]] = {}
+        self._seen: dict[int, int] = {}
+
+    def __call__(self, indices_B: Tensor) -> None:
+        size = len(indices_B)
+        with torch.cuda.stream(self._stream):
+            if size in self._graphs:
+                graph, static_B = self._graphs[size]
+                static_B.copy_(indices_B)
+                graph.replay()
+                return
+            self._seen[size] = self._seen.get(size, 0) + 1
+            self._step(indices_B)
+        if self._seen[size] >= self.WARM_UP:
+            self._capture(indices_B)
+
+    def forget(self) -> None:
+        """Drop the captured graphs; they are captured anew with the optimizer's present settings."""
+        self._graphs.clear()
+
+    def _capture(self, indices_B: Tensor) -> None:
+        torch.cuda.synchronize()
+        graph, static_B = torch.cuda.CUDAGraph(), indices_B.clone()
+        graph.register_generator_state(self._step.generator)
+        with torch.cuda.graph(graph, stream=self._stream):
+            self._step(static_B)
+        self._graphs[len(static_B)] = (graph, static_B)

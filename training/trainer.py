@@ -1,0 +1,182 @@
+"""The training loop: one recipe, one device, step by step, able to go on after any kill."""
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from certification.architectures import build_network
+from certification.architectures.resnet_cifar import BasicBlock
+from training.augment import augmentation_for
+from training.datasets import ImageSet
+from training.methods.base import Moment
+from training.recipe import Recipe
+from training.state import Position, load_state, save_state
+from training.step import ChannelsLast, GraphedStep, Step
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What one epoch was like. loss: mean over its steps; seconds: since the run began, over all its resumptions."""
+
+    epoch: int
+    loss: float
+    lr: float
+    seconds: float
+
+
+class Trainer:
+    """One training run. `steps()` trains; between two of its steps the state can be saved and restored.
+
+    Several trainers can share a GPU: each works on its own stream, so advancing their `steps()` in turn overlaps
+    them.
+    """
+
+    def __init__(self, recipe: Recipe, images: ImageSet, device: torch.device) -> None:
+        self.recipe = recipe
+        self.images = images
+        self.position = Position()
+        self.records: list[EpochRecord] = []
+        self.device = device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        with self._on_stream():
+            torch.manual_seed(recipe.seed)  # the only use of the global generator: fresh weights
+            self.network = build_network(
+                recipe.architecture, len(images.class_names), recipe.mean, recipe.std
+            ).to(device)
+            self._optimizer = _optimizer(self.network, recipe)
+            self._step = self._build_step(images)
+        self._run_step = GraphedStep(self._step, self._stream) if self._stream else self._step
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return len(self._slices)
+
+    @property
+    def done(self) -> bool:
+        return self.position.epoch >= self.recipe.schedule.epochs
+
+    def steps(self) -> Iterator[Position]:
+        """Train to the end of the schedule; yields after every step (the device may still be at work)."""
+        while not self.done:
+            yield from self._epoch()
+
+    def save(self, path: Path) -> None:
+        """Write the state; only between two steps."""
+        with self._on_stream():
+            save_state(path, self._tensors(), self.position, self.recipe.record())
+
+    def restore(self, path: Path) -> None:
+        """Go on from a state that `save` wrote. Raises UserMistake (another recipe), BadCheckpoint."""
+        tensors, self.position = load_state(path, self.recipe.record())
+        with self._on_stream():
+            self.network.load_state_dict(_strip(tensors, "network."))
+            for name, parameter in self.network.named_parameters():
+                # Laid out like the parameter: the fused update walks both in memory order.
+                momentum = torch.empty_like(parameter, requires_grad=False)
+                self._optimizer.state[parameter]["momentum_buffer"] = momentum.copy_(
+                    tensors[f"momentum.{name}"]
+                )
+            self._step.generator.set_state(tensors["generator"])
+            self._step.loss_sum.copy_(tensors["loss_sum"])
+
+    def _epoch(self) -> Iterator[Position]:
+        schedule, epoch = self.recipe.schedule, self.position.epoch
+        self._set_lr(schedule.lr_at(epoch))
+        self._clock = time.monotonic() - self.position.seconds
+        with self._on_stream():
+            order_N = self._order(epoch)
+        for index in range(self.position.step, self.steps_per_epoch):
+            with self._on_stream():
+                self._step.moment.epoch.fill_(epoch + index / self.steps_per_epoch)
+                self._run_step(order_N[self._slices[index]])
+            self.position = Position(epoch, index + 1, time.monotonic() - self._clock)
+            yield self.position
+        self._close_epoch(epoch, schedule.lr_at(epoch))
+
+    def _close_epoch(self, epoch: int, lr: float) -> None:
+        with self._on_stream():
+            loss = float(self._step.loss_sum) / self.steps_per_epoch
+            self._step.loss_sum.zero_()
+        self.position = Position(epoch + 1, 0, time.monotonic() - self._clock)
+        self.records.append(EpochRecord(epoch, loss, lr, self.position.seconds))
+
+    def _order(self, epoch: int) -> Tensor:
+        """This epoch's order of the images, the same on every device."""
+        seeds = np.random.SeedSequence([self.recipe.seed, epoch])
+        order_N = np.random.default_rng(seeds).permutation(len(self._step.labels_N))
+        return torch.from_numpy(order_N).to(self.device)
+
+    def _set_lr(self, lr: float) -> None:
+        changed = any(group["lr"] != lr for group in self._optimizer.param_groups)
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+        if changed and isinstance(self._run_step, GraphedStep):
+            self._run_step.forget()
+
+    def _build_step(self, images: ImageSet) -> Step:
+        device, recipe = self.device, self.recipe
+        self._slices = _slices(len(images.labels), recipe.schedule.batch, recipe.method.num_noises)
+        network = ChannelsLast(self.network).train()
+        if recipe.compile:
+            _compile_blocks(network)
+        return Step(
+            network=network,
+            method=recipe.method,
+            optimizer=self._optimizer,
+            images_u8=images.images_u8.to(device),
+            labels_N=images.labels.to(device),
+            augment=augmentation_for(recipe.dataset),
+            generator=torch.Generator(device).manual_seed(recipe.seed),
+            moment=Moment(torch.zeros((), device=device), float(recipe.schedule.first_drop)),
+            loss_sum=torch.zeros((), device=device),
+            autocast=recipe.precision == "bfloat16",
+        )
+
+    def _tensors(self) -> dict[str, Tensor]:
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        for name, parameter in self.network.named_parameters():
+            buffer = self._optimizer.state[parameter].get("momentum_buffer")
+            tensors[f"momentum.{name}"] = torch.zeros_like(parameter) if buffer is None else buffer
+        return tensors | {"generator": self._step.generator.get_state(), "loss_sum": self._step.loss_sum}
+
+    def _on_stream(self) -> AbstractContextManager[Any]:
+        return torch.cuda.stream(self._stream) if self._stream else nullcontext()
+
+
+def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+    schedule = recipe.schedule
+    return torch.optim.SGD(
+        network.parameters(),
+        lr=schedule.lr_at(0),
+        momentum=schedule.momentum,
+        weight_decay=schedule.weight_decay,
+        fused=True,
+    )
+
+
+def _slices(images: int, batch: int, num_noises: int) -> list[slice]:
+    """The published steps: each batch of `batch` images is cut into `num_noises` chunks, each an optimizer step."""
+    slices = []
+    for start in range(0, images, batch):
+        stop = min(start + batch, images)
+        chunk = -(-(stop - start) // num_noises)
+        slices += [slice(i, min(i + chunk, stop)) for i in range(start, stop, chunk)]
+    return slices
+
+
+def _compile_blocks(network: nn.Module) -> None:
+    """Compile each residual block, not the whole network: blocks of one shape share the compiled code."""
+    for module in network.modules():
+        if isinstance(module, BasicBlock):
+            module.compile(dynamic=False)
+
+
+def _strip(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
