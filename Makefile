@@ -69,7 +69,7 @@ $(BIN)/python:
 $(RUN_STAMP): pyproject.toml requirements.lock | $(BIN)/python
 	@echo "installing what running needs (PyTorch is large: the first time takes minutes)"
 	@$(PIP) install --quiet '$(PIP_RANGE)'
-	@$(INSTALL) --editable '.[service,worker,training,broker]'
+	@$(INSTALL) --editable '.[service,worker,training,cpu,broker]'
 	@touch $@
 
 $(DEV_STAMP): pyproject.toml requirements.lock $(RUN_STAMP)

@@ -9,7 +9,7 @@ COPY pyproject.toml requirements.lock ./
 # Without the packages beside it this installs the dependencies alone, in a layer of several GB that outlives edits
 # of the code; the metadata names two files whose content doesn't matter here.
 RUN touch README.md LICENSE \
- && pip --python /venv/bin/python install --constraint requirements.lock '.[worker]'
+ && pip --python /venv/bin/python install --constraint requirements.lock '.[worker,cpu]'
 COPY certification /app/certification
 COPY worker /app/worker
 COPY models /app/models
