@@ -23,7 +23,7 @@ class ImageSet:
     """Images and their classes.
 
     images_u8: uint8 (N, C, H, W); labels: int64 (N,), indices of class_names.
-    input_shape: (C, H, W) of the network's input; a folder's training images may be stored larger, to be cropped.
+    input_shape: (C, H, W) of the network's input; a folder's training images may be larger, to be cropped.
     resize: short side before the central crop to input_shape; None where images come in that size.
     """
 

@@ -49,7 +49,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Tree:
-    """Where the images of each split lie: class folders below `training`, and below `testing` where there is one."""
+    """Where the images of each split lie: class folders below `training` and, if there is one, `testing`."""
 
     training: Path
     testing: Path | None
@@ -85,8 +85,8 @@ class Tree:
 def read_folder(root: Path, split: str, size: int | None) -> FolderImages:
     """All images of one split ("train" or "test"), classes in the order of their folders' names.
 
-    Splits are `root/train` and `root/test` or `root/val` where they exist; else every tenth image of each class
-    is held out. Raises UserMistake when there are no classes, or a file is not an image the service takes.
+    Splits are `root/train` and `root/test` or `root/val` where they exist; else every tenth image of each
+    class is held out. Raises UserMistake when there are no classes, or a file is not an image the service takes.
     """
     tree = Tree.find(root)
     channels, own_size = _survey([path for path, _ in tree.files("train")])
