@@ -12,11 +12,10 @@ DEFAULT_ALPHA = 0.001
 MAX_N = 10_000_000  # votes; keeps one job within hours on the slowest model
 
 
-class Parameters(BaseModel):
-    """The question put to the sampler: which procedure, how many votes, which failure probability.
+class Question(BaseModel):
+    """What a caller may ask: which procedure, how many votes, which failure probability.
 
-    `sigma` belongs to the model (its training noise, in units of pixels in [0,1]) and is repeated here because
-    the answer is about it. Radii are l2, in pixels scaled to [0,1].
+    Radii are l2, in pixels scaled to [0,1].
     """
 
     model_config = ConfigDict(frozen=True)
@@ -30,7 +29,6 @@ class Parameters(BaseModel):
     n0: Annotated[int, Field(ge=1, le=1_000_000, description="selection samples")] = DEFAULT_N0
     n: Annotated[int, Field(ge=1, le=MAX_N, description="estimation samples")] = DEFAULT_N
     alpha: Annotated[float, Field(gt=0, lt=1, description="failure probability")] = DEFAULT_ALPHA
-    sigma: Annotated[float, Field(gt=0, description="noise level, pixels in [0,1]; set by the model")]
     target_radius: Annotated[
         float | None, Field(gt=0, description="stop as soon as this l2 radius is proved, or is hopeless")
     ] = None
@@ -38,3 +36,13 @@ class Parameters(BaseModel):
         float | None,
         Field(gt=0, lt=1, description="stop once at most this share of the radius still provable is missing"),
     ] = None
+
+
+class Parameters(Question):
+    """The question put to the sampler.
+
+    `sigma` belongs to the model (its training noise, in units of pixels in [0,1]) and is repeated here because
+    the answer is about it.
+    """
+
+    sigma: Annotated[float, Field(gt=0, description="noise level, pixels in [0,1]; set by the model")]

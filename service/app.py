@@ -1,0 +1,84 @@
+"""The HTTP face (DESIGN §4). `uvicorn --factory service.app:create_app` or `python -m service`."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from threading import BoundedSemaphore
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from prometheus_client import CollectorRegistry
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.types import Lifespan
+
+from certification.catalogue import Catalogue
+from certification.contract.store.delivery import Courier, connect
+from certification.contract.store.jobs import JobStore, Limits
+from certification.errors import SmoothCertError
+from service import health, jobs, metrics, models, page
+from service.errors import render
+from service.headers import SecurityHeaders
+from service.limits import FORM_OVERHEAD, BodyLimit
+from service.openapi import complete_schema
+from service.settings import Settings
+from service.state import Service, State
+
+DESCRIPTION = """
+Upload an image, get the smoothed classifier's class and a certified l2 radius, or an abstention, with the
+evidence.
+
+`POST /certify` answers at once with a job. Follow it at `/jobs/{id}`, with `?wait=` or as an event stream;
+the certificate is part of the job once it has ended. Errors are RFC 9457 problem documents.
+"""
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application. Nothing is connected to before the first request that needs it."""
+    settings = settings or Settings()
+    registry = CollectorRegistry()
+    app = FastAPI(
+        title="SmoothCert",
+        version="0.1.0",
+        description=DESCRIPTION,
+        lifespan=_lifespan(settings, registry),
+        middleware=[
+            Middleware(metrics.Measured, metrics=metrics.RequestMetrics(registry)),
+            Middleware(SecurityHeaders),
+            Middleware(BodyLimit, limit_of=_limit_of(settings)),
+        ],
+    )
+    for error in (HTTPException, RequestValidationError, SmoothCertError, Exception):
+        app.add_exception_handler(error, render)
+    for router in (jobs.router, models.router, health.router, metrics.router, page.router):
+        app.include_router(router)
+    app.mount("/static", page.static_files)
+    complete_schema(app)
+    return app
+
+
+def _lifespan(settings: Settings, registry: CollectorRegistry) -> Lifespan[FastAPI]:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+        service = _assemble(settings, registry)
+        registry.register(metrics.QueueMetrics(service.store))
+        yield State(service=service)
+        service.courier.close()
+        service.store.client.close()
+
+    return lifespan
+
+
+def _assemble(settings: Settings, registry: CollectorRegistry) -> Service:
+    return Service(
+        settings=settings,
+        catalogue=Catalogue(settings.models),
+        store=JobStore(connect(settings.broker), Limits(queue_cap=settings.max_queued)),
+        courier=Courier(settings.broker),
+        decoding=BoundedSemaphore(settings.decoders),
+        registry=registry,
+    )
+
+
+def _limit_of(settings: Settings) -> Callable[[str], int]:
+    largest = {"/batches": settings.max_batch_bytes}
+    return lambda path: largest.get(path, settings.max_upload_bytes) + FORM_OVERHEAD

@@ -1,0 +1,164 @@
+# ruff: noqa: N818  (each is named for what it is)
+"""What the service answers when it can't do what was asked: one tree, one handler, RFC 9457 throughout.
+
+ServiceError               carries its status; the docstring is the detail
+├── NotFound         404   unknown, expired and foreign ids look the same
+├── NotYet           409   the job has no certificate so far
+├── TooLarge         413
+├── NotAnImage       415
+├── Unprocessable    422   names the fields and what is allowed
+├── TooMany          429   the caller's quota
+└── Unavailable      503   broker down, queue full, model broken: with Retry-After
+"""
+
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from certification.contract.problem import FieldProblem, Problem
+from certification.errors import (
+    BadCheckpoint,
+    BadImage,
+    BrokerUnavailable,
+    ImpossibleRequest,
+    KeyReused,
+    OverQuota,
+    QueueFull,
+    UnknownModel,
+    UserMistake,
+)
+
+PROBLEM_JSON = "application/problem+json"
+RETRY_AFTER = 2  # seconds
+
+
+class ServiceError(HTTPException):
+    """The request failed."""
+
+    status = 500
+    kind = "about:blank"
+    retry_after: int | None = None
+
+    def __init__(self, detail: str | None = None, errors: Sequence[FieldProblem] = ()) -> None:
+        headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        super().__init__(self.status, detail or type(self).__doc__, headers)
+        self.errors = list(errors) or None
+
+
+class NotFound(ServiceError):
+    """There is no such thing here; jobs are forgotten some time after they ended."""
+
+    status = 404
+    kind = "urn:smoothcert:problem:not-found"
+
+
+class NotYet(ServiceError):
+    """The job has no certificate yet; wait until it has ended."""
+
+    status = 409
+    kind = "urn:smoothcert:problem:not-yet"
+    retry_after = 1
+
+
+class TooLarge(ServiceError):
+    """The request is larger than this service takes."""
+
+    status = 413
+    kind = "urn:smoothcert:problem:too-large"
+
+
+class NotAnImage(ServiceError):
+    """Not an image we take."""
+
+    status = 415
+    kind = "urn:smoothcert:problem:not-an-image"
+
+
+class Unprocessable(ServiceError):
+    """The parameters are not ones this service can work with."""
+
+    status = 422
+    kind = "urn:smoothcert:problem:wrong-parameters"
+
+
+class TooMany(ServiceError):
+    """You ask for more than your share."""
+
+    status = 429
+    kind = "urn:smoothcert:problem:quota"
+    retry_after = 5
+
+
+class Unavailable(ServiceError):
+    """The service can't take this request now; try again shortly."""
+
+    status = 503
+    kind = "urn:smoothcert:problem:unavailable"
+    retry_after = RETRY_AFTER
+
+
+def as_service_error(error: Exception) -> HTTPException:
+    """The answer to an exception of the core, of the broker, of the framework."""
+    if isinstance(error, HTTPException):
+        return error
+    for kind, answer in ANSWERS:
+        if isinstance(error, kind):
+            return answer(error)
+    return HTTPException(500, "Something went wrong here; it has been logged.")
+
+
+def _naming(field: str) -> Callable[[Exception], ServiceError]:
+    return lambda error: Unprocessable(str(error), [FieldProblem(field=field, detail=str(error))])
+
+
+def _invalid(error: Exception) -> Unprocessable:
+    assert isinstance(error, RequestValidationError)
+    errors = [
+        FieldProblem(field=str(one["loc"][-1]), detail=one["msg"]) for one in error.errors() if one["loc"]
+    ]
+    fields = ", ".join(dict.fromkeys(e.field for e in errors)) or "body"
+    return Unprocessable(f"Wrong or missing: {fields}.", errors)
+
+
+ANSWERS: tuple[tuple[type[Exception], Callable[[Exception], ServiceError]], ...] = (
+    (RequestValidationError, _invalid),
+    (BadImage, lambda error: NotAnImage(str(error))),
+    (ImpossibleRequest, _naming("n")),
+    (UnknownModel, _naming("model")),
+    (KeyReused, _naming("Idempotency-Key")),
+    (OverQuota, lambda error: TooMany(str(error))),
+    (UserMistake, lambda error: Unprocessable(str(error))),
+    (QueueFull, lambda error: Unavailable(str(error))),
+    (
+        BadCheckpoint,
+        lambda _: Unavailable("This model can't be served at the moment: its folder is damaged."),
+    ),
+    (BrokerUnavailable, lambda _: Unavailable("The job store does not answer; try again shortly.")),
+)
+
+
+def to_problem(error: HTTPException, path: str | None = None) -> Problem:
+    """The document for an error. Errors that are not ours have no more to say than their status."""
+    return Problem(
+        type=getattr(error, "kind", "about:blank"),
+        title=HTTPStatus(error.status_code).phrase,
+        status=error.status_code,
+        detail=error.detail,
+        instance=path,
+        errors=getattr(error, "errors", None),
+    )
+
+
+def problem_response(error: HTTPException, path: str | None = None) -> Response:
+    """The same as an HTTP response."""
+    body = to_problem(error, path).model_dump_json(exclude_none=True)
+    return Response(body, error.status_code, error.headers, PROBLEM_JSON)
+
+
+async def render(request: Request, error: Exception) -> Response:
+    """The one exception handler of the application."""
+    return problem_response(as_service_error(error), request.url.path)

@@ -1,0 +1,44 @@
+"""GET /health/*: live depends on nothing; ready says what is missing."""
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from certification.errors import BrokerUnavailable
+from service.errors import Unavailable
+from service.openapi import problems
+from service.state import Service, ServiceOf
+
+router = APIRouter(prefix="/health", tags=["health"])
+
+
+class Health(BaseModel):
+    """All is well: anything else is a problem document."""
+
+    status: str = "ok"
+
+
+@router.get("/live", summary="Is the process alive?")
+async def live() -> Health:
+    """Depends on nothing else."""
+    return Health()
+
+
+@router.get("/ready", summary="Can it certify?", responses=problems(503))
+def ready(service: ServiceOf) -> Health:
+    """503, saying what is missing, unless the broker answers and every model has a live worker."""
+    missing = _missing(service)
+    if missing:
+        raise Unavailable(f"Not ready: {'; '.join(missing)}.")
+    return Health()
+
+
+def _missing(service: Service) -> list[str]:
+    names = service.catalogue.names()
+    if not names:
+        return ["there is no model"]
+    try:
+        workers = service.store.workers()
+    except BrokerUnavailable:
+        return ["the broker does not answer"]
+    served = {name for worker in workers for name in worker.models}
+    return [f"no live worker for {name}" for name in names if name not in served]

@@ -1,0 +1,149 @@
+"""POST /certify, and everything one can do with the job it makes."""
+
+import math
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Form, Header, Query, Request, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import BaseModel
+
+from certification.contract.certificate import Certificate
+from certification.contract.images import CertifiedImage
+from certification.contract.job import Job
+from service.errors import NotFound, NotYet, Unprocessable
+from service.forms import CertifyForm
+from service.openapi import problems
+from service.state import Caller, ServiceOf
+from service.submission import Upload, submit
+from service.watch import snapshots, when_ended
+
+RETRY_AFTER = "1"  # seconds until it is worth asking for a new job's state
+SHOWN = 50  # jobs on a page of the list
+
+router = APIRouter(tags=["jobs"])
+
+
+class JobList(BaseModel):
+    """Some of the caller's jobs, newest first; `next` is the path of those after them."""
+
+    jobs: list[Job]
+    next: str | None = None
+
+
+def _find(job_id: str, service: ServiceOf, caller: Caller) -> Job:
+    job = service.store.job(job_id, caller)
+    if job is None:
+        raise NotFound("There is no such job: the id is unknown, or the job ended some time ago.")
+    return job
+
+
+Found = Annotated[Job, Depends(_find)]
+Known = problems(404, 503)
+
+
+@router.post(
+    "/certify",
+    status_code=202,
+    summary="Certify an image",
+    responses=problems(413, 415, 422, 429, 503),
+)
+def certify(
+    form: Annotated[CertifyForm, Form(media_type="multipart/form-data")],
+    response: Response,
+    service: ServiceOf,
+    caller: Caller,
+    idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
+) -> Job:
+    """Queues the image and answers with its job.
+
+    Sending the same `Idempotency-Key` again, with the same form, answers with the same job.
+    """
+    upload = Upload(form.image.file.read(), form.question(), form.model, caller, idempotency_key)
+    job = service.store.job(submit(upload, service), caller)
+    if job is None:
+        raise NotFound("The job was forgotten as soon as it was made.")
+    response.headers.update({"Location": job.links.self, "Retry-After": RETRY_AFTER})
+    return job
+
+
+@router.get("/jobs", summary="Your jobs, newest first", responses=problems(422, 503))
+def list_jobs(
+    service: ServiceOf,
+    caller: Caller,
+    cursor: Annotated[str | None, Query(description="from `next` of the page before")] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = SHOWN,
+) -> JobList:
+    """One page of jobs."""
+    try:
+        page = service.store.page(caller, cursor, limit)
+    except ValueError as error:
+        raise Unprocessable("`cursor` is not one this service gave.") from error
+    return JobList(jobs=page.jobs, next=page.cursor and f"/jobs?cursor={page.cursor}&limit={limit}")
+
+
+@router.get("/jobs/{job_id}", summary="One job", responses=problems(404, 422, 503))
+async def read_job(
+    job: Found,
+    service: ServiceOf,
+    wait: Annotated[float, Query(ge=0, le=3600, description="seconds to wait for the job to end")] = 0,
+) -> Job:
+    """The job as it is; with `wait`, as soon as it has ended or the time is over."""
+    return await when_ended(service.store, job, min(wait, service.settings.max_wait))
+
+
+@router.get(
+    "/jobs/{job_id}/events",
+    summary="Follow a job",
+    response_class=EventSourceResponse,
+    responses=Known,
+)
+async def follow_job(
+    job: Found, service: ServiceOf, last_event_id: Annotated[str | None, Header()] = None
+) -> AsyncIterator[ServerSentEvent]:
+    """Server-sent events named `job`, each a snapshot; the last one is terminal.
+
+    A comment every 15 s keeps the connection open. `Last-Event-ID` leaves out a snapshot already seen.
+    """
+    if job.ended or last_event_id != str(job.version):
+        yield _event(job)
+    async for snapshot in snapshots(service.store, job, math.inf):
+        yield _event(snapshot)
+
+
+def _event(job: Job) -> ServerSentEvent:
+    return ServerSentEvent(raw_data=job.model_dump_json(), event="job", id=str(job.version), retry=1000)
+
+
+@router.post("/jobs/{job_id}/cancel", summary="Stop a job", responses=Known)
+def cancel_job(job: Found, service: ServiceOf, caller: Caller) -> Job:
+    """Ends the job now; it keeps the best certificate it has reached. A job that has ended stays as it is."""
+    service.store.cancel(job.id)
+    return _find(job.id, service, caller)
+
+
+@router.get(
+    "/jobs/{job_id}/certificate", summary="Download the certificate", responses=problems(404, 409, 503)
+)
+def read_certificate(job: Found, request: Request, response: Response) -> Certificate:
+    """The certificate document as a file: 409 while the job runs, 404 when it ended without one."""
+    if job.certificate is None:
+        raise NotFound("This job ended without a certificate.") if job.ended else NotYet
+    response.headers["Content-Disposition"] = f'attachment; filename="certificate-{job.id}.json"'
+    return job.certificate
+
+
+@router.get(
+    "/jobs/{job_id}/input.png",
+    summary="The certified pixels",
+    response_class=Response,
+    responses=Known | {200: {"content": {"image/png": {}}}},
+)
+def read_input(job: Found, service: ServiceOf) -> Response:
+    """The exact pixels the certificate is about, after decoding and preprocessing."""
+    image = service.store.image(job.id)
+    if image is None:
+        raise NotFound("The image of this job is no longer kept.")
+    digest = image.digest
+    png = CertifiedImage(image.pixels, digest.shape, tuple(digest.preprocessing)).to_png()
+    return Response(png, media_type="image/png")

@@ -1,0 +1,91 @@
+"""GET /metrics: requests as they are answered, and the state of the queue at each scrape."""
+
+import time
+from collections.abc import Iterator
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from certification.contract.store.jobs import JobStore
+from certification.errors import BrokerUnavailable
+from service.state import ServiceOf
+
+STREAMS = "/jobs/{job_id}/events"  # open as long as a job runs: no latency to speak of
+BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0)  # seconds
+
+router = APIRouter(tags=["health"])
+
+
+class RequestMetrics:
+    """Counts and latencies by route template, never by path: a stranger must not grow them without end."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        labels = ("method", "route", "status")
+        self.requests = Counter("smoothcert_http_requests", "Requests", labels, registry=registry)
+        self.latency = Histogram(
+            "smoothcert_http_request_seconds",
+            "Time to the end of the answer",
+            ("route",),
+            registry=registry,
+            buckets=BUCKETS,
+        )
+
+    def observe(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "none")
+        self.requests.labels(scope["method"], route, str(status)).inc()
+        if route != STREAMS:
+            self.latency.labels(route).observe(seconds)
+
+
+class Measured:
+    """ASGI middleware."""
+
+    def __init__(self, app: ASGIApp, metrics: RequestMetrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        status, start = 500, time.perf_counter()
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noting)
+        finally:
+            self.metrics.observe(scope, status, time.perf_counter() - start)
+
+
+class QueueMetrics(Collector):
+    """What the job store knows; `smoothcert_broker_up` alone when it does not answer."""
+
+    def __init__(self, store: JobStore) -> None:
+        self.store = store
+
+    def collect(self) -> Iterator[Metric]:
+        try:
+            depth, workers = self.store.depth(), self.store.workers()
+        except BrokerUnavailable:
+            yield GaugeMetricFamily("smoothcert_broker_up", "Whether the broker answers", 0)
+            return
+        yield GaugeMetricFamily("smoothcert_broker_up", "Whether the broker answers", 1)
+        yield GaugeMetricFamily("smoothcert_queue_jobs", "Jobs that wait", depth)
+        by_model = GaugeMetricFamily("smoothcert_workers", "Live workers by model", labels=["model"])
+        for name in sorted({name for worker in workers for name in worker.models}):
+            by_model.add_metric([name], sum(name in worker.models for worker in workers))
+        yield by_model
+
+
+@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+def metrics(service: ServiceOf) -> Response:
+    """In Prometheus' text format."""
+    return Response(generate_latest(service.registry), media_type=CONTENT_TYPE_LATEST)

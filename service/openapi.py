@@ -1,0 +1,61 @@
+"""The schema says which errors each call answers, all as application/problem+json."""
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+
+from certification.contract.problem import Problem
+from service.errors import PROBLEM_JSON
+
+Responses = dict[int | str, dict[str, Any]]
+
+SAYS = {
+    404: "No such thing: unknown, expired, or another caller's.",
+    409: "The job has no certificate yet.",
+    413: "More bytes than the service takes.",
+    415: "Not an image we take.",
+    422: "Wrong parameters: `errors` names each field and what is allowed.",
+    429: "More than the caller's share; see Retry-After.",
+    503: "The broker is down, the queue is full or the model is damaged; see Retry-After.",
+}
+RETRY_AFTER = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
+
+
+def problems(*statuses: int) -> Responses:
+    """The `responses` of a route that may answer these errors."""
+    return {status: _problem(status) for status in statuses}
+
+
+def _problem(status: int) -> dict[str, Any]:
+    title = HTTPStatus(status).phrase
+    example = {"type": "about:blank", "title": title, "status": status, "detail": SAYS[status]}
+    said: dict[str, Any] = {
+        "model": Problem,
+        "description": SAYS[status],
+        "content": {"application/json": {"example": example}},
+    }
+    return said | ({"headers": RETRY_AFTER} if status in {409, 429, 503} else {})
+
+
+def complete_schema(app: FastAPI) -> None:
+    """FastAPI files every declared model under application/json: put errors where they are sent."""
+    made = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        fresh = app.openapi_schema is None
+        schema = made()
+        if fresh:
+            _move_problems(schema)
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _move_problems(schema: dict[str, Any]) -> None:
+    for operations in schema["paths"].values():
+        for operation in operations.values():
+            for status, response in operation["responses"].items():
+                content = response.get("content", {})
+                if status >= "400" and "application/json" in content:
+                    content[PROBLEM_JSON] = content.pop("application/json")

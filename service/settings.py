@@ -1,0 +1,31 @@
+"""The service's environment, read once. Every name has the prefix SMOOTHCERT_."""
+
+from pathlib import Path
+
+from pydantic import Field, RedisDsn, TypeAdapter
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from certification.catalogue import BUNDLED
+
+DEFAULT_MODEL = "mnist-lenet-consistency-0.50"
+LOCAL_REDIS = TypeAdapter(RedisDsn).validate_python("redis://127.0.0.1:6379/0")
+
+
+class Settings(BaseSettings):
+    """What an operator may set."""
+
+    model_config = SettingsConfigDict(env_prefix="SMOOTHCERT_", frozen=True, extra="ignore")
+
+    redis_url: RedisDsn = Field(default=LOCAL_REDIS, description="the broker and job store")
+    models: Path = Field(default=BUNDLED, description="folder of checkpoint folders")
+    default_model: str = Field(default=DEFAULT_MODEL, description="certifies where a request names none")
+    max_upload_bytes: int = Field(default=10_000_000, gt=0, description="one image file")
+    max_batch_bytes: int = Field(default=100_000_000, gt=0, description="all files of one batch")
+    max_batch_images: int = Field(default=256, gt=0)
+    max_queued: int = Field(default=10_000, gt=0, description="jobs waiting before new ones get 503")
+    max_wait: float = Field(default=30.0, ge=0, description="seconds a ?wait= may take")
+    decoders: int = Field(default=4, gt=0, description="uploads decoded at the same time")
+
+    @property
+    def broker(self) -> str:
+        return str(self.redis_url)

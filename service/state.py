@@ -1,0 +1,44 @@
+"""What lives as long as the application does, and how a route gets at it."""
+
+from dataclasses import dataclass
+from threading import BoundedSemaphore
+from typing import Annotated, TypedDict
+
+from fastapi import Depends, Request
+from prometheus_client import CollectorRegistry
+
+from certification.catalogue import Catalogue
+from certification.contract.store.delivery import Courier
+from certification.contract.store.jobs import ANYONE, JobStore
+from service.settings import Settings
+
+
+@dataclass(frozen=True)
+class Service:
+    """`decoding` bounds how many uploads are decoded at once, and so the memory they take."""
+
+    settings: Settings
+    catalogue: Catalogue
+    store: JobStore
+    courier: Courier
+    decoding: BoundedSemaphore
+    registry: CollectorRegistry
+
+
+class State(TypedDict):
+    """Yielded by the lifespan."""
+
+    service: Service
+
+
+def _service(request: Request[State]) -> Service:
+    return request.state["service"]
+
+
+def _caller() -> str:
+    """Whose jobs these are. While no API keys are configured, everybody is the same caller."""
+    return ANYONE
+
+
+ServiceOf = Annotated[Service, Depends(_service)]
+Caller = Annotated[str, Depends(_caller)]

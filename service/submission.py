@@ -1,0 +1,82 @@
+"""From an upload to a queued job: decode, check against the model's card, write the record, send its id."""
+
+import hashlib
+from dataclasses import dataclass
+
+import structlog
+
+from certification.contract.card import ModelCard
+from certification.contract.feasibility import shortage
+from certification.contract.images import CertifiedImage, read_image
+from certification.contract.parameters import Parameters, Question
+from certification.contract.store.image import Image
+from certification.contract.store.jobs import Request
+from certification.errors import BrokerUnavailable, ImpossibleRequest
+from service.state import Service
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What one caller sent."""
+
+    data: bytes
+    question: Question
+    model: str | None
+    caller: str
+    idempotency_key: str | None = None
+
+
+def submit(upload: Upload, service: Service) -> str:
+    """The id of the job, new or made before with the same idempotency key.
+
+    Raises UnknownModel, BadCheckpoint, ImpossibleRequest, BadImage, KeyReused, QueueFull, OverQuota,
+    BrokerUnavailable.
+    """
+    card = service.catalogue.card(upload.model or default_model(service))
+    parameters = ask(upload.question, card)
+    with service.decoding:
+        image = read_image(upload.data, card)
+    submission = service.store.submit(_request(upload, card, parameters, image))
+    if submission.created:
+        _send(submission.job_id, card.name, service)
+    return submission.job_id
+
+
+def default_model(service: Service) -> str:
+    """The configured default where it is there, else the first model."""
+    preferred = service.settings.default_model
+    names = service.catalogue.names()
+    return preferred if preferred in names or not names else names[0]
+
+
+def ask(question: Question, card: ModelCard) -> Parameters:
+    """The question put to one model. Raises ImpossibleRequest when no outcome could answer it."""
+    parameters = Parameters(**question.model_dump(), sigma=card.sigma)
+    least = shortage(parameters)
+    if least is not None:
+        raise ImpossibleRequest(
+            f"n={parameters.n} can never be enough at alpha={parameters.alpha:g}: the least n is {least}.",
+            least_n=least,
+        )
+    return parameters
+
+
+def _request(upload: Upload, card: ModelCard, parameters: Parameters, image: CertifiedImage) -> Request:
+    body = hashlib.sha256(f"{card.name}\n{parameters.model_dump_json()}\n".encode() + upload.data)
+    return Request(
+        model=card.name,
+        parameters=parameters,
+        image=Image(image.pixels, image.digest),
+        owner=upload.caller,
+        idempotency_key=upload.idempotency_key,
+        body=body.hexdigest(),
+    )
+
+
+def _send(job_id: str, model: str, service: Service) -> None:
+    try:
+        service.courier.send(job_id, model)
+    except BrokerUnavailable:  # the record stands: a janitor sends what did not arrive
+        log.warning("message not sent", job=job_id)
