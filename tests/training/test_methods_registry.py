@@ -1,0 +1,128 @@
+import math
+from dataclasses import FrozenInstanceError, fields
+from statistics import mean
+
+import pytest
+import torch
+from torch import nn
+
+from certification.errors import UserMistake
+from training.methods import METHODS, Moment, build_method, defaults, option_names
+
+SCHEDULED = {"macer", "smoothadv", "smoothadv-consistency"}  # their losses grow with the epoch
+DATASETS = ["mnist", "fashion-mnist", "cifar10", "folder:pictures"]
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_builds_from_every_data_sets_defaults(name, dataset):
+    for sigma in (0.12, 0.25, 0.5, 1.0, 2.0):
+        method = build_method(name, dataset, sigma)
+        assert method.sigma == sigma
+        assert set(defaults(name, dataset, sigma)) == set(option_names(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "sigma", "published"),
+    [
+        ("consistency", "mnist", 0.25, {"weight": 10, "num_noises": 2, "entropy_weight": 0.5}),
+        ("consistency", "fashion-mnist", 0.5, {"weight": 5, "form": "kl_entropy"}),
+        ("consistency", "mnist", 1.0, {"weight": 5}),
+        ("consistency", "cifar10", 0.25, {"weight": 20}),
+        ("consistency", "cifar10", 1.0, {"weight": 10}),
+        ("consistency", "imagenet", 1.0, {"weight": 5, "entropy_weight": 0.1}),
+        ("stability", "mnist", 1.0, {"weight": 2}),
+        ("stability", "cifar10", 1.0, {"weight": 1}),
+        ("smoothadv", "mnist", 1.0, {"steps": 10, "epsilon": 255, "num_noises": 4}),
+        ("smoothadv", "cifar10", 0.5, {"steps": 10, "epsilon": 512, "num_noises": 2}),
+        ("smoothadv", "cifar10", 1.0, {"steps": 2, "epsilon": 512, "num_noises": 4}),
+        ("smoothadv-consistency", "mnist", 0.5, {"weight": 1, "num_noises": 4}),
+        ("smoothadv-consistency", "cifar10", 0.25, {"weight": 2, "epsilon": 255}),
+        ("macer", "mnist", 1.0, {"weight": 6, "gamma": 8, "beta": 16, "num_noises": 16, "deferred": True}),
+        ("macer", "cifar10", 0.25, {"weight": 12}),
+    ],
+)
+def test_defaults_are_the_published_ones(name, dataset, sigma, published):
+    assert defaults(name, dataset, sigma).items() >= published.items()
+
+
+@pytest.mark.parametrize(("form", "weight"), [("legacy", 20.0), ("xent", 3.0), ("kl_entropy", 10.0)])
+def test_the_weight_of_consistency_follows_its_form(form, weight):
+    assert build_method("consistency", "mnist", 0.25, form=form).weight == weight
+    assert build_method("consistency", "mnist", 0.25, form=form, weight=7.0).weight == 7.0
+
+
+def test_a_method_that_does_not_exist_is_the_users_mistake():
+    with pytest.raises(UserMistake, match="no training method 'trades'; there are: gaussian, stability"):
+        build_method("trades", "mnist", 0.5)
+
+
+def test_an_option_that_does_not_exist_is_the_users_mistake_and_says_what_there_is():
+    with pytest.raises(UserMistake, match=r"stability has no option 'steps'; it has: num_noises, weight"):
+        build_method("stability", "mnist", 0.5, steps=3)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_option_has_help_and_nothing_can_be_changed_afterwards(name):
+    method = build_method(name, "mnist", 0.5)
+    assert all(option.metadata["help"] for option in fields(method))
+    with pytest.raises(FrozenInstanceError):
+        method.sigma = 1.0
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_few_steps_of_every_method_lower_its_loss(name):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(36, 16), nn.ReLU(), nn.Linear(16, 2))
+    labels = torch.arange(32) % 2
+    images = 0.2 * torch.rand(32, 1, 6, 6) + 0.6 * labels.view(-1, 1, 1, 1)
+    method = build_method(name, "mnist", 0.25)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.02, momentum=0.9)
+    losses = []
+    for _ in range(30):
+        optimizer.zero_grad()
+        loss = method.loss(network, images, labels, Moment(torch.tensor(40.0), 31.0), torch.Generator())
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("attack", [{}, {"attack": "ddn"}])
+@pytest.mark.parametrize("name", METHODS)
+def test_every_loss_can_be_captured_in_a_cuda_graph_and_follows_the_epoch(name, attack):
+    if attack and "attack" not in option_names(name):
+        pytest.skip("has no attack")
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(36, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4))
+    network.cuda()
+    images, labels = torch.rand(8, 1, 6, 6, device="cuda"), torch.arange(8, device="cuda") % 4
+    moment = Moment(torch.zeros((), device="cuda"), 31.0)
+    method = build_method(name, "mnist", 0.25, **attack)
+
+    def backward():
+        network.zero_grad()
+        loss = method.loss(network, images, labels, moment, None)
+        loss.backward()
+        return loss
+
+    with torch.cuda.stream(torch.cuda.Stream()):
+        for _ in range(3):
+            backward()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        loss = backward()
+    losses = {}
+    for epoch in (0.0, 40.0):
+        moment.epoch.fill_(epoch)
+        replays = []
+        for _ in range(20):
+            graph.replay()
+            replays.append(loss.item())
+        losses[epoch] = mean(replays)
+    assert all(map(math.isfinite, losses.values()))
+    if name in SCHEDULED:
+        assert losses[40.0] > losses[0.0]

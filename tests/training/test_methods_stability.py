@@ -1,0 +1,51 @@
+import math
+
+import pytest
+import torch
+
+from certification.errors import UserMistake
+from training.methods.stability import Stability, stability_loss
+
+
+def slow_softmax(row):
+    total = sum(math.exp(z) for z in row)
+    return [math.exp(z) / total for z in row]
+
+
+def slow_stability(clean_BK, noisy_BK, labels, weight):
+    """CE(F(x), y) + weight * CE(target F(x), F(x + delta)), image by image."""
+    total = 0.0
+    for clean_row, noisy_row, label in zip(
+        clean_BK.tolist(), noisy_BK.tolist(), labels.tolist(), strict=True
+    ):
+        clean, noisy = slow_softmax(clean_row), slow_softmax(noisy_row)
+        total -= math.log(clean[label])
+        total -= weight * sum(c * math.log(n) for c, n in zip(clean, noisy, strict=True))
+    return total / len(labels)
+
+
+def test_the_loss_is_the_clean_cross_entropy_and_the_one_between_clean_and_noisy(problem):
+    loss = problem.loss(Stability(sigma=0.5, weight=2.0))
+    noisy = problem.logits(1, 0.5)[0]
+    assert loss.item() == pytest.approx(
+        slow_stability(problem.clean_logits(), noisy, problem.labels, 2.0), rel=1e-12
+    )
+
+
+def test_several_noises_are_averaged(problem):
+    loss = problem.loss(Stability(sigma=0.5, num_noises=3, weight=2.0))
+    clean, noisy = problem.clean_logits(), problem.logits(3, 0.5)
+    each = [slow_stability(clean, copy, problem.labels, 2.0) for copy in noisy]
+    assert loss.item() == pytest.approx(sum(each) / 3, rel=1e-12)
+
+
+def test_the_gradient_flows_through_both_sides_and_agrees_with_finite_differences(random_logits, problem):
+    def loss(logits):
+        return stability_loss(logits.log_softmax(-1), problem.labels, 2.0)
+
+    assert torch.autograd.gradcheck(loss, random_logits.requires_grad_())
+
+
+def test_a_negative_weight_is_the_users_mistake():
+    with pytest.raises(UserMistake, match="weight must be at least 0"):
+        Stability(sigma=0.5, weight=-1.0)
