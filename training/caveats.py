@@ -92,6 +92,9 @@ def _subset(log: Log) -> Iterator[str]:
     steps = {b - a for a, b in pairwise(indices)}
     if len(steps) == 1 and (step := steps.pop()) > 1:
         yield f"a subset: {len(indices)} images in steps of {step} (idx {indices[0]}, {indices[1]}, ...)"
+    elif log.of is not None:
+        if len(indices) < log.of:
+            yield f"a subset: {len(indices)} of {log.of} images"
     elif steps - {1} or indices[0] > 0 or len(indices) not in WHOLE_TEST_SETS:
         yield f"probably a subset: {len(indices)} images is no whole test set (10000 or 50000)"
 

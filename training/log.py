@@ -59,11 +59,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Log:
-    """A log as it was read. `torn`: its last line was cut short by a kill and is not among the rows."""
+    """A log as it was read.
+
+    torn: the last line was cut short by a kill and is no row. of: images of the whole split, if known.
+    """
 
     name: str
     rows: tuple[Row, ...]
     torn: bool = False
+    of: int | None = None
 
 
 def format_row(row: Row) -> str:

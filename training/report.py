@@ -5,11 +5,12 @@ import io
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from certification.errors import UserMistake
+from training.journal import read_run
 from training.log import Log, read_log
 from training.summary import Summary, summarize
 
@@ -26,7 +27,7 @@ class Report:
 
 def make_report(paths: Sequence[Path], radii: Sequence[str]) -> Report:
     """Read the logs and compare them with each other. Raises UserMistake for a malformed one."""
-    logs = tuple(read_log(path) for path in paths)
+    logs = tuple(map(_read, paths))
     summaries = [summarize(log, radii, [other for other in logs if other is not log]) for log in logs]
     return Report(logs, tuple(summaries))
 
@@ -98,6 +99,11 @@ FORMATS: dict[str, Callable[[Sequence[Summary]], str]] = {
     "latex": to_latex,
     "json": to_json,
 }
+
+
+def _read(path: Path) -> Log:
+    run = read_run(path)
+    return replace(read_log(path), of=run.split_images if run else None)
 
 
 def _record(s: Summary) -> dict[str, Any]:

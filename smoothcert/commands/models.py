@@ -14,7 +14,7 @@ def models(
     as_json: Annotated[bool, typer.Option("--json", help="The whole cards, as one JSON list.")] = False,
 ) -> None:
     """List the models that can certify, with what they were measured to certify."""
-    from smoothcert.settings import settings  # noqa: PLC0415
+    from smoothcert.settings import settings
 
     catalogue = settings().catalogue
     cards = catalogue.cards()

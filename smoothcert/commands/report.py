@@ -21,7 +21,7 @@ def report(
 ) -> None:
     """ACR, certified accuracy and abstention rate of evaluation logs, with warnings where figures mislead."""
     if plot is not None:
-        from training.plot import check_plot_path, save_plot  # noqa: PLC0415
+        from training.plot import check_plot_path, save_plot
 
         check_plot_path(plot)
     made = make_report(logs, parse_radii(radii))

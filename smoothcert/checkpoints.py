@@ -1,0 +1,52 @@
+"""A model as the command line names it: a bundled name or a checkpoint folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from certification.catalogue import CARD_FILE, read_card
+from certification.contract.card import ModelCard
+from certification.errors import UnknownModel
+from smoothcert.settings import settings
+
+if TYPE_CHECKING:
+    from certification.engine import Engine
+    from certification.setup import Setup
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One model's folder and card."""
+
+    folder: Path
+    card: ModelCard
+
+
+def find_checkpoint(model: str | None) -> Checkpoint:
+    """The checkpoint of a name or folder, or the default model. Raises UnknownModel, BadCheckpoint."""
+    config = settings()
+    model = model or config.default_model
+    folder = Path(model)
+    if (folder / CARD_FILE).is_file():
+        return Checkpoint(folder, read_card(folder))
+    if folder.is_dir() or "/" in model:
+        raise UnknownModel(f"{model} is no checkpoint folder: it has no {CARD_FILE}.")
+    return Checkpoint(config.catalogue.folder(model), config.catalogue.card(model))
+
+
+def choose_setup_for(checkpoint: Checkpoint) -> "Setup":
+    """A set-up that suits this machine."""
+    from certification.candidates import available_device, default_setup
+
+    return default_setup(checkpoint.card.input_shape, available_device())
+
+
+def build_engine(checkpoint: Checkpoint, setup: str | None) -> "Engine":
+    """The engine of a checkpoint under the set-up named, or one that suits this machine. Loads torch."""
+    from certification.checkpoint import load_network
+    from certification.engine import Engine
+    from certification.setup import Setup
+
+    card = checkpoint.card
+    chosen = Setup.parse(setup) if setup else choose_setup_for(checkpoint)
+    return Engine(load_network(checkpoint.folder), card.input_shape, len(card.labels), chosen)

@@ -1,0 +1,50 @@
+"""smoothcert evaluate: certify a data set's images and log every one."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from smoothcert.asking import N0, Alpha, N, Procedure, Setup, TargetRadius, Tolerance, given, parameters
+from smoothcert.output import show
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A bundled name or a checkpoint folder.")],
+    *,
+    dataset: Annotated[str, typer.Option(help="mnist, fashion-mnist, cifar10 or folder:PATH.")],
+    out: Annotated[Path, typer.Option(metavar="LOG", help="The log, one line an image.")],
+    split: Annotated[Literal["train", "test"], typer.Option(help="Of the data set.")] = "test",
+    data_root: Annotated[Path, typer.Option(help="Where torchvision's files lie.")] = Path("data"),
+    every: Annotated[int, typer.Option(min=1, help="Every K-th image: 0, K, 2K, ...")] = 1,
+    limit: Annotated[int | None, typer.Option(min=0, help="Certify this many images at most.")] = None,
+    n: N = None,
+    n0: N0 = None,
+    alpha: Alpha = None,
+    procedure: Procedure = "certify",
+    target_radius: TargetRadius = None,
+    tolerance: Tolerance = None,
+    seed: Annotated[int | None, typer.Option(help="Of the whole run; random unless given.")] = None,
+    setup: Setup = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a log after a kill.")] = False,
+    update_card: Annotated[
+        bool, typer.Option("--update-card", help="Write the figures into the card.")
+    ] = False,
+) -> None:
+    """Certify images of a data set, log each with its evidence, and say what the log amounts to."""
+    from smoothcert.checkpoints import find_checkpoint
+    from smoothcert.evaluating import Selection, run_evaluation
+    from training.measurement import record_in_card
+    from training.report import DEFAULT_RADII, parse_radii, to_markdown
+    from training.summary import summarize
+
+    checkpoint = find_checkpoint(model)
+    options = given(
+        n=n, n0=n0, alpha=alpha, procedure=procedure, target_radius=target_radius, tolerance=tolerance
+    )
+    asked = parameters(options, checkpoint.card.sigma)
+    selection = Selection(dataset, split, data_root, every, limit)
+    outcome = run_evaluation(checkpoint, asked, selection, out, seed=seed, setup=setup, resume=resume)
+    if update_card:
+        record_in_card(checkpoint.folder, outcome.log.rows, outcome.run)
+    show(to_markdown([summarize(outcome.log, parse_radii(DEFAULT_RADII))]))

@@ -1,0 +1,125 @@
+"""What `smoothcert evaluate` does, from its options to the rows of the log."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from certification.contract.parameters import Parameters
+from certification.errors import UserMistake
+from certification.procedure import refuse_impossible
+from smoothcert.checkpoints import Checkpoint, build_engine, choose_setup_for
+from smoothcert.progress import Update, progress_bar
+from training.datasets import ImageSet, load_dataset
+from training.evaluate import Step, evaluate, wanted
+from training.journal import Journal, Run, read_run
+from training.log import Log, Row
+
+SEED_BITS = 64
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which images: every K-th of a split, at most `limit` of them."""
+
+    dataset: str
+    split: Literal["train", "test"]
+    data_root: Path
+    every: int
+    limit: int | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was asked, and the log as it stands now."""
+
+    run: Run
+    log: Log
+
+
+def run_evaluation(
+    checkpoint: Checkpoint,
+    asked: Parameters,
+    selection: Selection,
+    out: Path,
+    *,
+    seed: int | None,
+    setup: str | None,
+    resume: bool,
+) -> Outcome:
+    """Certify what the log doesn't hold yet. Every mistake is told before the network is loaded."""
+    refuse_impossible(asked)
+    images = load_images(checkpoint, selection)
+    kept = read_run(out) if resume else None
+    run = describe_run(checkpoint, asked, selection, images, kept=kept, seed=seed, setup=setup)
+    with Journal(out, run, resume=resume) as journal:
+        rows = _certify_rest(checkpoint, images, run, selection.limit, journal)
+    return Outcome(run, Log(str(out), tuple(rows), of=run.split_images))
+
+
+def load_images(checkpoint: Checkpoint, selection: Selection) -> ImageSet:
+    """The split to certify. Raises UserMistake when it isn't made of what the model takes."""
+    card = checkpoint.card
+    size = card.input_shape[1] if selection.dataset.startswith("folder:") else None
+    images = load_dataset(selection.dataset, selection.split, selection.data_root, size=size)
+    if tuple(images.images_u8.shape[1:]) != card.input_shape:
+        shape = "x".join(map(str, images.images_u8.shape[1:]))
+        wants = "x".join(map(str, card.input_shape))
+        raise UserMistake(f"{selection.dataset} has {shape} images and {card.name} takes {wants} ones.")
+    if len(images.class_names) != len(card.labels):
+        raise UserMistake(
+            f"{selection.dataset} has {len(images.class_names)} classes and {card.name} {len(card.labels)}."
+        )
+    return images
+
+
+def describe_run(
+    checkpoint: Checkpoint,
+    asked: Parameters,
+    selection: Selection,
+    images: ImageSet,
+    *,
+    kept: Run | None,
+    seed: int | None,
+    setup: str | None,
+) -> Run:
+    """The run asked for. A run that is continued keeps the seed and the set-up that nobody named again."""
+    if seed is None:
+        seed = kept.seed if kept else secrets.randbits(SEED_BITS)
+    if setup is None:
+        setup = kept.setup if kept else str(choose_setup_for(checkpoint))
+    return Run(
+        model=checkpoint.card.name,
+        weights_sha256=checkpoint.card.weights_sha256,
+        dataset=selection.dataset,
+        split=selection.split,
+        split_images=len(images),
+        every=selection.every,
+        seed=seed,
+        setup=setup,
+        **asked.model_dump(),
+    )
+
+
+def _certify_rest(
+    checkpoint: Checkpoint, images: ImageSet, run: Run, limit: int | None, journal: Journal
+) -> Sequence[Row]:
+    indices = wanted(len(images), run.every, limit)
+    rows = list(journal.rows)
+    done = {row.idx for row in rows}
+    if done.issuperset(indices):
+        return rows
+    engine = build_engine(checkpoint, run.setup)
+    with progress_bar("images") as update:
+        for step in evaluate(engine, images, run, indices, done):
+            if step.row is not None:
+                journal.append(step.row)
+                rows.append(step.row)
+            _advance(update, step, len(rows), len(indices))
+    return rows
+
+
+def _advance(update: Update, step: Step, rows: int, of: int) -> None:
+    under_way = 0.0 if step.row else step.votes / step.of
+    update(rows + under_way, of, f"image {step.idx}")

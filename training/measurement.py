@@ -1,0 +1,55 @@
+"""From a finished log to the figures in a model's card."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from certification.catalogue import read_card
+from certification.checkpoint import save_card
+from certification.contract.card import Evaluation, ModelCard, Protocol
+from certification.errors import UserMistake
+from training.journal import Run
+from training.log import Row
+from training.summary import average_certified_radius, certified_accuracy
+
+GRID_STEP = 5  # hundredths of the radius
+
+
+def measured(rows: Sequence[Row], run: Run) -> Evaluation:
+    """ACR and the certified-accuracy curve on a grid, from 0 up to where it ends, with the protocol."""
+    bounds = {row.evidence.bound for row in rows if row.evidence}
+    return Evaluation(
+        images=len(rows),
+        acr=average_certified_radius(rows),
+        certified_accuracy=accuracy_on_grid(rows),
+        abstention_rate=sum(row.abstained for row in rows) / max(len(rows), 1),
+        protocol=Protocol(
+            split=run.split,
+            every=run.every,
+            n0=run.n0,
+            n=run.n,
+            alpha=run.alpha,
+            procedure=run.procedure,
+            bound=", ".join(sorted(bounds)),
+            engine=run.setup,
+        ),
+    )
+
+
+def accuracy_on_grid(rows: Sequence[Row]) -> dict[str, float]:
+    """Certified accuracy at 0.00, 0.05, ... up to the first radius at which it is 0."""
+    curve: dict[str, float] = {}
+    for hundredths in range(0, 10_000, GRID_STEP):
+        curve[f"{hundredths / 100:.2f}"] = share = certified_accuracy(rows, hundredths / 100)
+        if share == 0:
+            break
+    return curve
+
+
+def record_in_card(folder: Path, rows: Sequence[Row], run: Run) -> ModelCard:
+    """Write the figures into the card. Raises UserMistake for a data set that is not the model's own."""
+    card = read_card(folder)
+    if run.dataset.split(":")[0] != card.dataset:
+        raise UserMistake(f"--update-card: {card.name} was trained on {card.dataset}, not {run.dataset}.")
+    card = card.model_copy(update={"evaluation": measured(rows, run)})
+    save_card(folder, card)
+    return card
