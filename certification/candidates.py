@@ -5,13 +5,16 @@ from itertools import product
 
 import torch
 
-from certification.hardware import usable_cpus
-from certification.setup import DeviceKind, Setup
+from certification.hardware import has_bfloat16, usable_cpus
+from certification.setup import Backend, DeviceKind, Precision, Setup
 
 Shape = tuple[int, int, int]  # C,H,W
 _CPU_BATCHES = (128, 256, 64)  # small: activations stay in cache
 _CUDA_BATCHES = {10_000: (4096, 8192, 2048), 200_000: (256, 512, 128)}  # by C*H*W at most
 _HUGE_CUDA_BATCHES = (64, 32)
+_CUDA_BACKENDS: tuple[Backend, ...] = ("cuda-graph", "compile-cuda-graph")
+_HALVES: tuple[Precision, ...] = ("bfloat16", "float16")
+_PRECISIONS: tuple[Precision, ...] = ("bfloat16", "tf32", "float32")
 
 
 def available_device() -> DeviceKind:
@@ -37,11 +40,9 @@ def _cuda_candidates(shape_CHW: Shape) -> list[Setup]:
     batches = next((sizes for most, sizes in _CUDA_BATCHES.items() if pixels <= most), _HUGE_CUDA_BATCHES)
     tried = [
         Setup("cuda", backend, precision, batch)
-        for batch, backend, precision in product(
-            batches, ("cuda-graph", "compile-cuda-graph"), ("bfloat16", "float16")
-        )
+        for batch, backend, precision in product(batches, _CUDA_BACKENDS, _HALVES)
     ]
-    plain = [Setup("cuda", "eager", precision, batches[0]) for precision in ("bfloat16", "tf32", "float32")]
+    plain = [Setup("cuda", "eager", precision, batches[0]) for precision in _PRECISIONS]
     return tried + plain
 
 
@@ -49,10 +50,11 @@ def _cpu_candidates(shape_CHW: Shape, threads: int) -> list[Setup]:
     channels, height, width = shape_CHW
     small = channels * height * width <= 10_000
     batches = _CPU_BATCHES if small else (16, 8, 32)
-    backends = ("openvino", "eager") if find_spec("openvino") else ("eager",)
+    backends: tuple[Backend, ...] = ("openvino", "eager") if find_spec("openvino") else ("eager",)
+    precisions: tuple[Precision, ...] = ("bfloat16", "float32") if has_bfloat16() else ("float32",)
     tried = [
         Setup("cpu", backend, precision, batch, threads=threads)
-        for backend, precision, batch in product(backends, ("bfloat16", "float32"), batches)
+        for backend, precision, batch in product(backends, precisions, batches)
     ]
-    compiled = [Setup("cpu", "compile", "bfloat16", batch, threads=threads) for batch in batches[:2]]
+    compiled = [Setup("cpu", "compile", precisions[0], batch, threads=threads) for batch in batches[:2]]
     return tried + compiled

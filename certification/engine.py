@@ -55,11 +55,11 @@ def _sampler_of(network: nn.Module, shape_CHW: Shape, num_classes: int, setup: S
 
         cuda_voter = CudaVoter(network, shape_CHW, num_classes, setup)
         return lambda image, sigma, seed: CudaSampler(cuda_voter, image, sigma, seed)
-    voter = _cpu_voter(network, shape_CHW, num_classes, setup)
+    voter = cpu_voter(network, shape_CHW, num_classes, setup)
     return lambda image, sigma, seed: Sampler(voter, image, sigma, seed)
 
 
-def _cpu_voter(network: nn.Module, shape_CHW: Shape, num_classes: int, setup: Setup) -> BatchVoter:
+def cpu_voter(network: nn.Module, shape_CHW: Shape, num_classes: int, setup: Setup) -> BatchVoter:
     """Backends are imported when asked for: OpenVINO is an extra."""
     if setup.backend == "openvino":
         from certification.setups.openvino_cpu import OpenVinoVoter  # noqa: PLC0415

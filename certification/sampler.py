@@ -1,6 +1,7 @@
 """Votes of one image on the CPU: noise is drawn here, a voter classifies, counts come back."""
 
 from collections import deque
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -12,7 +13,7 @@ from certification.batches import Batch, batches
 from certification.grid_noise import GridNoise
 from certification.noise import noise_table, slack
 from certification.streams import BatchStream
-from certification.votes import Counts, VoteRange
+from certification.votes import Counts, Stage, VoteRange
 
 Image = NDArray[np.uint8]  # C,H,W
 
@@ -32,6 +33,14 @@ class BatchVoter(Protocol):
     def classes(self, slot: int) -> NDArray[np.int64]: ...  # shape (B,)
 
 
+@dataclass(frozen=True)
+class _Evaluated:
+    """The last whole batch: a range that goes on inside it needs no second evaluation."""
+
+    key: tuple[Stage, int] | None
+    classes_B: NDArray[np.int64]
+
+
 class Sampler:
     """The VoteSource of one image, noise level and seed on a CPU voter.
 
@@ -48,6 +57,7 @@ class Sampler:
         self.slack = slack(sigma, image_HWC.size)
         self._voter = voter
         self._seed = seed
+        self._last = _Evaluated(None, np.empty(0, dtype=np.int64))
         self._size = size
         self._image_HWC = torch.from_numpy(image_HWC.astype(np.int16))
         self._noise = GridNoise(noise_table(sigma), size * image_HWC.size)
@@ -56,22 +66,29 @@ class Sampler:
     def count(self, votes: VoteRange) -> Counts:
         """Votes per class, shape (K,), int64. Additive over ranges; the same for the same seed."""
         counts = np.zeros(self.num_classes, dtype=np.int64)
-        under_way: deque[tuple[int, Batch]] = deque()
+        under_way: deque[Batch] = deque()
         for batch in batches(votes, self._size):
+            if self._last.key == (votes.stage, batch.index):
+                counts += self._tally(self._last.classes_B, batch)
+                continue
             if len(under_way) == self._voter.slots:
-                counts += self._collect(*under_way.popleft())
-            slot = batch.index % self._voter.slots
-            self._draw(batch, votes, self._pixels[slot])
-            self._voter.start(slot, self._pixels[slot])
-            under_way.append((slot, batch))
-        for slot, batch in under_way:
-            counts += self._collect(slot, batch)
+                counts += self._collect(under_way.popleft(), votes.stage)
+            self._start(batch, votes.stage)
+            under_way.append(batch)
+        for batch in under_way:
+            counts += self._collect(batch, votes.stage)
         return counts
 
-    def _draw(self, batch: Batch, votes: VoteRange, pixels_BHWC: Tensor) -> None:
-        self._noise.draw(BatchStream(self._seed, votes.stage, batch.index), pixels_BHWC.view(-1))
-        pixels_BHWC.add_(self._image_HWC)
+    def _start(self, batch: Batch, stage: Stage) -> None:
+        slot = batch.index % self._voter.slots
+        pixels_BHWC = self._pixels[slot]
+        self._noise.draw(BatchStream(self._seed, stage, batch.index), pixels_BHWC.view(-1))
+        self._voter.start(slot, pixels_BHWC.add_(self._image_HWC))
 
-    def _collect(self, slot: int, batch: Batch) -> Counts:
-        classes = self._voter.classes(slot)[batch.first : batch.last]
-        return np.bincount(classes, minlength=self.num_classes).astype(np.int64)
+    def _collect(self, batch: Batch, stage: Stage) -> Counts:
+        classes_B = self._voter.classes(batch.index % self._voter.slots)
+        self._last = _Evaluated((stage, batch.index), classes_B)
+        return self._tally(classes_B, batch)
+
+    def _tally(self, classes_B: NDArray[np.int64], batch: Batch) -> Counts:
+        return np.bincount(classes_B[batch.first : batch.last], minlength=self.num_classes).astype(np.int64)

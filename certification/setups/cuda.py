@@ -14,7 +14,7 @@ from certification.noise import NoiseTable, noise_table, slack
 from certification.setup import Setup
 from certification.setups.voter import ready_voter
 from certification.streams import device_key
-from certification.votes import Counts, VoteRange
+from certification.votes import Counts, Stage, VoteRange
 
 Shape = tuple[int, int, int]  # C,H,W
 _WARM_UP_RUNS = 3  # libraries choose kernels and allocate in the first ones, which a graph must not capture
@@ -33,27 +33,27 @@ def fixed_kernels(tf32: bool) -> Iterator[None]:
 
 
 class CudaStep:
-    """One batch from random words to counts, on static buffers, so that a CUDA graph can repeat it.
+    """One batch from random words to classes on static buffers, so that a CUDA graph can repeat it.
 
-    words: 63 random bits a pixel. base_HWC: the image plus the table's lowest noise. counted_B: 1 for rows
-    whose vote counts. counts_K: the sum so far.
+    words_BHWC: 63 random bits a pixel. base_HWC: the image plus the table's lowest noise. classes_B: the
+    answer. last: which batch of whom `classes_B` answers.
     """
 
     def __init__(
-        self, voter: nn.Module, table: NoiseTable, shape_CHW: Shape, num_classes: int, setup: Setup
+        self, voter: nn.Module, table: NoiseTable, shape_CHW: Shape, setup: Setup, device: str
     ) -> None:
         channels, height, width = shape_CHW
-        self.words_BHWC = torch.zeros(setup.batch, height, width, channels, dtype=torch.int64, device="cuda")
-        self.base_HWC = torch.zeros(height, width, channels, dtype=torch.int32, device="cuda")
-        self.counted_B = torch.zeros(setup.batch, dtype=torch.int64, device="cuda")
-        self.counts_K = torch.zeros(num_classes, dtype=torch.int64, device="cuda")
-        self._thresholds_T = torch.from_numpy(table.thresholds_T.copy()).cuda()
+        self.words_BHWC = torch.zeros(setup.batch, height, width, channels, dtype=torch.int64, device=device)
+        self.base_HWC = torch.zeros(height, width, channels, dtype=torch.int32, device=device)
+        self.classes_B = torch.zeros(setup.batch, dtype=torch.int64, device=device)
+        self.last: tuple[object, Stage, int] | None = None
+        self._thresholds_T = torch.from_numpy(table.thresholds_T.copy()).to(device)
         self._voter = voter
         self._tf32 = setup.precision == "tf32"
         self._graph = self._captured() if setup.backend.endswith("cuda-graph") else None
 
     def run(self) -> None:
-        """Classify the batch in `words_BHWC`, add its votes to `counts_K`. Does not wait for the device."""
+        """Classify the batch in `words_BHWC`. Does not wait for the device."""
         if self._graph is not None:
             self._graph.replay()
         else:
@@ -63,9 +63,7 @@ class CudaStep:
         with torch.no_grad(), fixed_kernels(self._tf32):
             # A binary search: exact whatever the word, and the same work for every pixel.
             below = torch.bucketize(self.words_BHWC, self._thresholds_T, right=True, out_int32=True)
-            classes_B = self._voter(below + self.base_HWC)
-            # Integer sums: exact in any order. (torch.bincount would wait for the device.)
-            self.counts_K.scatter_add_(0, classes_B, self.counted_B)
+            self.classes_B.copy_(self._voter(below + self.base_HWC))
 
     def _captured(self) -> torch.cuda.CUDAGraph:
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -75,33 +73,36 @@ class CudaStep:
                 self._eager()
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             self._eager()
         return graph
 
 
 class CudaVoter:
-    """One network on the GPU. Steps are built once for each sigma."""
+    """One network on the GPU. Steps are built once for each sigma. (device `cpu`: to test the arithmetic.)"""
 
-    def __init__(self, network: nn.Module, shape_CHW: Shape, num_classes: int, setup: Setup) -> None:
+    def __init__(
+        self, network: nn.Module, shape_CHW: Shape, num_classes: int, setup: Setup, device: str = "cuda"
+    ) -> None:
         self.shape_CHW = shape_CHW
         self.num_classes = num_classes
         self.setup = setup
-        self._run: nn.Module = ready_voter(network, setup).cuda()
+        self.device = device
+        self._run: nn.Module = ready_voter(network, setup).to(device)
         if setup.backend.startswith("compile"):
             # The default mode: others choose kernels by timing them, which is not one fixed function.
             self._run.compile(dynamic=False)
         self.step = lru_cache(maxsize=2)(self._build_step)
 
     def _build_step(self, sigma: float) -> CudaStep:
-        return CudaStep(self._run, noise_table(sigma), self.shape_CHW, self.num_classes, self.setup)
+        return CudaStep(self._run, noise_table(sigma), self.shape_CHW, self.setup, self.device)
 
 
 class CudaSampler:
-    """The VoteSource of one image, noise level and seed on the GPU. Samplers of one voter share buffers:
-    one at a time.
+    """The VoteSource of one image, noise level and seed on the GPU.
 
-    image_CHW: uint8. sigma: pixels in [0,1]. seed: 128 bits.
+    image_CHW: uint8. sigma: pixels in [0,1]. seed: 128 bits. Samplers of one voter share its buffers: they
+    may take turns, but not at once.
     """
 
     def __init__(self, voter: CudaVoter, image_CHW: NDArray[np.uint8], sigma: float, seed: int) -> None:
@@ -113,21 +114,28 @@ class CudaSampler:
         self._seed = seed
         self._size = voter.setup.batch
         base_HWC = image_CHW.transpose(1, 2, 0).astype(np.int32) + noise_table(sigma).lowest
-        self._base_HWC = torch.from_numpy(np.ascontiguousarray(base_HWC)).cuda()
-        self._generator = torch.Generator(device="cuda")
+        self._base_HWC = torch.from_numpy(np.ascontiguousarray(base_HWC)).to(voter.device)
+        self._ones_B = torch.ones(self._size, dtype=torch.int64, device=voter.device)
+        self._generator = torch.Generator(device=voter.device)
 
     def count(self, votes: VoteRange) -> Counts:
         """Votes per class, shape (K,), int64. Additive over ranges; the same for the same seed."""
+        counts_K = torch.zeros(self.num_classes, dtype=torch.int64, device=self._ones_B.device)
         self._step.base_HWC.copy_(self._base_HWC)
-        self._step.counts_K.zero_()
         for batch in batches(votes, self._size):
-            self._draw(batch, votes)
-            self._step.run()
-        return self._step.counts_K.cpu().numpy()
+            self._evaluate(batch, votes.stage)
+            counted = slice(batch.first, batch.last)
+            # Integer sums: exact in any order. (torch.bincount would wait for the device.)
+            counts_K.scatter_add_(0, self._step.classes_B[counted], self._ones_B[counted])
+        counts: Counts = counts_K.cpu().numpy()
+        return counts
 
-    def _draw(self, batch: Batch, votes: VoteRange) -> None:
-        self._generator.manual_seed(device_key(self._seed, votes.stage, batch.index))
+    def _evaluate(self, batch: Batch, stage: Stage) -> None:
+        key = (self, stage, batch.index)
+        if self._step.last == key:  # a range that goes on inside a batch needs no second evaluation
+            return
+        self._generator.manual_seed(device_key(self._seed, stage, batch.index))
         # Without bounds: 63 random bits, the sign bit is always zero.
         self._step.words_BHWC.random_(generator=self._generator)
-        self._step.counted_B.zero_()
-        self._step.counted_B[batch.first : batch.last] = 1
+        self._step.run()
+        self._step.last = key

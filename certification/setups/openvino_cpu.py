@@ -26,15 +26,18 @@ class OpenVinoVoter:
         self.num_classes = num_classes
         self.shape_BHWC = (setup.batch, height, width, channels)
         self.slots = setup.threads + 1
+        self._pixels: dict[int, Tensor] = {}
         compiled = _compiled(network, self.shape_BHWC, setup)
         self._requests = [compiled.create_infer_request() for _ in range(self.slots)]
 
     def start(self, slot: int, pixels_BHWC: Tensor) -> None:
         if torch.get_num_threads() != 1:
             torch.set_num_threads(1)  # for the noise; the processors belong to the streams
-        tensor = openvino.Tensor(pixels_BHWC.numpy(), shared_memory=True)
-        self._requests[slot].set_input_tensor(tensor)
-        self._requests[slot].start_async()
+        request = self._requests[slot]
+        request.wait()  # returns at once, unless an interrupted range left a batch behind
+        self._pixels[slot] = pixels_BHWC  # the request reads this memory until it is done
+        request.set_input_tensor(openvino.Tensor(pixels_BHWC.numpy(), shared_memory=True))
+        request.start_async()
 
     def classes(self, slot: int) -> NDArray[np.int64]:
         self._requests[slot].wait()

@@ -1,0 +1,148 @@
+import copy
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from certification.engine import Engine, cpu_voter
+from certification.errors import Failure
+from certification.grid_noise import GridNoise
+from certification.noise import noise_table
+from certification.setup import Setup
+from certification.setups.cuda import CudaSampler, CudaVoter
+from certification.streams import BatchStream
+from certification.votes import VoteRange
+
+SEED = 77
+SHAPE = (3, 12, 12)
+Pixels = NDArray[np.uint8]
+BuildEngine = Callable[[str], Engine]
+VOTES = VoteRange("estimation", 0, 1000)
+REFERENCE = "cpu:eager/1-threads:float32:50"
+CPU_SETUPS = [
+    "cpu:eager/channels-last/1-threads:float32:64",
+    "cpu:eager/channels-last/folded/2-threads:float32:64",
+    "cpu:eager/channels-last/folded/1-threads:bfloat16:64",
+    "cpu:openvino/channels-last/folded/2-threads:float32:64",
+    "cpu:openvino/folded/1-threads:bfloat16:64",
+]
+
+
+@pytest.fixture
+def engine(small_network: nn.Module) -> BuildEngine:
+    def build(text: str) -> Engine:
+        if "openvino" in text and not find_spec("openvino"):
+            pytest.skip("the extra `cpu` is not installed")
+        return Engine(small_network, SHAPE, 6, Setup.parse(text))
+
+    return build
+
+
+def test_the_reference_setup_votes_as_a_plain_loop_does(
+    engine: BuildEngine, small_network: nn.Module, image_CHW: Pixels
+) -> None:
+    noise = torch.empty(50 * image_CHW.size, dtype=torch.int16)
+    GridNoise(noise_table(0.5), noise.numel()).draw(BatchStream(SEED, "estimation", 0), noise)
+    noise_BCHW = noise.view(50, 12, 12, 3).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        classes = small_network((torch.from_numpy(image_CHW) + noise_BCHW).float() / 255).argmax(1)
+    counts = engine(REFERENCE).sampler(image_CHW, 0.5, SEED).count(VoteRange("estimation", 0, 50))
+    assert counts.tolist() == torch.bincount(classes, minlength=6).tolist()
+    assert np.count_nonzero(counts) > 2  # the test would not notice much otherwise
+
+
+@pytest.mark.parametrize("text", CPU_SETUPS)
+def test_every_setup_gives_nearly_the_votes_of_plain_float32(
+    text: str, engine: BuildEngine, image_CHW: Pixels
+) -> None:
+    # The streams depend on the batch size alone, so the reference runs at the same one.
+    expected = engine("cpu:eager/1-threads:float32:64").sampler(image_CHW, 0.5, SEED).count(VOTES)
+    counts = engine(text).sampler(image_CHW, 0.5, SEED).count(VOTES)
+    moved = np.abs(counts - expected).sum() / 2
+    assert moved <= (30 if "bfloat16" in text else 2)
+    assert counts.sum() == 1000
+
+
+@pytest.mark.parametrize("text", CPU_SETUPS)
+def test_counts_of_a_setup_repeat_and_add_up(text: str, engine: BuildEngine, image_CHW: Pixels) -> None:
+    whole = engine(text).sampler(image_CHW, 0.5, SEED).count(VOTES)
+    one = engine(text).sampler(image_CHW, 0.5, SEED)
+    parts = [one.count(VoteRange("estimation", a, b)) for a, b in [(130, 700), (0, 130), (700, 1000)]]
+    assert np.array_equal(sum(parts), whole)
+
+
+def test_building_leaves_the_network_as_it_was(small_network: nn.Module) -> None:
+    network = copy.deepcopy(small_network).train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    Engine(network, SHAPE, 6, Setup.parse(CPU_SETUPS[2]))
+    assert network.training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_a_description_says_what_decides_the_votes(engine: BuildEngine) -> None:
+    description = engine(CPU_SETUPS[0]).description
+    assert (description.device, description.precision, description.batch) == ("cpu", "float32", 64)
+    assert {"torch", "cpu"} <= set(description.versions)
+
+
+def test_a_backend_the_cpu_lacks_is_a_failure(engine: BuildEngine) -> None:
+    with pytest.raises(Failure, match="cuda-graph"):
+        engine("cpu:cuda-graph:float32:64")
+
+
+def test_a_network_that_cannot_be_traced_fails_to_fold_with_a_reason() -> None:
+    class Branching(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm2d(3)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.norm(images).mean((2, 3)) if images.sum() > 0 else images.mean((2, 3))
+
+    with pytest.raises(Failure, match="can't be traced"):
+        Engine(Branching(), SHAPE, 3, Setup("cpu", "eager", "float32", 8, threads=1))
+
+
+def test_the_device_path_does_the_same_arithmetic(small_network: nn.Module, image_CHW: Pixels) -> None:
+    """The CUDA step, on the CPU: from the words of its buffer to counts, against the definition."""
+    setup = Setup("cuda", "eager", "float32", 64)
+    voter = CudaVoter(small_network, SHAPE, 6, setup, device="cpu")
+    sampler = CudaSampler(voter, image_CHW, 0.5, SEED)
+    counts = sampler.count(VoteRange("estimation", 0, 64))
+    noise = noise_table(0.5).integers(voter.step(0.5).words_BHWC.numpy().reshape(-1)).reshape(64, 12, 12, 3)
+    pixels = torch.from_numpy(noise + image_CHW.transpose(1, 2, 0)).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        classes = small_network(pixels.float() / 255).argmax(1)
+    assert counts.tolist() == torch.bincount(classes, minlength=6).tolist()
+
+
+def test_the_device_path_adds_up_and_samplers_may_take_turns(
+    small_network: nn.Module, image_CHW: Pixels
+) -> None:
+    voter = CudaVoter(small_network, SHAPE, 6, Setup("cuda", "eager", "float32", 64), device="cpu")
+    whole = CudaSampler(voter, image_CHW, 0.5, SEED).count(VOTES)
+    one, other = CudaSampler(voter, image_CHW, 0.5, SEED), CudaSampler(voter, 255 - image_CHW, 0.5, SEED)
+    parts = []
+    for start in range(0, 1000, 100):
+        parts.append(one.count(VoteRange("estimation", start, start + 100)))
+        other.count(VoteRange("estimation", start, start + 100))
+    assert np.array_equal(sum(parts), whole)
+    assert not np.array_equal(other.count(VOTES), whole)
+
+
+@pytest.mark.parametrize("text", CPU_SETUPS)
+def test_a_row_is_classified_alike_wherever_it_stands_in_the_batch(
+    text: str, engine: BuildEngine, small_network: nn.Module
+) -> None:
+    engine(text)  # skips where the backend is missing
+    voter = cpu_voter(small_network, SHAPE, 6, Setup.parse(text))
+    pixels_BHWC = torch.randint(-255, 510, voter.shape_BHWC, dtype=torch.int16)
+    order = torch.randperm(len(pixels_BHWC))
+    voter.start(0, pixels_BHWC)
+    straight = voter.classes(0)
+    voter.start(0, pixels_BHWC[order].contiguous())
+    assert np.array_equal(voter.classes(0), straight[order.numpy()])

@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+
+from certification.streams import BatchStream, device_key, parse_seed
+from certification.votes import Stage
+
+SEED = 0x0123456789ABCDEF_FEDCBA9876543210
+KEYS: list[tuple[int, Stage, int]] = [
+    (seed, stage, batch)
+    for seed in (SEED, SEED + 1, SEED + 2**32, SEED + 2**64, SEED ^ 2**127, 0)
+    for stage in ("selection", "estimation")
+    for batch in (0, 1, 2, 2**31, 2**32)
+]
+
+
+def test_a_stream_is_a_function_of_seed_stage_and_batch() -> None:
+    first, again = (BatchStream(SEED, "estimation", 5).words(1000) for _ in range(2))
+    assert np.array_equal(first, again)
+
+
+def test_streams_of_different_keys_share_no_words() -> None:
+    words = np.concatenate([BatchStream(*key).words(1000) for key in KEYS])
+    assert len(np.unique(words)) == len(words)
+
+
+def test_device_keys_of_different_triples_differ_and_fit_a_signed_word() -> None:
+    keys = {device_key(*key) for key in KEYS}
+    assert len(keys) == len(KEYS)
+    assert all(0 <= key < 2**63 for key in keys)
+
+
+def test_lanes_use_every_bit_of_the_words() -> None:
+    words = BatchStream(SEED, "selection", 0).words(3)
+    lanes = BatchStream(SEED, "selection", 0).lanes(10)
+    assert np.array_equal(lanes, words.view(np.uint16)[:10])
+
+
+def test_a_seed_is_hexadecimal_of_128_bits() -> None:
+    assert parse_seed(f"{SEED:032x}") == SEED
+    for bad in ("", "xyz", "-1", "1" + "0" * 32):
+        with pytest.raises(ValueError):  # noqa: PT011  (any message: int() has its own)
+            parse_seed(bad)
