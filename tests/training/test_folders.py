@@ -1,0 +1,133 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from certification.contract.card import Preprocessing
+from certification.contract.images import read_image
+from certification.errors import UserMistake
+from training.folders import Frame, read_folder
+
+TINY = Path(__file__).parent.parent / "data" / "folder-tiny"
+
+
+def write(path: Path, value: int = 128, size: tuple[int, int] = (20, 20), mode: str = "L") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, value if mode == "L" else (value, 0, 255 - value)).save(path)
+
+
+def flat_tree(root: Path, count: int = 12) -> Path:
+    """Two classes; image i of "a" is of grey value i, of "b" 100 + i."""
+    for label, name in enumerate("ab"):
+        for i in range(count):
+            write(root / name / f"{i:02}.png", 100 * label + i)
+    return root
+
+
+def test_train_and_val_folders_are_the_splits():
+    train, test = read_folder(TINY, "train", 64), read_folder(TINY, "test", 64)
+    assert train.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert test.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert train.images_u8.shape == (12, 3, 64, 64)
+    assert train.class_names == test.class_names == ("church", "golf-ball", "tench")
+
+
+def test_a_test_folder_goes_before_a_val_folder(tmp_path: Path):
+    flat_tree(tmp_path / "train")
+    flat_tree(tmp_path / "val", 3)
+    flat_tree(tmp_path / "test", 5)
+    assert len(read_folder(tmp_path, "test", None).labels) == 10
+
+
+@pytest.mark.parametrize("below", ["", "train"])
+def test_without_a_test_folder_every_tenth_image_of_a_class_is_held_out(tmp_path: Path, below: str):
+    flat_tree(tmp_path / below)
+    train, test = read_folder(tmp_path, "train", None), read_folder(tmp_path, "test", None)
+    held_out = [1, 11, 101, 111]
+    assert test.images_u8[:, 0, 0, 0].tolist() == held_out
+    assert test.labels.tolist() == [0, 0, 1, 1]
+    kept = [100 * label + i for label in range(2) for i in range(12)]
+    assert train.images_u8[:, 0, 0, 0].tolist() == [value for value in kept if value not in held_out]
+
+
+def test_a_class_with_one_image_is_trained_on(tmp_path: Path):
+    flat_tree(tmp_path, 1)
+    assert read_folder(tmp_path, "train", None).labels.tolist() == [0, 1]
+
+
+def test_grey_images_of_one_size_are_kept_as_they_are(tmp_path: Path):
+    folder = read_folder(flat_tree(tmp_path), "train", None)
+    assert folder.images_u8.shape == (20, 1, 20, 20)
+    assert folder.input_shape == (1, 20, 20)
+
+
+def test_one_colour_image_makes_the_set_coloured(tmp_path: Path):
+    write(flat_tree(tmp_path) / "b" / "99.png", mode="RGB")
+    folder = read_folder(tmp_path, "train", None)
+    assert folder.input_shape == (3, 20, 20)
+    assert folder.images_u8[-1, :, 0, 0].tolist() == [128, 0, 127]
+
+
+def test_images_of_many_sizes_become_imagenets_unless_a_size_is_chosen(tmp_path: Path):
+    write(flat_tree(tmp_path) / "b" / "99.png", size=(30, 20))
+    train, test = read_folder(tmp_path, "train", None), read_folder(tmp_path, "test", None)
+    assert train.input_shape == test.input_shape == (1, 224, 224)
+    assert train.images_u8.shape[-2:] == (256, 256)  # to be cropped at random
+    assert test.images_u8.shape[-2:] == (224, 224)
+    assert train.resize == test.resize == 256
+    assert read_folder(tmp_path, "train", 32).images_u8.shape[-2:] == (32, 32)
+
+
+def test_test_images_are_decoded_as_the_service_decodes_them():
+    path = TINY / "val" / "church" / "church-1.jpg"
+    with Image.open(path) as image:
+        assert image.size == (72, 60)
+    card = Frame((3, 70, 70), Preprocessing(mode="RGB", resize=80, mean=(0.0,), std=(1.0,)))
+    served = read_image(path.read_bytes(), card).to_array()
+    assert np.array_equal(read_folder(TINY, "test", 70).images_u8[1].numpy(), served)
+
+
+def test_classes_may_have_folders_of_their_own_and_other_files_are_left_out(tmp_path: Path):
+    flat_tree(tmp_path)
+    write(tmp_path / "a" / "deeper" / "one.png", 200)
+    (tmp_path / "a" / "notes.txt").write_text("not an image")
+    (tmp_path / "a" / "._00.png").write_bytes(b"what some systems leave behind")
+    (tmp_path / "empty").mkdir()
+    folder = read_folder(tmp_path, "train", None)
+    assert folder.class_names == ("a", "b")
+    assert 200 in folder.images_u8[:, 0, 0, 0].tolist()
+
+
+def test_a_large_set_is_mapped_from_a_file_that_is_gone_at_once(tmp_path: Path, monkeypatch):
+    in_memory = read_folder(TINY, "train", 64).images_u8
+    monkeypatch.setattr("training.folders.IN_MEMORY", 1000)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert torch.equal(read_folder(TINY, "train", 64).images_u8, in_memory)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_image_is_named(tmp_path: Path):
+    flat_tree(tmp_path)
+    whole = (TINY / "val" / "church" / "church-1.jpg").read_bytes()
+    (tmp_path / "a" / "00.jpg").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserMistake, match=r"00\.jpg can't be used: .*truncated"):
+        read_folder(tmp_path, "train", 20)
+
+
+def test_a_file_that_only_claims_to_be_an_image_is_named(tmp_path: Path):
+    (flat_tree(tmp_path) / "a" / "00.png").write_text("not an image")
+    with pytest.raises(UserMistake, match=r"00\.png"):
+        read_folder(tmp_path, "train", 20)
+
+
+def test_a_folder_without_classes_is_the_users_mistake(tmp_path: Path):
+    write(tmp_path / "only" / "one.png")
+    with pytest.raises(UserMistake, match="needs two or more folders of images, one a class; it has 1"):
+        read_folder(tmp_path, "train", None)
+
+
+def test_a_folder_that_does_not_exist_is_the_users_mistake(tmp_path: Path):
+    with pytest.raises(UserMistake, match="There is no folder"):
+        read_folder(tmp_path / "nowhere", "train", None)
