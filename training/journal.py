@@ -65,12 +65,12 @@ class Journal:
         self.path = path
         self._file = _open_locked(path)
         try:
-            text = path.read_text(encoding="utf-8", errors="replace")
-            self.rows: Sequence[Row] = self._continued(text, run) if text else self._begun(run)
-            if text and not resume:
+            written = path.read_bytes()
+            if written and not resume:
                 raise UserMistake(
                     f"{path} is there already; --resume continues it, another --out starts anew."
                 )
+            self.rows: Sequence[Row] = self._continued(written, run) if written else self._begun(run)
         except BaseException:
             self._file.close()
             raise
@@ -86,14 +86,11 @@ class Journal:
         self._file.flush()
         return ()
 
-    def _continued(self, text: str, run: Run) -> Sequence[Row]:
+    def _continued(self, written: bytes, run: Run) -> Sequence[Row]:
         check_same_run(self.path, run)
-        whole = text[: text.rfind("\n") + 1]
-        if not whole:  # killed within the header
-            self._file.truncate(0)
-            return self._begun(run)
-        self._file.truncate(len(whole.encode()))
-        return parse_log(whole, str(self.path)).rows
+        whole = written[: written.rfind(b"\n") + 1]  # a line without its end was torn by a kill
+        self._file.truncate(len(whole))
+        return parse_log(whole.decode(errors="replace"), str(self.path)).rows if whole else self._begun(run)
 
     def __enter__(self) -> Self:
         return self
