@@ -72,7 +72,7 @@ def _assemble(settings: Settings, registry: CollectorRegistry) -> Service:
     return Service(
         settings=settings,
         catalogue=Catalogue(settings.models),
-        store=JobStore(connect(settings.broker), Limits(queue_cap=settings.max_queued)),
+        store=JobStore(connect(settings.broker, retries=0), Limits(queue_cap=settings.max_queued)),
         courier=Courier(settings.broker),
         decoding=BoundedSemaphore(settings.decoders),
         registry=registry,

@@ -28,34 +28,35 @@ def problems(*statuses: int) -> Responses:
 
 
 def _problem(status: int) -> dict[str, Any]:
-    title = HTTPStatus(status).phrase
-    example = {"type": "about:blank", "title": title, "status": status, "detail": SAYS[status]}
-    said: dict[str, Any] = {
-        "model": Problem,
-        "description": SAYS[status],
-        "content": {"application/json": {"example": example}},
-    }
+    said = {"model": Problem, "description": SAYS[status]}
     return said | ({"headers": RETRY_AFTER} if status in {409, 429, 503} else {})
 
 
 def complete_schema(app: FastAPI) -> None:
-    """FastAPI files every declared model under application/json: put errors where they are sent."""
+    """FastAPI files declared errors under each route's own media type: put them where they are sent."""
     made = app.openapi
 
     def openapi() -> dict[str, Any]:
         fresh = app.openapi_schema is None
         schema = made()
         if fresh:
-            _move_problems(schema)
+            _file_problems(schema)
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _move_problems(schema: dict[str, Any]) -> None:
+def _file_problems(schema: dict[str, Any]) -> None:
     for operations in schema["paths"].values():
         for operation in operations.values():
             for status, response in operation["responses"].items():
-                content = response.get("content", {})
-                if status >= "400" and "application/json" in content:
-                    content[PROBLEM_JSON] = content.pop("application/json")
+                if status >= "400":
+                    response["content"] = {PROBLEM_JSON: _content(int(status))}
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schema["components"]["schemas"].pop(unused, None)
+
+
+def _content(status: int) -> dict[str, Any]:
+    title = HTTPStatus(status).phrase
+    example = {"type": "about:blank", "title": title, "status": status, "detail": SAYS[status]}
+    return {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from threading import BoundedSemaphore
-from typing import Annotated, TypedDict
+from typing import Annotated, TypedDict, cast
 
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
@@ -31,8 +31,8 @@ class State(TypedDict):
     service: Service
 
 
-def _service(request: Request[State]) -> Service:
-    return request.state["service"]
+def _service(request: Request) -> Service:
+    return cast(Service, request.state.service)
 
 
 def _caller() -> str:

@@ -30,7 +30,10 @@ class Question(BaseModel):
     n: Annotated[int, Field(ge=1, le=MAX_N, description="estimation samples")] = DEFAULT_N
     alpha: Annotated[float, Field(gt=0, lt=1, description="failure probability")] = DEFAULT_ALPHA
     target_radius: Annotated[
-        float | None, Field(gt=0, description="stop as soon as this l2 radius is proved, or is hopeless")
+        float | None,
+        Field(
+            gt=0, allow_inf_nan=False, description="stop as soon as this l2 radius is proved, or is hopeless"
+        ),
     ] = None
     tolerance: Annotated[
         float | None,
@@ -41,8 +44,10 @@ class Question(BaseModel):
 class Parameters(Question):
     """The question put to the sampler.
 
-    `sigma` belongs to the model (its training noise, in units of pixels in [0,1]) and is repeated here because
-    the answer is about it.
+    `sigma` belongs to the model (its training noise, in units of pixels in [0,1]) and is repeated here
+    because the answer is about it.
     """
 
-    sigma: Annotated[float, Field(gt=0, description="noise level, pixels in [0,1]; set by the model")]
+    sigma: Annotated[
+        float, Field(gt=0, allow_inf_nan=False, description="noise level, pixels in [0,1]; set by the model")
+    ]

@@ -1,0 +1,73 @@
+"""The application around the routes: its schema, its headers, what it does not load."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from fastapi.testclient import TestClient
+
+from tests.service.hand import WorkerHand
+from tests.service.shelf import MODEL, write_model
+
+HEAVY = ("torch", "torchvision", "scipy", "statsmodels", "matplotlib")
+
+
+def test_the_service_never_loads_what_computes() -> None:
+    code = (
+        f"import service.app, sys; service.app.create_app(); print([m for m in {HEAVY} if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert out.stdout.strip() == "[]"
+
+
+def test_models_are_listed_and_a_new_folder_is_served_at_once(client: TestClient, models: Path) -> None:
+    assert [card["name"] for card in client.get("/models").json()] == [MODEL]
+    card = write_model(models, "mnist-lenet-gaussian-1.00", sigma=1.0)
+    assert client.get(f"/models/{card.name}").json()["sigma"] == 1.0
+    assert len(client.get("/models").json()) == 2
+
+
+def test_ready_needs_a_live_worker_for_each_model(client: TestClient, hand: WorkerHand) -> None:
+    answer = client.get("/health/ready")
+    assert answer.status_code == 503
+    assert MODEL in answer.json()["detail"]
+    hand.beat(MODEL)
+    assert client.get("/health/ready").json() == {"status": "ok"}
+
+
+def test_metrics_count_by_route_and_show_the_queue(
+    client: TestClient, hand: WorkerHand, digit: bytes
+) -> None:
+    client.post("/certify", files={"image": digit})
+    client.get("/jobs/one")
+    client.get("/jobs/two")
+    hand.beat(MODEL)
+    text = client.get("/metrics").text
+    assert 'smoothcert_http_requests_total{method="POST",route="/certify",status="202"} 1.0' in text
+    assert 'smoothcert_http_requests_total{method="GET",route="/jobs/{job_id}",status="404"} 2.0' in text
+    assert "smoothcert_queue_jobs 1.0" in text
+    assert f'smoothcert_workers{{model="{MODEL}"}} 1.0' in text
+
+
+def test_the_page_and_its_files_come_from_here_under_a_strict_policy(client: TestClient) -> None:
+    page = client.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert client.get("/static/js/app.js").headers["content-type"].startswith("text/javascript")
+    assert client.get("/static/samples/digit-7.png").headers["x-content-type-options"] == "nosniff"
+
+
+def test_the_schema_declares_every_error_as_a_problem(client: TestClient) -> None:
+    schema = client.get("/openapi.json").json()
+    certify = schema["paths"]["/certify"]["post"]["responses"]
+    assert set(certify) == {"202", "413", "415", "422", "429", "503"}
+    for operations in schema["paths"].values():
+        for operation in operations.values():
+            for status, response in operation["responses"].items():
+                if status >= "400":
+                    content = response["content"]["application/problem+json"]
+                    assert content["schema"]["$ref"].endswith("/Problem")
+                    assert content["example"]["status"] == int(status)
+    assert "HTTPValidationError" not in schema["components"]["schemas"]

@@ -1,0 +1,178 @@
+"""A job from its submission to its end, as a caller sees it."""
+
+import io
+import json
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from certification.contract.store.delivery import connect, queue_of
+from tests.service.hand import WorkerHand
+from tests.service.shelf import MODEL
+
+Post = Callable[..., dict]
+
+
+def events(text: str) -> list[tuple[str, dict]]:
+    """(id, job) of each event in a stream."""
+    blocks = [b for b in text.split("\n\n") if b.startswith("event: job")]
+    lines = [dict(line.split(": ", 1) for line in block.splitlines()) for block in blocks]
+    return [(line["id"], json.loads(line["data"])) for line in lines]
+
+
+def test_certify_answers_202_with_the_place_of_a_queued_job(client: TestClient, digit: bytes) -> None:
+    answer = client.post("/certify", files={"image": digit})
+    job = answer.json()
+    assert answer.status_code == 202
+    assert answer.headers["location"] == f"/jobs/{job['id']}" == job["links"]["self"]
+    assert int(answer.headers["retry-after"]) >= 1
+    assert (job["status"], job["model"], job["parameters"]["sigma"]) == ("queued", MODEL, 0.5)
+    assert job["parameters"]["n"] == 100_000
+    assert job["queue_position"] == 0
+    assert job["certificate"] is None
+    assert client.get(job["links"]["self"]).json() == job
+
+
+def test_certify_sends_the_job_to_the_queue_of_its_model(post: Post, redis_url: str) -> None:
+    job = post()
+    (message,) = connect(redis_url).lrange(queue_of(MODEL), 0, -1)
+    assert json.loads(message)["headers"]["id"] == job["id"]
+
+
+def test_the_certified_pixels_can_be_fetched(client: TestClient, post: Post, digit: bytes) -> None:
+    answer = client.get(post()["links"]["input"])
+    assert answer.headers["content-type"] == "image/png"
+    fetched, sent = (np.asarray(Image.open(io.BytesIO(data))) for data in (answer.content, digit))
+    assert np.array_equal(fetched, sent)
+
+
+def test_progress_and_certificate_show_in_the_job(client: TestClient, post: Post, hand: WorkerHand) -> None:
+    here = post()["links"]["self"]
+    claim = hand.claim(here.removeprefix("/jobs/"))
+    hand.progress(claim, 500, 0.75)
+    running = client.get(here).json()
+    assert (running["status"], running["progress"]["samples"], running["progress"]["radius"]) == (
+        "running",
+        500,
+        0.75,
+    )
+    assert running["certificate"] is None, "a seed that is known could be used against the votes to come"
+    hand.finish(claim, 1.5)
+    done = client.get(here).json()
+    assert (done["status"], done["certificate"]["radius"]) == ("succeeded", 1.5)
+    assert done["finished_at"].endswith("Z")
+
+
+def test_wait_answers_as_soon_as_the_job_ends(client: TestClient, post: Post, hand: WorkerHand) -> None:
+    here = post()["links"]["self"]
+    claim = hand.claim(here.removeprefix("/jobs/"))
+    threading.Timer(0.3, hand.finish, [claim]).start()
+    start = time.monotonic()
+    job = client.get(here, params={"wait": 20}).json()
+    assert job["status"] == "succeeded"
+    assert 0.2 < time.monotonic() - start < 5
+
+
+def test_wait_answers_with_the_job_as_it_is_when_the_time_is_over(client: TestClient, post: Post) -> None:
+    start = time.monotonic()
+    assert client.get(post()["links"]["self"], params={"wait": 0.3}).json()["status"] == "queued"
+    assert time.monotonic() - start >= 0.3
+
+
+def test_the_event_stream_shows_every_step_and_ends_with_the_terminal_one(
+    client: TestClient, post: Post, hand: WorkerHand
+) -> None:
+    job = post()
+    claim = hand.claim(job["id"])
+    threading.Timer(0.3, hand.progress, [claim, 500, 0.75]).start()
+    threading.Timer(0.9, hand.finish, [claim]).start()
+    answer = client.get(job["links"]["events"])
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    seen = events(answer.text)
+    assert [job["status"] for _, job in seen] == ["running", "running", "succeeded"]
+    assert [job["progress"]["radius"] for _, job in seen] == [None, 0.75, 1.5]
+
+
+def test_a_stream_resumed_by_last_event_id_does_not_repeat_what_was_seen(
+    client: TestClient, post: Post, hand: WorkerHand
+) -> None:
+    job = post()
+    claim = hand.claim(job["id"])
+    threading.Timer(0.4, hand.finish, [claim]).start()
+    version = connect_version(hand, job["id"])
+    seen = events(client.get(job["links"]["events"], headers={"Last-Event-ID": version}).text)
+    assert [job["status"] for _, job in seen] == ["succeeded"]
+    again = events(client.get(job["links"]["events"], headers={"Last-Event-ID": seen[-1][0]}).text)
+    assert [job["status"] for _, job in again] == ["succeeded"], "whoever lost the end can ask for it again"
+
+
+def connect_version(hand: WorkerHand, job_id: str) -> str:
+    root = hand.leases.scripts.root
+    return hand.leases.scripts.client.hget(f"{root}:job:{job_id}", "version").decode()
+
+
+def test_cancel_ends_a_job_and_keeps_the_best_certificate(
+    client: TestClient, post: Post, hand: WorkerHand
+) -> None:
+    job = post()
+    hand.progress(hand.claim(job["id"]), 500, 0.75)
+    cancelled = client.post(job["links"]["cancel"]).json()
+    assert (cancelled["status"], cancelled["certificate"]["radius"]) == ("cancelled", 0.75)
+    assert client.post(job["links"]["cancel"]).json() == cancelled
+    assert client.get(job["links"]["certificate"]).json()["radius"] == 0.75
+
+
+def test_the_certificate_is_a_file_once_there_is_one(
+    client: TestClient, post: Post, hand: WorkerHand
+) -> None:
+    job = post()
+    early = client.get(job["links"]["certificate"])
+    assert (early.status_code, early.headers["retry-after"]) == (409, "1")
+    hand.finish(hand.claim(job["id"]))
+    answer = client.get(job["links"]["certificate"])
+    assert answer.headers["content-disposition"] == f'attachment; filename="certificate-{job["id"]}.json"'
+    assert answer.json() == client.get(job["links"]["self"]).json()["certificate"]
+
+
+def test_a_job_cancelled_before_its_first_vote_has_no_certificate(client: TestClient, post: Post) -> None:
+    job = post()
+    client.post(job["links"]["cancel"])
+    assert client.get(job["links"]["certificate"]).status_code == 404
+
+
+def test_the_same_idempotency_key_and_form_is_the_same_job(
+    client: TestClient, digit: bytes, redis_url: str
+) -> None:
+    def certify(n: int) -> "object":
+        headers = {"Idempotency-Key": "a-key"}
+        return client.post("/certify", files={"image": digit}, data={"n": n}, headers=headers)
+
+    first, again, other = certify(1000), certify(1000), certify(2000)
+    assert first.json()["id"] == again.json()["id"]
+    assert (again.status_code, other.status_code) == (202, 422)
+    assert other.json()["errors"][0]["field"] == "Idempotency-Key"
+    assert connect(redis_url).llen(queue_of(MODEL)) == 1
+
+
+def test_jobs_are_listed_newest_first_page_by_page(client: TestClient, post: Post) -> None:
+    made = [post()["id"] for _ in range(5)]
+    listed, path = [], "/jobs?limit=2"
+    while path:
+        page = client.get(path).json()
+        listed += [job["id"] for job in page["jobs"]]
+        path = page["next"]
+    assert listed == made[::-1]
+
+
+@pytest.mark.parametrize("what", ["", "/events", "/certificate", "/input.png"])
+def test_unknown_jobs_are_404_everywhere(client: TestClient, what: str) -> None:
+    assert client.get(f"/jobs/nobody{what}").status_code == 404
+
+
+def test_unknown_jobs_cannot_be_cancelled(client: TestClient) -> None:
+    assert client.post("/jobs/nobody/cancel").status_code == 404
