@@ -32,10 +32,11 @@ class Result:
 
     n, counts: the votes at the look whose bound gives p_lower, p_upper and radius, so that all three can be
     recomputed from them and the look of that n in `schedule`. Before the first look they are the votes so
-    far, which prove nothing. drawn: all estimation votes drawn; more than n only where drawing was cut
-    short between looks, or (very rarely) where an earlier look proved more than a later one. For `predict`:
-    p_lower = 0 and p_upper = 1, as nothing is claimed about probabilities; certified means that the class
-    is g's with probability 1-alpha, and the radius is 0.
+    far, which prove nothing.
+    drawn: all estimation votes drawn; more than n only where drawing was cut short between looks, or (very
+    rarely) where an earlier look proved more than a later one.
+    For `predict`: p_lower = 0 and p_upper = 1, as nothing is claimed about probabilities; certified means
+    that the class is g's with probability 1-alpha, and the radius is 0.
     """
 
     outcome: Literal["certified", "abstained"]
@@ -45,6 +46,7 @@ class Result:
     p_upper: float
     bound: Bound
     schedule: tuple[Look, ...]
+    slack: float
     n: int
     drawn: int
     selection_counts: tuple[int, ...]
@@ -55,20 +57,24 @@ class Result:
 class Certification:
     """One image on its way to a certificate: a function of the parameters and the counts alone.
 
-    How the votes are split into ranges doesn't matter, because only counts at looks are ever read. Raises
-    ImpossibleRequest, with the least n, when no outcome of the votes could certify or reach the target.
+    How the votes are split into ranges doesn't matter, because only counts at looks are ever read.
+    slack: total variation between the law of the drawn noise and the Gaussian's; the vote source knows it.
+    Raises ImpossibleRequest, with the least n, when no outcome could certify or reach the target.
     """
 
-    def __init__(self, parameters: Parameters, num_classes: int) -> None:
+    def __init__(self, parameters: Parameters, num_classes: int, *, slack: float = 0.0) -> None:
         refuse_impossible(parameters)
         self.parameters = parameters
+        self.slack = slack
         self.plan: Plan = plan_for(parameters)
         self.state = State.empty(num_classes)
 
     @classmethod
-    def resume(cls, parameters: Parameters, num_classes: int, state: State) -> "Certification":
+    def resume(
+        cls, parameters: Parameters, num_classes: int, state: State, *, slack: float = 0.0
+    ) -> "Certification":
         """Go on from a stored state: the same requests and the same result as without the interruption."""
-        certification = cls(parameters, num_classes)
+        certification = cls(parameters, num_classes, slack=slack)
         assert len(state.estimation.counts) == num_classes
         certification.state = state
         return certification
@@ -132,6 +138,7 @@ class Certification:
             p_upper=reading.p_upper,
             bound=self.plan.bound,
             schedule=self.plan.looks,
+            slack=self.slack,
             n=evidence.drawn,
             drawn=state.estimation.drawn,
             selection_counts=state.selection.counts,
@@ -159,7 +166,8 @@ class Certification:
         look = self.plan.look_at(tally.drawn)
         if look is None or self.candidate is None or self.parameters.procedure == "predict":
             return NOTHING
-        return read_counts(tally.counts_K, tally.drawn, self.candidate, look, self.parameters.sigma)
+        sigma = self.parameters.sigma
+        return read_counts(tally.counts_K, tally.drawn, self.candidate, look, sigma, slack=self.slack)
 
     def _better(self, tally: Tally) -> Tally:
         """Of the best look so far and the one just reached, the one that proves more; the later of equals."""
@@ -184,20 +192,21 @@ class Certification:
         return (
             tally is not None
             and self.parameters.procedure == "predict"
-            and predicts(tally.counts_K, tally.drawn, self.parameters.alpha)
+            and predicts(tally.counts_K, tally.drawn, self.parameters.alpha, slack=self.slack)
         )
 
 
-def predicts(counts_K: Counts, n: int, alpha: float) -> bool:
+def predicts(counts_K: Counts, n: int, alpha: float, *, slack: float = 0.0) -> bool:
     """Whether the leader of n votes is g's class (Cohen et al.'s PREDICT: two-sided test of the top two).
 
     The votes are the estimation votes, and no others are drawn. Votes of nobody are held to be the second's.
+    slack: total variation of one vote, so n times as much of all of them.
     """
     second, first = np.sort(np.append(counts_K, 0))[-2:].tolist()
     second += n - int(counts_K.sum())
     if first <= second:
         return False
-    return bool(stats.binomtest(first, first + second, 0.5).pvalue <= alpha)
+    return bool(stats.binomtest(first, first + second, 0.5).pvalue + n * slack <= alpha)
 
 
 def refuse_impossible(parameters: Parameters) -> None:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from certification.contract.certificate import Bound, Look
-from certification.contract.feasibility import FINAL_SHARE, RUNNER_UP_SHARE, first_look, has_one_look
+from certification.contract.feasibility import RUNNER_UP_SHARE, final_share, first_look, has_one_look
 from certification.contract.parameters import Parameters
 
-RATIO = 1.5  # votes at a look over votes at the one before
+RATIO = 1.25  # votes at a look over votes at the one before
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def plan_for(parameters: Parameters) -> Plan:
     n, alpha = parameters.n, parameters.alpha
     if has_one_look(parameters.procedure, n, alpha):
         return Plan((Look(n=n, alpha=alpha),), "one_sided")
-    return Plan(_spend(_geometric(first_look(alpha), n), alpha), "runner_up")
+    return Plan(_spend(_geometric(first_look(alpha), n), alpha, final_share(parameters)), "runner_up")
 
 
 def _geometric(first: int, n: int) -> list[int]:
@@ -54,9 +54,9 @@ def _geometric(first: int, n: int) -> list[int]:
     return [round(first * (n / first) ** (i / steps)) for i in range(steps)] + [n]
 
 
-def _spend(votes: list[int], alpha: float) -> tuple[Look, ...]:
-    """Alpha over the looks: FINAL_SHARE for the last, the rest evenly; the exact sum is at most alpha."""
-    early = (1 - FINAL_SHARE) * alpha / (len(votes) - 1)
+def _spend(votes: list[int], alpha: float, final: float) -> tuple[Look, ...]:
+    """Alpha over the looks: `final` of it for the last, the rest evenly; the exact sum is at most alpha."""
+    early = (1 - final) * alpha / (len(votes) - 1)
     last = _rounded_down(Fraction(alpha) - Fraction(early) * (len(votes) - 1))
     return (*(_look(n, early) for n in votes[:-1]), _look(votes[-1], last))
 

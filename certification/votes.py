@@ -28,8 +28,10 @@ class VoteSource(Protocol):
 
     Additive: count(a, b) + count(b, c) == count(a, c). Counts sum to at most the votes asked for; a draw that fell
     into the clipped tail of the noise is nobody's vote but still counts in n.
+    slack: total variation between the law of one vote's drawn noise and the Gaussian's; the bounds take it off.
     """
 
     num_classes: int
+    slack: float
 
     def count(self, votes: VoteRange) -> Counts: ...

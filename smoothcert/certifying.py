@@ -32,12 +32,14 @@ def certify_here(data: bytes, model: str | None, options: dict[str, Any], setup:
     asked = parameters(options, card.sigma)
     image = read_image(data, card)
     from certification.issue import issue
-    from certification.procedure import Certification, drive
+    from certification.procedure import Certification, drive, refuse_impossible
 
-    certification = Certification(asked, len(card.labels))
+    refuse_impossible(asked)
     engine = build_engine(checkpoint, setup)
     seed = secrets.token_hex(16)
-    yield from drive(certification, engine.sampler(image.to_array(), card.sigma, int(seed, 16)), CHUNK)
+    source = engine.sampler(image.to_array(), card.sigma, int(seed, 16))
+    certification = Certification(asked, source.num_classes, slack=source.slack)
+    yield from drive(certification, source, CHUNK)
     yield issue(
         certification.result,
         asked,

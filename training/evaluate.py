@@ -67,7 +67,7 @@ def _one(engine: Sampling, images: ImageSet, run: Run, parameters: Parameters, i
     started = time.perf_counter()
     seed = int(image_seed(run.seed, idx), 16)
     source = engine.sampler(images.images_u8[idx].numpy(), run.sigma, seed)
-    certification = Certification(parameters, source.num_classes)
+    certification = Certification(parameters, source.num_classes, slack=source.slack)
     for progress in drive(certification, source, CHUNK):
         yield Step(idx, progress.samples, progress.of)
     row = _row(certification.result, run, idx, int(images.labels[idx]), time.perf_counter() - started)

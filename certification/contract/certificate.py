@@ -79,6 +79,9 @@ class Certificate(BaseModel):
     p_lower: float = Field(description="lower confidence bound of the top class's probability, rounded down")
     p_upper: float = Field(description="upper confidence bound of the runner-up's probability, rounded up")
     schedule: list[Look] = Field(description="how the looks spend alpha")
+    slack: float = Field(
+        default=0.0, description="total variation between drawn and Gaussian noise: off p_lower, onto p_upper"
+    )
     target_radius: float | None
     tolerance: float | None = None
     target_met: bool | None

@@ -11,6 +11,7 @@ from certification.contract.parameters import Parameters, ProcedureName
 
 # How the anytime procedure divides alpha; `certification.schedule` lays out the looks with these.
 FINAL_SHARE = 0.9  # of alpha, kept for the last look
+FINAL_SHARE_WHEN_STOPPING = 0.5  # where a target or a tolerance makes an earlier look the likely last one
 RUNNER_UP_SHARE = 0.1  # of a look's alpha, for the runner-up's upper bound
 
 
@@ -24,10 +25,10 @@ def has_one_look(procedure: ProcedureName, n: int, alpha: float) -> bool:
     return procedure != "anytime" or n < 2 * first_look(alpha)
 
 
-def final_alpha(procedure: ProcedureName, n: int, alpha: float) -> float:
-    """What the top class's lower bound has of alpha at the last look."""
-    one = has_one_look(procedure, n, alpha)
-    return alpha if one else alpha * FINAL_SHARE * (1 - RUNNER_UP_SHARE)
+def final_share(parameters: Parameters) -> float:
+    """The share of alpha that the last of several looks has."""
+    stops_early = parameters.target_radius is not None or parameters.tolerance is not None
+    return FINAL_SHARE_WHEN_STOPPING if stops_early else FINAL_SHARE
 
 
 def least_n(alpha: float, procedure: ProcedureName = "anytime") -> int:
@@ -40,26 +41,10 @@ def least_n(alpha: float, procedure: ProcedureName = "anytime") -> int:
     return math.floor(-math.log2(alpha)) + 1
 
 
-def least_n_for_radius(alpha: float, procedure: ProcedureName, sigma: float, radius: float) -> int | None:
-    """The fewest estimation votes that could ever prove `radius` (l2, like sigma); None if no number could.
-
-    >>> least_n_for_radius(0.001, "certify", 0.5, 1.0)
-    301
-    """
-    log_p = math.log(NormalDist().cdf(radius / sigma))
-    if log_p == 0:  # beyond 8 sigma, where a double can't tell p from 1
-        return None
-    alone = math.floor(math.log(alpha) / log_p) + 1
-    if has_one_look(procedure, alone, alpha):
-        return alone
-    return math.floor(math.log(final_alpha(procedure, alone, alpha)) / log_p) + 1
-
-
 def shortage(parameters: Parameters) -> int | None:
     """The least n with which this request could be answered, or None when its own n is enough.
 
-    A target radius counts: one that even unanimous votes couldn't prove is as impossible as n = 9 at alpha
-    = 0.001.
+    A target radius counts: one that even unanimous votes couldn't prove is as impossible as n = 9 at 0.001.
     """
     needed = least_n(parameters.alpha, parameters.procedure)
     if parameters.target_radius is not None and parameters.procedure != "predict":
@@ -68,5 +53,12 @@ def shortage(parameters: Parameters) -> int | None:
 
 
 def _least_for_target(parameters: Parameters, target_radius: float) -> int:
-    least = least_n_for_radius(parameters.alpha, parameters.procedure, parameters.sigma, target_radius)
-    return least if least is not None else parameters.n + 1
+    """The fewest votes that could prove the target; one more than asked for if no number could."""
+    log_p = math.log(NormalDist().cdf(target_radius / parameters.sigma))
+    if log_p == 0:  # beyond 8 sigma, where a double can't tell p from 1
+        return parameters.n + 1
+    alone = math.floor(math.log(parameters.alpha) / log_p) + 1
+    if has_one_look(parameters.procedure, alone, parameters.alpha):
+        return alone
+    last = parameters.alpha * final_share(parameters) * (1 - RUNNER_UP_SHARE)
+    return math.floor(math.log(last) / log_p) + 1

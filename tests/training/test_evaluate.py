@@ -38,6 +38,7 @@ class KnownVotes:
     """Votes for the class in the image's first pixel with probability `share`, else for the next class."""
 
     num_classes = CLASSES
+    slack = 0.0
 
     def __init__(self, image_CHW: NDArray[np.uint8], seed: int, share: float) -> None:
         self._leader = int(image_CHW[0, 0, 0])

@@ -1,0 +1,50 @@
+"""The Certificate document, made of a procedure's result and what it is about."""
+
+from datetime import UTC, datetime
+
+from certification.contract.card import ModelCard
+from certification.contract.certificate import Certificate, Engine, InputDigest, ModelDigest
+from certification.contract.parameters import Parameters
+from certification.procedure import Result
+
+
+def issue(
+    result: Result,
+    parameters: Parameters,
+    *,
+    card: ModelCard,
+    input_digest: InputDigest,
+    seed: str,
+    engine: Engine,
+) -> Certificate:
+    """What the worker, the command line and the evaluation answer with. seed: 128 bits, hexadecimal.
+
+    Every field of the result is copied; nothing is computed here but the label's name.
+    """
+    winner = result.predicted_class
+    return Certificate(
+        outcome=result.outcome,
+        procedure=parameters.procedure,
+        predicted_class=winner,
+        label=None if winner is None else card.labels[winner],
+        radius=result.radius,
+        sigma=parameters.sigma,
+        alpha=parameters.alpha,
+        n0=parameters.n0,
+        n=result.n,
+        selection_counts=list(result.selection_counts),
+        counts=list(result.counts),
+        bound=result.bound,
+        p_lower=result.p_lower,
+        p_upper=result.p_upper,
+        schedule=list(result.schedule),
+        slack=result.slack,
+        target_radius=parameters.target_radius,
+        tolerance=parameters.tolerance,
+        target_met=result.target_met,
+        model=ModelDigest(name=card.name, sha256=card.weights_sha256),
+        input=input_digest,
+        seed=seed,
+        engine=engine,
+        issued_at=datetime.now(UTC),
+    )
