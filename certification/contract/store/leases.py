@@ -1,7 +1,7 @@
 """The job record as a worker uses it: claim under a lease, report, let go or end; and the janitor's view."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import redis
@@ -33,7 +33,10 @@ class Terms:
 
 @dataclass(frozen=True)
 class Claim:
-    """One job, held under one fence. `state` is the procedure's, as reported last; `engine` the pinned."""
+    """One job, held under one fence.
+
+    state: the procedure's, as reported last. engine, weights (their sha256): pinned by the first claim.
+    """
 
     job_id: str
     fence: str
@@ -43,6 +46,7 @@ class Claim:
     attempt: int
     state: str | None
     engine: Engine | None
+    weights: str | None
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class Leases:
         if told[0] != b"claimed":
             refusal: Refusal = told[0].decode()
             return refusal
-        fence, model, parameters, seed, attempt, state, engine = told[1:]
+        fence, model, parameters, seed, attempt, state, engine, weights = told[1:]
         return Claim(
             job_id=job_id,
             fence=fence.decode(),
@@ -88,11 +92,18 @@ class Leases:
             attempt=int(attempt),
             state=state.decode() if state else None,
             engine=Engine.model_validate_json(engine) if engine else None,
+            weights=weights.decode() if weights else None,
         )
 
-    def pin(self, claim: Claim, engine: Engine, platform: str) -> None:
-        """Fixes the set-up that casts every vote of this job. Raises LostLease."""
-        self._held(self.scripts.run("pin", claim.job_id, claim.fence, engine.model_dump_json(), platform))
+    def pin(self, claim: Claim, engine: Engine, platform: str, weights: str) -> None:
+        """Fixes what casts every vote of this job, unless it is fixed already. Raises LostLease."""
+        pinned = engine.model_dump_json()
+        self._held(self.scripts.run("pin", claim.job_id, claim.fence, pinned, platform, weights))
+
+    def restart(self, claim: Claim) -> Claim:
+        """Forgets the job's votes and its pin, because they can't be continued. Raises LostLease."""
+        self._held(self.scripts.run("restart", claim.job_id, claim.fence))
+        return replace(claim, state=None, engine=None, weights=None)
 
     def renew(self, claim: Claim) -> None:
         """Extends the lease. Raises LostLease."""

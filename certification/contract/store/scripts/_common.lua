@@ -88,3 +88,10 @@ local function renew(id, lease)
   redis.call('HSET', key('job', id), 'lease', expiry)
   redis.call('ZADD', key('running'), expiry, id)
 end
+
+-- Back to the first vote, with the old seed: another machine, or other weights, is another classifier.
+local function forget_votes(id)
+  local n = cjson.decode(get(id, 'parameters')).n
+  redis.call('HDEL', key('job', id), 'state', 'engine', 'platform', 'weights', 'certificate')
+  redis.call('HSET', key('job', id), 'progress', cjson.encode({samples = 0, of = n}))
+end

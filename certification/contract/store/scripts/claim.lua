@@ -27,9 +27,7 @@ if tonumber(attempts) >= max_attempts then
 end
 if pinned and pinned ~= platform then
   if runs_elsewhere(pinned) then return {'elsewhere'} end
-  -- Nobody is left who could go on with these votes: another machine is another classifier, so start again.
-  redis.call('HDEL', hash, 'state', 'engine', 'platform', 'certificate')
-  redis.call('HSET', hash, 'progress', cjson.encode({samples = 0, of = cjson.decode(get(id, 'parameters')).n}))
+  forget_votes(id)  -- nobody is left who could go on with them
 end
 
 local place = redis.call('ZSCORE', key('queue', model), id)
@@ -46,5 +44,5 @@ local fence = redis.call('HINCRBY', hash, 'fence', 1)
 renew(id, lease)
 redis.call('EXPIRE', key('running'), ttl)
 touch(id, ttl)
-local taken = redis.call('HMGET', hash, 'model', 'parameters', 'seed', 'attempts', 'state', 'engine')
-return {'claimed', text(fence), unpack(taken, 1, 6)}
+local taken = redis.call('HMGET', hash, 'model', 'parameters', 'seed', 'attempts', 'state', 'engine', 'weights')
+return {'claimed', text(fence), unpack(taken, 1, 7)}

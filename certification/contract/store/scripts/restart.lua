@@ -1,0 +1,5 @@
+-- Forgets every vote of this job, for its holder. Answers 0 when the fence is lost.
+local id, fence = ARGV[1], ARGV[2]
+if not holds(id, fence) then return 0 end
+forget_votes(id)
+return 1

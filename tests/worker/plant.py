@@ -1,0 +1,135 @@
+"""Real Celery workers on a real Valkey, voting with a stand-in of known probabilities."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+import redis
+
+from certification.contract.job import Job
+from certification.contract.parameters import Parameters
+from certification.contract.store.delivery import Courier
+from certification.contract.store.image import Image
+from certification.contract.store.jobs import JobStore, Request
+from smoothcert.broker import spawn
+
+T = TypeVar("T")
+ROOT = Path(__file__).parents[2]
+MODEL = "stand-in"
+PATIENCE = 20.0  # seconds; a worker starts in about two
+
+
+def eventually(what: Callable[[], T | None], patience: float = PATIENCE) -> T:
+    """What `what` answers, as soon as it is something."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        if answer := what():
+            return answer
+        time.sleep(0.02)
+    pytest.fail(f"it did not happen within {patience} s")
+
+
+@dataclass
+class Worker:
+    """A worker's processes."""
+
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    @property
+    def child(self) -> int:
+        """The process that computes."""
+        (pid,) = self.children()
+        return pid
+
+    def children(self) -> list[int]:
+        tasks = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in tasks.read_text().split()]
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit status."""
+        self.process.terminate()
+        return self.process.wait(PATIENCE)
+
+
+@dataclass
+class Plant:
+    """A broker, a catalogue with one model, and as many workers as a test starts."""
+
+    url: str
+    folder: Path
+    client: redis.Redis
+    workers: list[Worker] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.store = JobStore(self.client)
+        self.courier = Courier(self.url)
+
+    def start(self, **environment: object) -> Worker:
+        """A worker, as soon as it lives."""
+        before = len(self.store.workers())
+        variables = {
+            "SMOOTHCERT_REDIS_URL": self.url,
+            "SMOOTHCERT_MODELS": self.folder,
+            "SMOOTHCERT_ENGINES": "stand_in:StandIns",
+            "SMOOTHCERT_LEASE": 1.5,
+            "SMOOTHCERT_GRACE": 1,
+            "SMOOTHCERT_JANITOR": 0.2,
+            "SMOOTHCERT_CHUNK": 0.1,
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'tests/worker'}",
+            **environment,
+        }
+        log = self.folder / f"worker-{len(self.workers)}.log"
+        command = [sys.executable, "-m", "celery", "-A", "worker.app", "worker", "-n", log.stem]
+        with log.open("wb") as out:
+            process = spawn(
+                command,
+                cwd=ROOT,
+                stdout=out,
+                stderr=out,
+                env=os.environ | {k: str(v) for k, v in variables.items()},
+            )
+        worker = Worker(process, log)
+        self.workers.append(worker)
+        eventually(lambda: len(self.store.workers()) > before and worker.children())
+        return worker
+
+    def submit(self, n: int = 50_000, pixel: int = 0, send: bool = True) -> str:
+        """A job; its message may be lost on the way."""
+        image = Image.of(bytes([pixel, 0, 0, 0]), (1, 2, 2), [])
+        submission = self.store.submit(Request(MODEL, Parameters(n=n, sigma=0.5), image))
+        if send:
+            self.courier.send(submission.job_id, MODEL)
+        return submission.job_id
+
+    def job(self, job_id: str) -> Job:
+        job = self.store.job(job_id)
+        assert job is not None
+        return job
+
+    def seed(self, job_id: str, seed: str) -> None:
+        """Replaces the drawn seed, to compare two runs."""
+        self.client.hset(f"{self.store.root}:job:{job_id}", "seed", seed)
+
+    def ended(self, job_id: str) -> Job:
+        """The job, once it has."""
+        return eventually(lambda: job if (job := self.job(job_id)).ended else None)
+
+    def running(self, job_id: str, samples: int = 1) -> Job:
+        """The job, once it has that many samples."""
+        return eventually(lambda: job if (job := self.job(job_id)).progress.samples >= samples else None)
+
+    def close(self) -> None:
+        for worker in self.workers:
+            if worker.process.poll() is None:
+                worker.process.send_signal(signal.SIGCONT)
+                worker.process.kill()
+            worker.process.wait()
+        self.courier.close()

@@ -1,0 +1,168 @@
+"""Whole workers: real processes, a real broker, and what happens to them."""
+
+import os
+import signal
+
+import pytest
+
+from tests.worker.plant import Plant, eventually
+
+SEED = "0123456789abcdef" * 2
+LONG = 150_000  # votes: 1.5 s of the stand-in
+
+
+def counts_of(plant: Plant, job_id: str) -> tuple[list[int], list[int]]:
+    """Selection and estimation counts of a job that succeeded."""
+    job = plant.ended(job_id)
+    assert job.certificate is not None, job.error
+    assert job.certificate.n == sum(job.certificate.counts) == job.parameters.n
+    return job.certificate.selection_counts, job.certificate.counts
+
+
+def seeded(plant: Plant, n: int = LONG) -> str:
+    """A job of a known seed."""
+    job_id = plant.submit(n, send=False)
+    plant.seed(job_id, SEED)
+    plant.courier.send(job_id, "stand-in")
+    return job_id
+
+
+def test_a_worker_certifies_a_job_and_says_what_it_did(plant: Plant) -> None:
+    plant.start()
+    job = plant.ended(plant.submit())
+    assert (job.status, job.attempts, job.error) == ("succeeded", 1, None)
+    certificate = job.certificate
+    assert certificate is not None
+    assert (certificate.outcome, certificate.predicted_class, certificate.label) == ("certified", 0, "a")
+    assert 0.68 < certificate.radius < 0.25 * (1.2816 + 1.5548)  # what 0.9 and 0.06 allow, from below
+    assert certificate.engine.device == "stand-in"
+    assert job.progress.samples == certificate.n == 50_000
+
+
+def test_a_worker_advertises_its_models_and_takes_leave(plant: Plant) -> None:
+    worker = plant.start()
+    assert [info.models for info in plant.store.workers()] == [["stand-in"]]
+    assert worker.stop() == 0
+    assert plant.store.workers() == []
+
+
+def test_a_child_killed_mid_job_changes_no_count(plant: Plant) -> None:
+    worker = plant.start()
+    undisturbed = counts_of(plant, seeded(plant))
+    disturbed = seeded(plant)
+    plant.running(disturbed, samples=LONG // 3)
+    os.kill(worker.child, signal.SIGKILL)
+    assert counts_of(plant, disturbed) == undisturbed
+    assert plant.job(disturbed).attempts == 2
+
+
+def test_a_worker_killed_with_its_child_is_replaced_by_another(plant: Plant) -> None:
+    doomed = plant.start()
+    undisturbed = counts_of(plant, seeded(plant))
+    disturbed = seeded(plant)
+    plant.running(disturbed, samples=LONG // 3)
+    child = doomed.child
+    doomed.process.kill()
+    plant.start()
+    assert counts_of(plant, disturbed) == undisturbed
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
+def test_a_worker_asked_to_stop_hands_its_job_back(plant: Plant) -> None:
+    worker = plant.start()
+    undisturbed = counts_of(plant, seeded(plant))
+    interrupted = seeded(plant)
+    plant.running(interrupted, samples=LONG // 3)
+    assert worker.stop() == 0
+    waiting = plant.job(interrupted)
+    assert (waiting.status, waiting.attempts) == ("queued", 0)
+    assert waiting.progress.samples > 0
+    plant.start()
+    assert counts_of(plant, interrupted) == undisturbed
+
+
+def test_a_frozen_worker_that_wakes_late_writes_nothing(plant: Plant) -> None:
+    frozen = plant.start(STAND_IN_SPEED=30_000)
+    job_id = seeded(plant)
+    plant.running(job_id)
+    os.kill(frozen.child, signal.SIGSTOP)
+    plant.start()
+    expected = plant.ended(job_id)
+    version = plant.store.version(job_id)
+    os.kill(frozen.child, signal.SIGCONT)
+    eventually(lambda: b"lost" in frozen.log.read_bytes() or None)
+    assert plant.job(job_id) == expected
+    assert plant.store.version(job_id) == version
+    assert expected.attempts == 2
+
+
+def test_a_lost_message_is_sent_again(plant: Plant) -> None:
+    plant.start()
+    assert plant.ended(plant.submit(n=1000, send=False)).status == "succeeded"
+
+
+def test_a_cancelled_job_keeps_the_radius_it_had(plant: Plant) -> None:
+    worker = plant.start()
+    job_id = plant.submit(n=1_000_000)
+    plant.running(job_id, samples=50_000)
+    assert plant.store.cancel(job_id) == "cancelled"
+    job = plant.job(job_id)
+    assert job.status == "cancelled"
+    assert job.certificate is not None
+    assert job.certificate.radius > 0.5
+    assert job.certificate.n < 1_000_000
+    eventually(lambda: b'"lost"' in worker.log.read_bytes() or None)
+    assert plant.ended(plant.submit(n=1000)).status == "succeeded"
+
+
+def test_a_job_that_kills_its_worker_fails_and_the_worker_lives_on(plant: Plant) -> None:
+    plant.start()
+    job = plant.ended(plant.submit(n=1000, pixel=255))
+    assert (job.status, job.attempts) == ("failed", 3)
+    assert job.error is not None
+    assert "3 attempts" in job.error.detail
+    assert plant.ended(plant.submit(n=1000)).status == "succeeded"
+
+
+def test_an_unexpected_error_ends_the_job_without_its_details(plant: Plant) -> None:
+    worker = plant.start()
+    job = plant.ended(plant.submit(n=1000, pixel=254))
+    assert job.status == "failed"
+    assert job.error is not None
+    assert "device-side" not in job.error.detail
+    assert b"device-side" in worker.log.read_bytes()
+
+
+def test_a_long_job_lets_a_short_one_pass(plant: Plant) -> None:
+    plant.start(SMOOTHCERT_QUANTUM=0.2)
+    long = seeded(plant)
+    plant.running(long)
+    short = plant.ended(plant.submit(n=1000))
+    assert short.status == "succeeded"
+    assert not plant.job(long).ended
+    assert sum(counts_of(plant, long)[1]) == LONG
+
+
+def test_a_job_pinned_elsewhere_waits_for_that_platform_while_it_lives(plant: Plant) -> None:
+    first = plant.start(STAND_IN_DEVICE="one", STAND_IN_SPEED=30_000)
+    job_id = seeded(plant)
+    plant.running(job_id)
+    plant.start(STAND_IN_DEVICE="two")
+    os.kill(first.child, signal.SIGKILL)
+    certificate = plant.ended(job_id).certificate
+    assert certificate is not None
+    assert certificate.engine.device == "one"
+
+
+def test_a_job_whose_platform_is_gone_starts_again_elsewhere(plant: Plant) -> None:
+    first = plant.start(STAND_IN_DEVICE="one", STAND_IN_SPEED=30_000)
+    job_id = seeded(plant)
+    plant.running(job_id)
+    assert first.stop() == 0
+    plant.start(STAND_IN_DEVICE="two")
+    assert sum(counts_of(plant, job_id)[1]) == LONG
+    certificate = plant.job(job_id).certificate
+    assert certificate is not None
+    assert certificate.engine.device == "two"
+    assert certificate.seed == SEED

@@ -1,0 +1,81 @@
+"""The Celery application: `celery -A worker.app worker`. Nothing connects at import."""
+
+import os
+import signal
+from contextlib import suppress
+from functools import cache
+from typing import Any
+
+import structlog
+from billiard.util import set_pdeathsig  # type: ignore[attr-defined]
+from celery import Celery, Task, signals
+
+from certification.contract.store.delivery import TASK, application
+from worker import drain, logs
+from worker.certifier import Certifier
+from worker.settings import settings
+from worker.upkeep import WORKER_ID, Upkeep
+
+LOAD_TIMEOUT = 60.0  # seconds a child may take to start; Celery's 4 kill a slow one again and again
+SWEEP = 5  # seconds between the transport's searches for messages to deliver again
+
+
+def create_app() -> Celery:
+    """Prefork with one child: the parent answers pings and stays off the device, the child computes."""
+    chosen = settings()
+    app = application(
+        chosen.redis_url,
+        visibility_timeout=chosen.visibility,
+        unacked_restore_interval=SWEEP,
+        unacked_restore_throttle=1,
+    )
+    app.conf.update(
+        worker_pool="prefork",
+        worker_concurrency=1,
+        worker_prefetch_multiplier=1,
+        worker_proc_alive_timeout=LOAD_TIMEOUT,
+        worker_hijack_root_logger=False,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,  # no endless loop: the record counts attempts
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+    )
+    app.steps["consumer"].add(Upkeep)
+    return app
+
+
+PARENT = os.getpid()
+app = create_app()
+
+
+@cache
+def certifier() -> Certifier:
+    """This process's certifier, made at its first job."""
+    return Certifier(settings(), WORKER_ID)
+
+
+@app.task(name=TASK, bind=True)
+def certify(self: "Task[Any, Any]", job_id: str) -> None:
+    """Works on one job; the message is acknowledged when it has ended or was handed back."""
+    properties = self.request.properties or {}
+    with structlog.contextvars.bound_contextvars(job=job_id):
+        certifier().certify(job_id, properties.get("delivery_tag"))
+
+
+@signals.setup_logging.connect
+def _on_setup_logging(**_: Any) -> None:
+    logs.configure(settings().log_level, settings().log_json)
+
+
+@signals.worker_process_init.connect
+def _on_child_start(**_: Any) -> None:
+    """A child whose parent was killed would go on computing for nobody."""
+    with suppress(OSError):  # Linux alone has it
+        set_pdeathsig(int(signal.SIGKILL))
+    if os.getppid() != PARENT:
+        os._exit(1)
+
+
+@signals.worker_shutting_down.connect
+def _on_shutting_down(**_: Any) -> None:
+    drain.start(settings().drain)

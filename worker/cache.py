@@ -1,0 +1,48 @@
+"""Engines already built, so that a model loads once."""
+
+from dataclasses import dataclass
+
+from certification.catalogue import Catalogue
+from certification.contract.card import ModelCard
+from certification.contract.certificate import Engine as Description
+from worker.voting import EngineBuilder, VotingEngine
+
+MOST_ENGINES = 4  # kept at once; the one unused for longest goes first
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """One model, ready to vote. chosen: with the set-up for new jobs, not with one an old job had pinned."""
+
+    card: ModelCard
+    engine: VotingEngine
+    chosen: bool
+
+    def fits(self, weights: str, pinned: Description | None) -> bool:
+        """Whether a job with this pin (or none) can be done with it."""
+        if self.card.weights_sha256 != weights:
+            return False
+        return self.chosen if pinned is None else self.engine.description == pinned
+
+
+class EngineCache:
+    """Builds engines when they are first asked for; a checkpoint replaced on disk is another one."""
+
+    def __init__(self, catalogue: Catalogue, builder: EngineBuilder) -> None:
+        self._catalogue = catalogue
+        self._builder = builder
+        self._recent: list[Loaded] = []
+        self.platform = builder.platform()
+
+    def load(self, model: str, pinned: Description | None) -> Loaded:
+        """The model's engine, with the pinned set-up if there is one. Raises UnknownModel, Failure."""
+        card = self._catalogue.card(model)
+        found = next((kept for kept in self._recent if kept.fits(card.weights_sha256, pinned)), None)
+        if found:
+            self._recent.remove(found)
+        else:
+            del self._recent[: max(0, len(self._recent) - MOST_ENGINES + 1)]
+            engine = self._builder.build(self._catalogue.folder(model), card, pinned)
+            found = Loaded(card, engine, chosen=pinned is None)
+        self._recent.append(found)
+        return found

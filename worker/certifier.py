@@ -1,0 +1,84 @@
+"""One job from claim to end. Lives in the child, which alone loads models and touches the device."""
+
+import redis
+import structlog
+
+from certification.contract.problem import Problem
+from certification.contract.store.delivery import Courier, connect
+from certification.contract.store.image import Image
+from certification.contract.store.jobs import JobStore
+from certification.contract.store.leases import Claim, Leases, LostLease
+from certification.errors import BrokerUnavailable, Failure, SmoothCertError, UserMistake
+from worker.cache import EngineCache, Loaded
+from worker.drive import Drive, Turn
+from worker.keeper import Keeper, Message
+from worker.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+class Certifier:
+    """Everything a child needs, made once after the fork. worker_id: of its parent."""
+
+    def __init__(self, settings: Settings, worker_id: str) -> None:
+        self._settings = settings
+        self._worker_id = worker_id
+        self._client: redis.Redis = connect(settings.redis_url)
+        self._store = JobStore(self._client)
+        self._leases = Leases(self._client, settings.terms)
+        self._courier = Courier(settings.redis_url)
+        self._engines = EngineCache(settings.catalogue, settings.engines(settings.setup))
+        self._turn = Turn(settings.chunk, settings.quantum)
+
+    def certify(self, job_id: str, delivery_tag: str | None) -> None:
+        """Works on the job as far as it can; whatever happens is in the record then."""
+        claim = self._leases.claim(job_id, self._worker_id, self._engines.platform)
+        if isinstance(claim, str):
+            log.info("not claimed", job=job_id, why=claim)
+            return
+        log.info("claimed", job=job_id, model=claim.model, attempt=claim.attempt, fence=claim.fence)
+        message = Message(self._client, delivery_tag)
+        try:
+            with Keeper(self._leases, claim, message, self._settings.stall) as keeper:
+                self._work(claim, keeper)
+        except LostLease:
+            log.info("lost", job=job_id, fence=claim.fence)
+
+    def _work(self, claim: Claim, keeper: Keeper) -> None:
+        try:
+            claim, loaded = self._load(claim)
+            drive = Drive(self._leases, claim, self._image(claim), loaded, self._turn)
+            ending = drive.run(keeper)
+        except (LostLease, BrokerUnavailable):
+            raise
+        except SmoothCertError as error:
+            self._fail(claim, error)
+        except Exception:
+            self._fail(claim, Failure("The worker met an error that it did not expect; its log has more."))
+            raise
+        else:
+            log.info(ending, job=claim.job_id)
+            if ending == "handed back":
+                self._courier.send(claim.job_id, claim.model)
+
+    def _load(self, claim: Claim) -> tuple[Claim, Loaded]:
+        """The engine of this job's votes, pinned. Other weights or another set-up start the job again."""
+        loaded = self._engines.load(claim.model, claim.engine)
+        weights, engine = loaded.card.weights_sha256, loaded.engine.description
+        if claim.engine is not None and (claim.engine, claim.weights) != (engine, weights):
+            log.warning("restarted", job=claim.job_id, was=str(claim.engine), now=str(engine))
+            return self._load(self._leases.restart(claim))
+        self._leases.pin(claim, engine, self._engines.platform, weights)
+        return claim, loaded
+
+    def _image(self, claim: Claim) -> Image:
+        image = self._store.image(claim.job_id)
+        if image is None:
+            raise Failure("The image of this job has expired.")
+        return image
+
+    def _fail(self, claim: Claim, error: SmoothCertError) -> None:
+        log.warning("failed", job=claim.job_id, error=str(error))
+        foreseen = isinstance(error, UserMistake)
+        title = "The request can't be carried out" if foreseen else "The worker failed"
+        self._leases.fail(claim, Problem(title=title, status=422 if foreseen else 500, detail=str(error)))

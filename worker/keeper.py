@@ -1,0 +1,77 @@
+"""Keeps what a worker holds while it works: the job's lease, and the broker's message."""
+
+import threading
+import time
+from types import TracebackType
+
+import redis
+import structlog
+
+from certification.contract.store.leases import Claim, Leases, LostLease
+from certification.errors import BrokerUnavailable
+
+UNACKED_INDEX = "unacked_index"  # kombu's sorted set of delivered messages, scored by time
+
+log = structlog.get_logger(__name__)
+
+
+class Message:
+    """The message that brought a job. Celery's Redis transport delivers it again once it is older than the
+    visibility timeout, acknowledged or not, unless its entry is renewed."""
+
+    def __init__(self, client: redis.Redis, delivery_tag: str | None) -> None:
+        self._client = client
+        self._tag = delivery_tag
+
+    def renew(self) -> None:
+        """As if it had been delivered now."""
+        if self._tag is not None:
+            self._client.zadd(UNACKED_INDEX, {self._tag: time.time()}, xx=True)
+
+
+class Keeper:
+    """Renews from a thread of its own, as model loading and single forward passes may outlast a lease.
+
+    It stops when nothing was `noted` for `stall` seconds: a holder that hangs must lose its job.
+    """
+
+    def __init__(self, leases: Leases, claim: Claim, message: Message, stall: float) -> None:
+        self._leases, self._claim, self._message, self._stall = leases, claim, message, stall
+        self._interval = leases.terms.lease / 3
+        self._noted = time.monotonic()
+        self._done = threading.Event()
+        self._lost = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="keeper", daemon=True)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the job is known to be somebody else's."""
+        return self._lost.is_set()
+
+    def note(self) -> None:
+        """The holder is getting on."""
+        self._noted = time.monotonic()
+
+    def __enter__(self) -> "Keeper":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _keep(self) -> None:
+        while not self._done.wait(self._interval):
+            if time.monotonic() - self._noted > self._stall:
+                log.error("stalled", job=self._claim.job_id)
+                return
+            try:
+                self._leases.renew(self._claim)
+                self._message.renew()
+            except LostLease:
+                self._lost.set()
+                return
+            except (BrokerUnavailable, redis.RedisError) as error:
+                log.warning("renewal failed", job=self._claim.job_id, error=str(error))

@@ -1,0 +1,53 @@
+"""The worker's environment, read once. Every name has the prefix SMOOTHCERT_."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ImportString
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from certification.catalogue import BUNDLED, Catalogue
+from certification.contract.store.leases import Terms
+
+Seconds = float
+
+
+class Settings(BaseSettings):
+    """What an operator may set."""
+
+    model_config = SettingsConfigDict(env_prefix="SMOOTHCERT_", frozen=True, extra="ignore")
+
+    redis_url: str = Field(default="redis://127.0.0.1:6379/0", description="the broker and job store")
+    models: Path = Field(default=BUNDLED, description="folder of checkpoint folders")
+    setup: str | None = Field(default=None, description="the engine set-up, instead of the one chosen")
+    engines: ImportString[Any] = Field(
+        default="worker.engines:Engines", validate_default=True, description="what builds engines"
+    )
+    lease: Seconds = Field(default=10.0, gt=0, description="silence after which a job is given to another")
+    attempts: int = Field(default=3, gt=0, description="claims before a job that kills its workers fails")
+    grace: Seconds = Field(default=5.0, gt=0, description="after which a missing message counts as lost")
+    record_ttl: int = Field(default=24 * 3600, gt=0, description="seconds a record outlives its last change")
+    chunk: Seconds = Field(default=0.25, gt=0, description="between two reports, cancellations, hand-overs")
+    quantum: Seconds = Field(default=10.0, gt=0, description="a job's turn while others wait")
+    stall: Seconds = Field(default=600.0, gt=0, description="without a vote, after which the lease is let go")
+    janitor: Seconds = Field(default=1.0, gt=0, description="between two searches for lost jobs")
+    beat: int = Field(default=2, gt=0, description="seconds between two signs of life")
+    visibility: int = Field(default=30, gt=0, description="seconds until the broker delivers a message again")
+    drain: Seconds = Field(default=25.0, gt=0, description="from SIGTERM to the end, whatever is running")
+    log_level: str = "INFO"
+    log_json: bool = True
+
+    @property
+    def catalogue(self) -> Catalogue:
+        return Catalogue(self.models)
+
+    @property
+    def terms(self) -> Terms:
+        return Terms(lease=self.lease, attempts=self.attempts, grace=self.grace, ttl=self.record_ttl)
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process."""
+    return Settings()

@@ -1,0 +1,92 @@
+"""What a worker's parent does between deliveries: signs of life, new models' queues, and the janitor.
+
+A step of Celery's consumer, run by timers of its event loop: a later fork finds no thread holding a lock.
+"""
+
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import redis
+import structlog
+from celery import bootsteps
+
+from certification.contract.store.delivery import Courier, connect, queue_of
+from certification.contract.store.leases import Leases
+from certification.contract.store.workers import WorkerInfo
+from certification.errors import SmoothCertError
+from worker.settings import Settings, settings
+
+WORKER_ID = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"  # children inherit it
+BEATS_MISSED = 5  # before a worker counts as gone
+STARTED_AT = datetime.now(UTC)
+
+log = structlog.get_logger(__name__)
+
+
+class Janitor:
+    """Sends again what fell by the wayside. Each worker has one; the record keeps them from colliding."""
+
+    def __init__(self, client: redis.Redis, leases: Leases, courier: Courier) -> None:
+        self._client, self._leases, self._courier = client, leases, courier
+
+    def sweep(self, models: list[str]) -> int:
+        """One search, over jobs of all models; `models`: those whose message queues are worth a look."""
+        idle = [model for model in models if not self._client.llen(queue_of(model))]
+        due = self._leases.overdue(idle)
+        for job in due:
+            log.warning("sent again", job=job.job_id, model=job.model)
+            self._courier.send(job.job_id, job.model)
+        return len(due)
+
+
+class Upkeep(bootsteps.StartStopStep):
+    """Runs while the consumer is connected; starts anew after each reconnection."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        chosen = settings()
+        self._settings: Settings = chosen
+        self._client = connect(chosen.redis_url)
+        self._leases = Leases(self._client, chosen.terms)
+        self._janitor = Janitor(self._client, self._leases, Courier(chosen.redis_url))
+        self._timers: list[Any] = []
+
+    def start(self, parent: Any) -> None:
+        def every(seconds: float, what: Callable[[], None]) -> None:
+            what()
+            self._timers.append(parent.timer.call_repeatedly(seconds, what))
+
+        every(self._settings.beat, lambda: self._safely(lambda: self._beat(parent)))
+        every(self._settings.janitor, lambda: self._safely(self._sweep))
+
+    def stop(self, parent: Any) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+
+    def shutdown(self, parent: Any) -> None:
+        self._safely(lambda: self._leases.leave(WORKER_ID))
+
+    def _beat(self, parent: Any) -> None:
+        models = self._settings.catalogue.names()
+        for queue in map(queue_of, models):
+            if not parent.task_consumer.consuming_from(queue):
+                parent.add_task_queue(queue)
+        info = WorkerInfo(id=WORKER_ID, host=socket.gethostname(), models=models, started_at=STARTED_AT)
+        self._leases.beat(info, BEATS_MISSED * self._settings.beat)
+
+    def _sweep(self) -> None:
+        self._janitor.sweep(self._settings.catalogue.names())
+
+    def _safely(self, what: Callable[[], object]) -> None:
+        """The broker may be away; the next round will tell."""
+        try:
+            what()
+        except (SmoothCertError, redis.RedisError, OSError) as error:
+            log.warning("upkeep failed", error=str(error))

@@ -1,0 +1,28 @@
+"""The seam between the worker and what casts votes; SMOOTHCERT_ENGINES names the class that builds them."""
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from certification.contract.card import ModelCard
+from certification.contract.certificate import Engine as Description
+from certification.votes import VoteSource
+
+
+class VotingEngine(Protocol):
+    """What casts votes for one model: certification.engine.Engine, or a stand-in."""
+
+    description: Description
+    num_classes: int
+
+    def sampler(self, image_CHW: NDArray[np.uint8], sigma: float, seed: int) -> VoteSource: ...
+
+
+class EngineBuilder(Protocol):
+    """What builds them. `platform` names what this process computes on: equal names can repeat votes."""
+
+    def platform(self) -> str: ...
+
+    def build(self, folder: Path, card: ModelCard, pinned: Description | None) -> VotingEngine: ...
