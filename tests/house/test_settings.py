@@ -1,0 +1,51 @@
+"""docs/deploy.md tells of every setting there is, with its default, and of none that there isn't."""
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic_settings import BaseSettings
+
+from service.settings import Settings as ServiceSettings
+from smoothcert.settings import Settings as CommandSettings
+from worker.settings import Settings as WorkerSettings
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "deploy.md").read_text()
+TOLD = set(re.findall(r"`SMOOTHCERT_([A-Z_]+)`", PAGE))
+OF_COMPOSE = {"PORT"}
+
+
+def names(settings: type[BaseSettings]) -> set[str]:
+    return {name.upper() for name in settings.model_fields}
+
+
+@pytest.mark.parametrize("settings", [ServiceSettings, WorkerSettings, CommandSettings])
+def test_every_setting_is_told(settings: type[BaseSettings]) -> None:
+    assert names(settings) - TOLD == set()
+
+
+def test_no_setting_is_told_that_nobody_reads() -> None:
+    known = names(ServiceSettings) | names(WorkerSettings) | names(CommandSettings)
+    assert TOLD - known == OF_COMPOSE
+
+
+def defaults_told() -> dict[str, float]:
+    """Numbers of the tables' second column, by setting."""
+    found = {}
+    for row in re.findall(r"^\| (`SMOOTHCERT_.*?) \| (.*?) \|", PAGE, re.MULTILINE):
+        values = [value.replace(" ", "") for value in row[1].split(", ")]
+        for name, value in zip(re.findall(r"SMOOTHCERT_([A-Z_]+)", row[0]), values, strict=True):
+            if re.fullmatch(r"[0-9.]+", value):
+                found[name] = float(value)
+    return found
+
+
+def test_defaults_told_are_the_ones_in_force() -> None:
+    in_force = {
+        name.upper(): field.default
+        for settings in (ServiceSettings, WorkerSettings)
+        for name, field in settings.model_fields.items()
+    }
+    told = defaults_told()
+    assert len(told) > 10
+    assert {name: in_force[name] for name in told} == told
