@@ -1,5 +1,6 @@
 """The set-ups worth trying on a device, the likeliest best first."""
 
+from dataclasses import replace
 from importlib.util import find_spec
 from itertools import product
 
@@ -9,12 +10,21 @@ from certification.hardware import has_bfloat16, usable_cpus
 from certification.setup import Backend, DeviceKind, Precision, Setup
 
 Shape = tuple[int, int, int]  # C,H,W
-_CPU_BATCHES = (128, 256, 64)  # small: activations stay in cache
-_CUDA_BATCHES = {10_000: (4096, 8192, 2048), 200_000: (256, 512, 128)}  # by C*H*W at most
-_HUGE_CUDA_BATCHES = (64, 32)
-_CUDA_BACKENDS: tuple[Backend, ...] = ("cuda-graph", "compile-cuda-graph")
-_HALVES: tuple[Precision, ...] = ("bfloat16", "float16")
-_PRECISIONS: tuple[Precision, ...] = ("bfloat16", "tf32", "float32")
+_SMALL_IMAGE = 10_000  # C*H*W of images that fit a CPU's cache by the hundred
+_CPU_BATCHES = (128, 256, 64)
+_CPU_BATCHES_LARGE = (16, 8, 32)
+_CUDA_BATCHES = {  # by C*H*W at most
+    1_000: (8192, 16384, 4096),
+    10_000: (4096, 2048, 8192),
+    200_000: (256, 512, 128),
+}
+_CUDA_BATCHES_LARGE = (64, 32)
+_CUDA_PRECISIONS: tuple[Precision, ...] = ("bfloat16", "float16")
+_COMPILED: dict[Backend, Backend] = {
+    "eager": "compile",
+    "openvino": "compile",
+    "cuda-graph": "compile-cuda-graph",
+}
 
 
 def available_device() -> DeviceKind:
@@ -28,33 +38,40 @@ def default_setup(shape_CHW: Shape, device: DeviceKind, threads: int | None = No
 
 
 def candidates(shape_CHW: Shape, device: DeviceKind, threads: int | None = None) -> list[Setup]:
-    """Set-ups to measure, best guess first. threads: of the CPU, by default all that this process may use."""
-    if device == "cuda":
-        return _cuda_candidates(shape_CHW)
-    return _cpu_candidates(shape_CHW, threads or usable_cpus())
-
-
-def _cuda_candidates(shape_CHW: Shape) -> list[Setup]:
+    """Set-ups that build in a second or so, best guess first. threads: of the CPU, by default all."""
     channels, height, width = shape_CHW
     pixels = channels * height * width
-    batches = next((sizes for most, sizes in _CUDA_BATCHES.items() if pixels <= most), _HUGE_CUDA_BATCHES)
-    tried = [
-        Setup("cuda", backend, precision, batch)
-        for batch, backend, precision in product(batches, _CUDA_BACKENDS, _HALVES)
+    if device == "cuda":
+        return _cuda_candidates(pixels)
+    return _cpu_candidates(pixels, threads or usable_cpus())
+
+
+def compiled(setup: Setup) -> Setup | None:
+    """The same through torch.compile, which takes up to minutes to build; None where that is nothing new."""
+    backend = _COMPILED.get(setup.backend)
+    return None if backend is None else replace(setup, backend=backend)
+
+
+def _cuda_candidates(pixels: int) -> list[Setup]:
+    batches = next((sizes for most, sizes in _CUDA_BATCHES.items() if pixels <= most), _CUDA_BATCHES_LARGE)
+    graphs = [
+        Setup("cuda", "cuda-graph", precision, batch)
+        for batch, precision in product(batches, _CUDA_PRECISIONS)
     ]
-    plain = [Setup("cuda", "eager", precision, batches[0]) for precision in _PRECISIONS]
-    return tried + plain
+    return [
+        *graphs,
+        Setup("cuda", "eager", "bfloat16", batches[0]),
+        Setup("cuda", "eager", "tf32", batches[0]),
+    ]
 
 
-def _cpu_candidates(shape_CHW: Shape, threads: int) -> list[Setup]:
-    channels, height, width = shape_CHW
-    small = channels * height * width <= 10_000
-    batches = _CPU_BATCHES if small else (16, 8, 32)
+def _cpu_candidates(pixels: int, threads: int) -> list[Setup]:
+    batches = _CPU_BATCHES if pixels <= _SMALL_IMAGE else _CPU_BATCHES_LARGE
     backends: tuple[Backend, ...] = ("openvino", "eager") if find_spec("openvino") else ("eager",)
     precisions: tuple[Precision, ...] = ("bfloat16", "float32") if has_bfloat16() else ("float32",)
-    tried = [
-        Setup("cpu", backend, precision, batch, threads=threads)
-        for backend, precision, batch in product(backends, precisions, batches)
+    best = [Setup("cpu", backends[0], precisions[0], batch, threads=threads) for batch in batches]
+    others = [
+        Setup("cpu", backend, precision, batches[0], threads=threads)
+        for backend, precision in product(backends, precisions)
     ]
-    compiled = [Setup("cpu", "compile", precisions[0], batch, threads=threads) for batch in batches[:2]]
-    return tried + compiled
+    return best + [setup for setup in others if setup not in best]

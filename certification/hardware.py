@@ -29,14 +29,20 @@ def device_name(device: DeviceKind) -> str:
 
 def versions(setup: Setup) -> dict[str, str]:
     """Libraries whose kernels decide the votes; for a CPU also its model and the instructions used on it."""
-    found = {"torch": str(torch.__version__)}
-    if setup.device == "cuda":
+    found = platform_versions(setup.device)
+    if setup.backend != "openvino":
+        del found["openvino"]
+    return found
+
+
+def platform_versions(device: DeviceKind) -> dict[str, str]:
+    """All that any set-up on this device may depend on."""
+    found = {"torch": str(torch.__version__), "openvino": package_version("openvino")}
+    if device == "cuda":
         found["cuda"] = str(torch.version.cuda)
         found["cudnn"] = str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]
     else:
         found["cpu"] = f"{cpu_model()}, {torch.backends.cpu.get_cpu_capability()}"
-    if setup.backend == "openvino":
-        found["openvino"] = package_version("openvino")
     return found
 
 

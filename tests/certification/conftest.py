@@ -6,14 +6,14 @@ from torch import nn
 
 
 @pytest.fixture(scope="session")
-def image_CHW() -> NDArray[np.uint8]:
+def image_CHW() -> NDArray[np.uint8]:  # noqa: N802
     """A small colour image, 3x12x12."""
     return np.random.default_rng(2).integers(0, 256, (3, 12, 12), dtype=np.uint8)
 
 
 @pytest.fixture(scope="session")
 def small_network(image_CHW: NDArray[np.uint8]) -> nn.Module:
-    """A convolutional network with batch norm and six classes, whose votes at `image_CHW` are spread over them."""
+    """A convolutional network with batch norm and six classes, votes at `image_CHW` spread over them."""
     torch.manual_seed(3)
     norms = [nn.BatchNorm2d(8), nn.BatchNorm2d(16)]
     for norm in norms:

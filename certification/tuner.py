@@ -1,0 +1,137 @@
+"""Measuring set-ups and keeping the fastest: seconds once, remembered on disk."""
+
+import json
+import time
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from certification.candidates import Shape, available_device, candidates, compiled
+from certification.engine import Engine
+from certification.errors import Failure
+from certification.files import write_whole
+from certification.hardware import device_name, platform_versions, usable_cpus
+from certification.setup import DeviceKind, Setup
+from certification.votes import VoteRange, VoteSource
+
+_SECONDS = 0.5  # of voting, for each candidate
+_SIGMA = 0.5  # any: the cost hardly depends on it
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One candidate: its speed, or why it has none."""
+
+    setup: Setup
+    votes_per_second: float | None
+    build_seconds: float
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """All trials of one network on one device."""
+
+    trials: tuple[Trial, ...]
+
+    @property
+    def fastest(self) -> Setup:
+        """Raises Failure when no candidate ran."""
+        ran = [trial for trial in self.trials if trial.votes_per_second is not None]
+        if not ran:
+            reasons = "; ".join(f"{trial.setup}: {trial.error}" for trial in self.trials)
+            raise Failure(f"No set-up runs this network here: {reasons}")
+        return max(ran, key=lambda trial: trial.votes_per_second or 0.0).setup
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is tuned. model_sha256: of the weights, for remembering."""
+
+    network: nn.Module
+    shape_CHW: Shape
+    num_classes: int
+    model_sha256: str
+
+
+def choose_setup(subject: Subject, cache: Path, device: DeviceKind | None = None) -> Setup:
+    """The fastest set-up on this device, from `cache` (a folder) if it was measured before. Raises Failure.
+
+    Remembered by weights, device, processor count and library versions.
+    """
+    device = device or available_device()
+    path = cache / f"setup-{_key(subject, device)}.json"
+    known = _remembered(path)
+    if known is None:
+        tuning = tune(subject, device)
+        known = tuning.fastest
+        _remember(path, known, tuning)
+    return known
+
+
+def tune(
+    subject: Subject, device: DeviceKind, *, seconds: float = _SECONDS, compile_too: bool = False
+) -> Tuning:
+    """Measure the candidates; with `compile_too` also torch.compile at the fastest's batch size."""
+    trials = [measure(subject, setup, seconds) for setup in candidates(subject.shape_CHW, device)]
+    if compile_too:
+        extra = compiled(Tuning(tuple(trials)).fastest)
+        trials += [measure(subject, extra, seconds)] if extra else []
+    return Tuning(tuple(trials))
+
+
+def measure(subject: Subject, setup: Setup, seconds: float) -> Trial:
+    """Build a set-up and count votes for about so many seconds. What fails says why; nothing is raised."""
+    began = time.perf_counter()
+    try:
+        engine = Engine(subject.network, subject.shape_CHW, subject.num_classes, setup)
+        sampler = engine.sampler(np.full(subject.shape_CHW, 128, dtype=np.uint8), _SIGMA, 0)
+        sampler.count(VoteRange("selection", 0, setup.batch))
+        built = time.perf_counter() - began
+        return Trial(setup, _votes_per_second(sampler, setup.batch, seconds), built)
+    except Exception as error:  # a compiler, a driver, a lack of memory: whatever it is, the next one may do
+        return Trial(setup, None, time.perf_counter() - began, _last_line(error))
+
+
+def _votes_per_second(source: VoteSource, batch: int, seconds: float) -> float:
+    """Ranges of whole batches, ever longer, so that the waits between them stop to matter."""
+    votes, elapsed, batches = 0, 0.0, 4
+    while elapsed < seconds:
+        start = time.perf_counter()
+        source.count(VoteRange("estimation", votes, votes + batches * batch))
+        votes, elapsed = votes + batches * batch, elapsed + time.perf_counter() - start
+        batches = min(2 * batches, 1024)
+    return votes / elapsed
+
+
+def _last_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[-1] if lines else ''}"[:300]
+
+
+def _key(subject: Subject, device: DeviceKind) -> str:
+    parts = [subject.model_sha256, device_name(device), usable_cpus(), platform_versions(device)]
+    return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _remembered(path: Path) -> Setup | None:
+    try:
+        return Setup.parse(str(json.loads(path.read_bytes())["setup"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _remember(path: Path, chosen: Setup, tuning: Tuning) -> None:
+    """A cache that can't be written costs the next start a few seconds, no more."""
+    trials = [
+        {"setup": str(t.setup), "votes_per_second": t.votes_per_second, "error": t.error}
+        for t in tuning.trials
+    ]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps({"setup": str(chosen), "trials": trials}, indent=1).encode())
+    except OSError:
+        return
