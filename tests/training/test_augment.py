@@ -29,7 +29,7 @@ def windows(image_CHW: Tensor, padding: int = 4) -> list[Tensor]:
 
 
 def test_every_crop_and_mirror_image_comes_up_and_nothing_else():
-    """That one of 162 equally likely windows stays away in 3 000 draws has probability 162 * e^-18.5 < 2e-6."""
+    """One of 162 equally likely windows stays away in 3 000 draws with probability 162 * e^-18.5 < 2e-6."""
     images = unique_pixels(3000, 15)
     known = {window.numpy().tobytes() for window in windows(images[0])}
     drawn = {crop.contiguous().numpy().tobytes() for crop in crop_and_flip(images, seeded())}
