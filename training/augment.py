@@ -18,9 +18,10 @@ LEAST_AREA = 0.08  # share of the image that a random crop keeps at least
 WIDEST = 4 / 3  # largest ratio of a random crop's sides
 
 
-def augmentation_for(dataset: str, size: int = 224) -> Augment | None:
+def augmentation_for(dataset: str, size: int) -> Augment | None:
     """What the field does to a data set's images in training (REFERENCE §2).
 
+    size: side of the network's input in pixels.
     None for MNIST and Fashion-MNIST; padded crop and flip for CIFAR-10 and any images up to 64 pixels wide;
     random resized crop to `size` pixels and flip for larger ones.
     """

@@ -52,7 +52,7 @@ class Trainer:
             ).to(device)
             self._optimizer = _optimizer(self.network, recipe)
             self._step = self._build_step(images)
-        self._run_step = GraphedStep(self._step, self._stream) if self._stream else self._step
+        self._run_step: GraphedStep | Step = GraphedStep(self._step, self._stream) if self._stream else self._step
 
     @property
     def steps_per_epoch(self) -> int:
@@ -132,7 +132,7 @@ class Trainer:
             optimizer=self._optimizer,
             images_u8=images.images_u8.to(device),
             labels_N=images.labels.to(device),
-            augment=augmentation_for(recipe.dataset),
+            augment=augmentation_for(recipe.dataset, images.input_shape[-1]),
             generator=torch.Generator(device).manual_seed(recipe.seed),
             moment=Moment(torch.zeros((), device=device), float(recipe.schedule.first_drop)),
             loss_sum=torch.zeros((), device=device),

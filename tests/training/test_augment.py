@@ -82,11 +82,11 @@ def test_a_whole_crop_that_is_not_scaled_is_the_image_itself(monkeypatch):
 
 @pytest.mark.parametrize("dataset", ["mnist", "fashion-mnist"])
 def test_digits_and_clothes_are_not_augmented(dataset):
-    assert augmentation_for(dataset) is None
+    assert augmentation_for(dataset, 28) is None
 
 
 def test_small_images_are_cropped_with_padding_and_large_ones_resized():
-    assert augmentation_for("cifar10") is crop_and_flip
+    assert augmentation_for("cifar10", 32) is crop_and_flip
     assert augmentation_for("folder:icons", 32) is crop_and_flip
     large = augmentation_for("folder:photographs", 96)
     assert large(torch.zeros(2, 3, 110, 110, dtype=torch.uint8), seeded()).shape == (2, 3, 96, 96)
