@@ -86,7 +86,7 @@ def read_folder(root: Path, split: str, size: int | None) -> FolderImages:
     """All images of one split ("train" or "test"), classes in the order of their folders' names.
 
     Splits are `root/train` and `root/test` or `root/val` where they exist; else every tenth image of each
-    class is held out. Raises UserMistake when there are no classes, or a file is not an image the service takes.
+    class is held out. Raises UserMistake when there are no classes, or a file is not an image we take.
     """
     tree = Tree.find(root)
     channels, own_size = _survey([path for path, _ in tree.files("train")])
