@@ -1,0 +1,99 @@
+// The page: asks, follows, shows, remembers. The job on show is in the address, so a reload comes back to it.
+
+import { showJob } from "./answer.js";
+import { cancelJob, certify, listModels, readJob } from "./api.js";
+import { asked, chosenPicture, prepareForm, showMistake, showModels } from "./ask.js";
+import { find } from "./dom.js";
+import { drop, entryOf, forgetAll, remember, showHistory, unfinished } from "./history.js";
+import { ENDED, follow } from "./watch.js";
+
+let cards = new Map();
+let current = null; // the job on show
+let stopFollowing = () => {};
+
+function show(job, name) {
+  current = job;
+  showJob(job, cards.get(job.model));
+  const before = entryOf(job.id);
+  if (name || (before && before.status !== job.status)) {
+    remember(job, name);
+    showHistory(reopen);
+  }
+}
+
+function take(job, name) {
+  stopFollowing();
+  history.replaceState(null, "", `#${job.id}`);
+  show(job, name);
+  if (!ENDED.has(job.status)) stopFollowing = follow(job, (snapshot) => show(snapshot), showMistake);
+}
+
+async function submit(event) {
+  event.preventDefault();
+  const button = find("go");
+  button.disabled = true;
+  showMistake(null);
+  try {
+    const picture = await chosenPicture();
+    if (!picture) throw new Error("Choose a picture first.");
+    take(await certify(picture.file, asked()), picture.name);
+    bringIntoView();
+  } catch (mistake) {
+    showMistake(mistake);
+  } finally {
+    button.disabled = false;
+  }
+}
+
+/** On a narrow screen the answer is far below the button. */
+function bringIntoView() {
+  const { top, bottom } = find("answer-title").getBoundingClientRect();
+  if (top < 0 || bottom > window.innerHeight / 2) find("answer").scrollIntoView({ block: "start" });
+}
+
+async function cancel() {
+  try {
+    show(await cancelJob(current));
+  } catch (mistake) {
+    showMistake(mistake);
+  }
+}
+
+async function reopen(entry) {
+  showMistake(null);
+  try {
+    take(await readJob(entry.links.self), entry.name);
+    bringIntoView();
+  } catch (mistake) {
+    if (mistake.status === 404) drop(entry.id);
+    showHistory(reopen);
+    showMistake(mistake);
+  }
+}
+
+async function resume() {
+  const id = location.hash.slice(1);
+  const entry = id ? entryOf(id) || { id, links: { self: `/jobs/${encodeURIComponent(id)}` } } : unfinished();
+  if (entry) await reopen(entry);
+}
+
+async function start() {
+  prepareForm();
+  showHistory(reopen);
+  find("ask").addEventListener("submit", submit);
+  find("cancel").addEventListener("click", cancel);
+  find("forget").addEventListener("click", () => {
+    forgetAll();
+    showHistory(reopen);
+  });
+  try {
+    const listed = await listModels();
+    cards = new Map(listed.map((card) => [card.name, card]));
+    showModels(listed);
+  } catch (mistake) {
+    showMistake(mistake);
+  }
+  await resume();
+}
+
+start();

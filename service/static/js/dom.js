@@ -1,0 +1,27 @@
+// Small helpers for making elements. Text is always set as text, never as markup.
+
+export const find = (id) => document.getElementById(id);
+
+/** An element with attributes and children; a child may be a string. */
+export function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children);
+  return element;
+}
+
+/** The same for SVG. */
+export function draw(tag, attributes = {}, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+export const whole = (number) => number.toLocaleString("en").replaceAll(",", " ");
+export const percent = (share) => `${(100 * share).toFixed(1)}\u00a0%`;
+
+/** Radii are rounded down: what is shown must not claim more than was proved. */
+export const radiusText = (radius) => (Math.floor(radius * 1000) / 1000).toFixed(3);
