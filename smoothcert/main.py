@@ -10,6 +10,7 @@ from smoothcert.commands.certify import certify
 from smoothcert.commands.evaluate import evaluate
 from smoothcert.commands.models import models
 from smoothcert.commands.report import report
+from smoothcert.commands.train import METHOD_OPTIONS, train
 
 EXTRAS = {
     "matplotlib": "training",
@@ -29,6 +30,7 @@ commands = typer.Typer(
 )
 for command in (certify, models, evaluate, report):
     commands.command()(command)
+commands.command(context_settings=METHOD_OPTIONS)(train)
 
 
 def app() -> None:

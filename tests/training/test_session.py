@@ -1,0 +1,73 @@
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from certification.catalogue import read_card
+from certification.checkpoint import load_network
+from certification.errors import UserMistake
+from training.datasets import ImageSet
+from training.options import build_recipe
+from training.session import METRICS_FILE, STATE_FILE, Session
+from training.trainer import Trainer
+
+IMAGES = 300
+
+
+@pytest.fixture(scope="module")
+def images() -> ImageSet:
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.randint(0, 256, (IMAGES, 1, 28, 28), dtype=torch.uint8, generator=generator)
+    classes = tuple("0123456789")
+    return ImageSet("mnist", "train", pixels, torch.arange(IMAGES) % 10, classes, "none", (1, 28, 28))
+
+
+def session(images: ImageSet, folder: Path, *, resume: bool = False, sigma: float = 0.5) -> Session:
+    recipe = build_recipe("gaussian", "mnist", sigma, options={}, epochs=3, precision="float32")
+    return Session(Trainer(recipe, images, torch.device("cpu")), folder, resume=resume)
+
+
+def finish(unfinished: Session) -> dict[str, torch.Tensor]:
+    for _ in unfinished.train():
+        pass
+    unfinished.export()
+    return load_file(unfinished.folder / "model.safetensors")
+
+
+def test_a_finished_run_is_a_checkpoint_with_metrics(images: ImageSet, tmp_path: Path) -> None:
+    finish(session(images, tmp_path / "a"))
+    assert read_card(tmp_path / "a").training["epochs_done"] == 3
+    assert load_network(tmp_path / "a") is not None
+    lines = (tmp_path / "a" / METRICS_FILE).read_text().splitlines()
+    assert [line.split("\t")[0] for line in lines] == ["epoch", "0", "1", "2"]
+    assert not (tmp_path / "a" / STATE_FILE).exists()
+
+
+def test_a_run_left_in_the_middle_goes_on_to_the_same_weights(images: ImageSet, tmp_path: Path) -> None:
+    undisturbed = finish(session(images, tmp_path / "undisturbed"))
+    killed = session(images, tmp_path / "killed")
+    for steps, _ in enumerate(killed.train(), 1):  # two steps an epoch; the state was saved after the third
+        if steps == 4:
+            break
+    weights = finish(session(images, tmp_path / "killed", resume=True))
+    assert all(torch.equal(weights[name], undisturbed[name]) for name in undisturbed)
+    assert len((tmp_path / "killed" / METRICS_FILE).read_text().splitlines()) == 4
+
+
+def test_a_run_is_neither_overwritten_nor_continued_by_another(images: ImageSet, tmp_path: Path) -> None:
+    for steps, _ in enumerate(session(images, tmp_path / "a").train(), 1):
+        if steps == 3:
+            break
+    with pytest.raises(UserMistake, match="--resume continues it"):
+        session(images, tmp_path / "a")
+    with pytest.raises(UserMistake, match="belongs to another recipe"):
+        session(images, tmp_path / "a", resume=True, sigma=0.25)
+    finish(session(images, tmp_path / "a", resume=True))
+    with pytest.raises(UserMistake, match="finished checkpoint"):
+        session(images, tmp_path / "a", resume=True)
+
+
+def test_a_folder_that_cannot_name_a_model_is_refused(images: ImageSet, tmp_path: Path) -> None:
+    with pytest.raises(UserMistake, match="becomes the model's name"):
+        session(images, tmp_path / "My Model")

@@ -1,0 +1,75 @@
+"""A training run on disk: its state while it lasts, its metrics, and the checkpoint it ends in."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from certification.catalogue import CARD_FILE
+from certification.contract.card import NAME, ModelCard
+from certification.errors import UserMistake
+from certification.files import write_whole
+from training.export import export_checkpoint
+from training.state import Position
+from training.trainer import Trainer
+
+STATE_FILE = "training.state"
+METRICS_FILE = "metrics.tsv"
+METRICS = ("epoch", "loss", "lr", "seconds")
+SAVE_EVERY = 60.0  # seconds between two saved states within an epoch: what a kill can cost
+
+
+class Session:
+    """One folder. `train()` trains, saves and in the end exports; killed, it goes on with `resume`."""
+
+    def __init__(self, trainer: Trainer, folder: Path, *, resume: bool) -> None:
+        """Raises UserMistake: a name no card can have, or a run that is there already or isn't this one."""
+        self.trainer = trainer
+        self.folder = folder
+        self._state = folder / STATE_FILE
+        self._metrics: list[str] = []
+        _check_name(folder)
+        if (folder / CARD_FILE).exists():
+            raise UserMistake(f"{folder} holds a finished checkpoint; choose another --out.")
+        if self._state.exists():
+            self._restore(resume)
+
+    def train(self) -> Iterator[Position]:
+        """Train to the end, yielding after every step; afterwards the folder is a checkpoint."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        saved, epoch = time.monotonic(), self.trainer.position.epoch
+        for position in self.trainer.steps():
+            if self.trainer.position.epoch != epoch or time.monotonic() - saved > SAVE_EVERY:
+                self.save()
+                saved, epoch = time.monotonic(), self.trainer.position.epoch
+            yield position
+        self.save()
+
+    def save(self) -> None:
+        """Keep where the run stands; between two steps only."""
+        self.trainer.save(self._state)
+        write_whole(self.folder / METRICS_FILE, self._metrics_text().encode())
+
+    def export(self) -> ModelCard:
+        """Write the checkpoint, after which the state is of no more use."""
+        card = export_checkpoint(self.trainer, self.folder)
+        self._state.unlink(missing_ok=True)
+        return card
+
+    def _restore(self, resume: bool) -> None:
+        if not resume:
+            raise UserMistake(f"{self.folder} holds an unfinished run; --resume continues it.")
+        self.trainer.restore(self._state)
+        metrics = self.folder / METRICS_FILE
+        lines = metrics.read_text().splitlines()[1:] if metrics.exists() else []
+        self._metrics = [line for line in lines if int(line.split("\t")[0]) < self.trainer.position.epoch]
+
+    def _metrics_text(self) -> str:
+        fresh = [f"{r.epoch}\t{r.loss:.6g}\t{r.lr:.6g}\t{r.seconds:.1f}" for r in self.trainer.records]
+        return "\n".join(["\t".join(METRICS), *self._metrics, *fresh]) + "\n"
+
+
+def _check_name(folder: Path) -> None:
+    if not NAME.fullmatch(folder.name):
+        raise UserMistake(
+            f"--out {folder}: the last part becomes the model's name: small letters, digits, dots, _ and -."
+        )
