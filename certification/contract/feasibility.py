@@ -5,7 +5,6 @@ and a radius r at noise level sigma needs a**(1/n) > Phi(r/sigma).
 """
 
 import math
-from statistics import NormalDist
 
 from certification.contract.parameters import Parameters, ProcedureName
 
@@ -53,10 +52,9 @@ def shortage(parameters: Parameters) -> int | None:
 
 
 def _least_for_target(parameters: Parameters, target_radius: float) -> int:
-    """The fewest votes that could prove the target; one more than asked for if no number could."""
-    log_p = math.log(NormalDist().cdf(target_radius / parameters.sigma))
-    if log_p == 0:  # beyond 8 sigma, where a double can't tell p from 1
-        return parameters.n + 1
+    """The fewest votes that could prove the target. Beyond 9 sigma: 10**18 or so, as good as never."""
+    miss = 0.5 * math.erfc(target_radius / parameters.sigma / math.sqrt(2))  # 1 - Phi, to full precision
+    log_p = math.log1p(-max(miss, 1e-18))
     alone = math.floor(math.log(parameters.alpha) / log_p) + 1
     if has_one_look(parameters.procedure, alone, parameters.alpha):
         return alone

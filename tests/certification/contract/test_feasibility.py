@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from certification.bounds import read_pair
+from certification.contract.feasibility import least_n, shortage
+from certification.contract.parameters import Parameters, ProcedureName
+from certification.procedure import predicts
+from certification.schedule import plan_for
+
+
+def unanimous(parameters: Parameters) -> float:
+    """The radius that n equal votes prove."""
+    return read_pair(parameters.n, 0, parameters.n, plan_for(parameters).last, parameters.sigma).radius
+
+
+@pytest.mark.parametrize(("procedure", "least"), [("anytime", 10), ("certify", 10), ("predict", 11)])
+def test_ten_votes_are_the_least_that_certify_at_one_in_a_thousand(
+    procedure: ProcedureName, least: int
+) -> None:
+    assert least_n(0.001, procedure) == least
+
+
+@given(st.floats(1e-12, 0.6), st.sampled_from(["anytime", "certify"]))
+def test_the_least_n_certifies_and_one_less_does_not(alpha: float, procedure: ProcedureName) -> None:
+    least = least_n(alpha, procedure)
+    enough = Parameters(sigma=0.5, procedure=procedure, alpha=alpha, n=least)
+    assert unanimous(enough) > 0 or 0.5**least > alpha * (1 - 1e-8)
+    if least > 1:
+        assert unanimous(enough.model_copy(update={"n": least - 1})) == 0
+
+
+@given(st.floats(1e-12, 0.9))
+def test_the_least_n_predicts_and_one_less_does_not(alpha: float) -> None:
+    least = least_n(alpha, "predict")
+    assert predicts_all(least, alpha)
+    assert not predicts_all(least - 1, alpha)
+
+
+def predicts_all(n: int, alpha: float) -> bool:
+    return n > 0 and predicts(np.array([n, 0]), n, alpha)
+
+
+@settings(max_examples=200)
+@given(
+    st.floats(0.01, 3.5),
+    st.floats(1e-6, 0.2),
+    st.sampled_from(["anytime", "certify"]),
+)
+def test_the_least_n_for_a_target_proves_it_and_one_less_does_not(
+    target: float, alpha: float, procedure: ProcedureName
+) -> None:
+    asked = Parameters(sigma=1.0, procedure=procedure, alpha=alpha, n=1, target_radius=target)
+    least = shortage(asked)
+    assert least is not None
+    enough = asked.model_copy(update={"n": least})
+    assert shortage(enough) is None
+    assert unanimous(enough) >= target
+    if least > least_n(alpha, procedure):
+        assert unanimous(asked.model_copy(update={"n": least - 1})) < target
+
+
+def test_a_possible_request_lacks_nothing() -> None:
+    assert shortage(Parameters(sigma=0.5, target_radius=1.8)) is None
+
+
+@pytest.mark.parametrize("radius", [4.5, 50, 1e6])
+def test_nine_sigma_and_more_are_out_of_reach_of_any_real_number_of_votes(radius: float) -> None:
+    least = shortage(Parameters(sigma=0.5, target_radius=radius, n=10_000_000))
+    assert least is not None
+    assert least > 10**18

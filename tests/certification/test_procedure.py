@@ -1,0 +1,269 @@
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from certification.bounds import read_counts
+from certification.contract.parameters import Parameters, ProcedureName
+from certification.errors import ImpossibleRequest
+from certification.evidence import State
+from certification.procedure import Certification, Result, drive, predicts
+from certification.schedule import plan_for
+from certification.votes import VoteRange
+from tests.certification.fakes import KnownVotes
+
+SURE = [0.02, 0.93, 0.05]
+HARD = [0.48, 0.45, 0.07]
+
+
+def asked(**options: object) -> Parameters:
+    return Parameters.model_validate({"sigma": 0.5, "n": 5000} | options)
+
+
+def certify(parameters: Parameters, probabilities: list[float], seed: int = 0, most: int = 1000) -> Result:
+    source = KnownVotes(probabilities, seed)
+    certification = Certification(parameters, source.num_classes)
+    for _ in drive(certification, source, most):
+        pass
+    return certification.result
+
+
+class TestCertify:
+    def test_it_reads_n_fresh_votes_once_with_the_one_sided_bound(self) -> None:
+        result = certify(asked(procedure="certify"), SURE)
+        counts_K = np.array(result.counts)
+        (look,) = result.schedule
+        reading = read_counts(counts_K, 5000, 1, look, 0.5)
+        assert (result.outcome, result.predicted_class) == ("certified", 1)
+        assert (result.radius, result.p_lower) == (reading.radius, reading.p_lower)
+        assert result.n == result.drawn == counts_K.sum() == 5000
+        assert sum(result.selection_counts) == 100
+
+    def test_it_abstains_where_the_classes_are_too_close(self) -> None:
+        result = certify(asked(procedure="certify"), HARD)
+        assert (result.outcome, result.predicted_class, result.radius) == ("abstained", None, 0)
+        assert 0 < result.p_lower < result.p_upper
+
+    def test_the_class_is_chosen_by_the_selection_votes_alone(self) -> None:
+        certification = Certification(asked(procedure="certify"), 3)
+        certification.add(VoteRange("selection", 0, 100), np.array([60, 40, 0]))
+        certification.add(VoteRange("estimation", 0, 5000), np.array([0, 5000, 0]))
+        assert certification.candidate == 0
+        assert certification.result.outcome == "abstained"
+
+
+class TestPredict:
+    def test_it_names_the_class_without_a_radius_from_estimation_votes_alone(self) -> None:
+        result = certify(asked(procedure="predict", target_radius=0.5), SURE)
+        assert (result.outcome, result.predicted_class, result.radius) == ("certified", 1, 0)
+        assert (result.p_lower, result.p_upper, result.target_met) == (0, 1, None)
+        assert result.selection_counts == (0, 0, 0)
+        assert result.n == 5000
+
+    def test_it_abstains_on_a_tie(self) -> None:
+        assert not predicts(np.array([50, 50]), 100, 0.9)
+
+    @pytest.mark.parametrize(("first", "says"), [(67, True), (66, False)])
+    def test_the_two_sided_test_of_the_top_two_decides(self, first: int, says: bool) -> None:
+        # binomial(100, 1/2): P(>= 67) = 0.00044 and P(>= 66) = 0.00090, to be doubled and held against 0.001
+        assert predicts(np.array([100 - first, 0, first]), 100, 0.001) is says
+
+    def test_votes_of_nobody_count_against_the_leader(self) -> None:
+        assert predicts(np.array([60, 30]), 90, 0.01)
+        assert not predicts(np.array([60, 30]), 120, 0.01)
+        assert not predicts(np.array([60, 0]), 200, 0.01)
+
+    def test_slack_in_the_noise_counts_against_the_leader(self) -> None:
+        assert not predicts(np.array([67, 33]), 100, 0.001, slack=2e-6)
+
+
+class TestAnytime:
+    def test_without_a_wish_to_stop_it_draws_all_votes(self) -> None:
+        result = certify(asked(), SURE)
+        assert result.n == result.drawn == 5000
+        assert result.bound == "runner_up"
+
+    def test_it_certifies_where_the_one_sided_bound_abstains(self) -> None:
+        spread = [0.45, 0.2, 0.2, 0.15]
+        assert certify(asked(procedure="certify"), spread).outcome == "abstained"
+        assert certify(asked(), spread).radius > 0.1
+
+    def test_the_proved_radius_never_shrinks_on_the_way(self) -> None:
+        source = KnownVotes([0.7, 0.3], seed=4)
+        certification = Certification(asked(), 2)
+        radii = [progress.radius or 0.0 for progress in drive(certification, source, 100)]
+        assert all(before <= after for before, after in pairwise(radii))
+        assert radii[-1] > radii[len(radii) // 4] > 0
+
+    def test_a_cancelled_job_keeps_what_was_proved_at_its_best_look(self) -> None:
+        certification = Certification(asked(), 2)
+        source, votes = KnownVotes([0.9, 0.1]), VoteRange("selection", 0, 0)
+        while votes.stage == "selection" or votes.stop < 1500:
+            wanted = certification.request(700)
+            assert wanted is not None
+            votes = wanted
+            certification.add(votes, source.count(votes))
+        certification.add(VoteRange("estimation", votes.stop, votes.stop + 1), np.array([1, 0]))
+        result = certification.result
+        assert result.drawn == votes.stop + 1
+        assert result.n in [look.n for look in result.schedule]
+        assert sum(result.counts) == result.n < result.drawn
+        assert result.radius > 0.3
+
+    def test_before_the_first_look_nothing_is_claimed(self) -> None:
+        certification = Certification(asked(target_radius=0.1), 2)
+        assert certification.result.outcome == "abstained"
+        assert certification.result.target_met is False
+        certification.add(VoteRange("selection", 0, 100), np.array([100, 0]))
+        certification.add(VoteRange("estimation", 0, 50), np.array([50, 0]))
+        result = certification.result
+        assert (result.p_lower, result.p_upper, result.radius) == (0, 1, 0)
+        assert (result.n, result.counts) == (50, (50, 0))
+
+    def test_of_equal_looks_the_later_is_reported(self) -> None:
+        result = certify(asked(), [0.32, 0.34, 0.34])
+        assert result.outcome == "abstained"
+        assert result.n == 5000
+
+
+class TestTarget:
+    def test_it_stops_at_the_first_look_that_proves_the_target(self) -> None:
+        result = certify(asked(target_radius=0.3), SURE)
+        assert result.target_met is True
+        assert result.radius >= 0.3
+        assert result.drawn < 300
+
+    def test_it_stops_when_the_target_is_hopeless_and_keeps_what_is_proved(self) -> None:
+        result = certify(asked(n=100_000, target_radius=1.0), SURE)
+        assert result.target_met is False
+        assert 0 < result.radius < 1.0
+        assert result.outcome == "certified"
+        assert result.drawn < 3000
+
+    def test_a_close_call_is_drawn_out_to_n(self) -> None:
+        full = certify(asked(), SURE).radius
+        result = certify(asked(target_radius=full), SURE)
+        assert result.drawn > 2500
+
+    def test_fixed_n_procedures_say_whether_it_was_met(self) -> None:
+        assert certify(asked(procedure="certify", target_radius=0.3), SURE).target_met is True
+        assert certify(asked(procedure="certify", target_radius=0.9), SURE).target_met is False
+
+
+class TestTolerance:
+    @pytest.mark.parametrize("top", [0.6, 0.8, 0.95, 0.999])
+    def test_no_more_than_the_tolerated_share_of_the_full_radius_is_missing(self, top: float) -> None:
+        probabilities, wish = [top, 1 - top], asked(n=100_000, tolerance=0.1)
+        result = certify(wish, probabilities, most=10_000)
+        counts_K = KnownVotes(probabilities).count(VoteRange("estimation", 0, 100_000))
+        full = read_counts(counts_K, 100_000, 0, plan_for(wish).last, 0.5).radius
+        assert result.drawn < 90_000
+        assert 0.9 * full <= result.radius < full
+
+    def test_more_tolerance_needs_fewer_votes(self) -> None:
+        drawn = [certify(asked(n=50_000, tolerance=share), SURE).drawn for share in (0.02, 0.1, 0.3)]
+        assert drawn[0] > drawn[1] > drawn[2]
+
+    def test_an_image_that_could_never_be_certified_is_given_up_early(self) -> None:
+        certification = Certification(asked(n=100_000, tolerance=0.05), 2)
+        source = KnownVotes([0.4, 0.6])
+        certification.add(VoteRange("selection", 0, 100), np.array([100, 0]))  # chose the wrong class
+        for _ in drive(certification, source, 1000):
+            pass
+        assert certification.result.outcome == "abstained"
+        assert certification.result.drawn < 2000
+
+
+class TestRequests:
+    def test_selection_comes_first_then_estimation_from_its_own_stream(self) -> None:
+        certification = Certification(asked(procedure="certify", n0=30), 2)
+        assert certification.request(20) == VoteRange("selection", 0, 20)
+        certification.add(VoteRange("selection", 0, 20), np.array([20, 0]))
+        assert certification.candidate is None
+        assert certification.request(20) == VoteRange("selection", 20, 30)
+        certification.add(VoteRange("selection", 20, 30), np.array([0, 10]))
+        assert certification.candidate == 0
+        assert certification.request(20) == VoteRange("estimation", 0, 20)
+
+    @given(st.integers(1, 4000))
+    def test_no_range_crosses_a_look_or_is_larger_than_asked(self, most: int) -> None:
+        certification = Certification(asked(n=2000), 2)
+        looks = [look.n for look in certification.plan.looks]
+        while (votes := certification.request(most)) is not None:
+            assert 0 < votes.votes <= most
+            if votes.stage == "estimation":
+                assert not any(votes.start < n < votes.stop for n in looks)
+            certification.add(votes, np.array([votes.votes, 0]))
+        assert certification.finished
+        assert certification.state.estimation.drawn == 2000
+
+    def test_the_progress_shows_votes_and_the_radius_proved(self) -> None:
+        last = list(drive(Certification(asked(), 3), KnownVotes(SURE), 500))[-1]
+        assert (last.samples, last.of, last.predicted_class) == (5000, 5000, 1)
+        assert last.radius == certify(asked(), SURE).radius
+
+    def test_counts_out_of_order_are_a_programmers_error(self) -> None:
+        certification = Certification(asked(), 2)
+        with pytest.raises(AssertionError):
+            certification.add(VoteRange("selection", 10, 20), np.array([10, 0]))
+        with pytest.raises(AssertionError):
+            certification.add(VoteRange("estimation", 0, 10), np.array([10, 0]))
+        with pytest.raises(AssertionError):
+            certification.add(VoteRange("selection", 0, 10), np.array([11, 0]))
+
+    def test_counts_may_sum_to_less_than_the_votes_drawn(self) -> None:
+        result = certify(asked(procedure="certify"), [0.9, 0.05])
+        assert sum(result.counts) < result.n == 5000
+
+
+@pytest.mark.parametrize("procedure", ["anytime", "certify", "predict"])
+@pytest.mark.parametrize("wish", [{}, {"target_radius": 0.5}, {"tolerance": 0.1}])
+class TestDeterminism:
+    def test_the_split_into_ranges_changes_nothing(
+        self, procedure: ProcedureName, wish: dict[str, float]
+    ) -> None:
+        results = {certify(asked(procedure=procedure, **wish), SURE, most=most) for most in (37, 1000, 9999)}
+        assert len(results) == 1
+
+    def test_a_resumed_certification_ends_like_an_undisturbed_one(
+        self, procedure: ProcedureName, wish: dict[str, float]
+    ) -> None:
+        parameters, source = asked(procedure=procedure, **wish), KnownVotes(SURE)
+        stored = Certification(parameters, 3).state.model_dump_json()
+        while True:  # every range is counted by a new process that knows only the stored state
+            resumed = Certification.resume(parameters, 3, State.model_validate_json(stored))
+            votes = resumed.request(90)
+            if votes is None:
+                break
+            resumed.add(votes, source.count(votes))
+            stored = resumed.state.model_dump_json()
+        assert resumed.result == certify(parameters, SURE)
+
+
+def test_the_result_counts_what_the_noise_lacks_of_a_gaussian() -> None:
+    parameters, votes = asked(procedure="certify"), KnownVotes(SURE)
+    sound = Certification(parameters, 3, slack=1e-3)
+    for _ in drive(sound, votes, 5000):
+        pass
+    naive = certify(parameters, SURE)
+    assert sound.result.p_lower == pytest.approx(naive.p_lower - 1e-3, abs=1e-12)
+    assert sound.result.radius < naive.radius
+    assert replace(sound.result, slack=0.0).counts == naive.counts
+
+
+@settings(max_examples=25)
+@given(st.integers(1, 9), st.sampled_from(["anytime", "certify"]))
+def test_a_request_that_can_never_certify_names_the_least_n(n: int, procedure: ProcedureName) -> None:
+    with pytest.raises(ImpossibleRequest, match="the least n is 10") as raised:
+        Certification(asked(n=n, procedure=procedure), 2)
+    assert raised.value.least_n == 10
+
+
+def test_a_target_beyond_what_n_votes_can_prove_names_the_least_n() -> None:
+    with pytest.raises(ImpossibleRequest, match=r"prove radius 1\.9") as raised:
+        Certification(asked(target_radius=1.9), 2)
+    assert raised.value.least_n is not None
+    Certification(asked(target_radius=1.9, n=raised.value.least_n), 2)
