@@ -12,6 +12,7 @@ from torch import nn
 from certification.batches import Batch, batches
 from certification.noise import NoiseTable, noise_table, slack
 from certification.setup import Setup
+from certification.setups.compiling import compile_voter
 from certification.setups.voter import ready_voter
 from certification.streams import device_key
 from certification.votes import Counts, Stage, VoteRange
@@ -91,7 +92,7 @@ class CudaVoter:
         self._run: nn.Module = ready_voter(network, setup).to(device)
         if setup.backend.startswith("compile"):
             # The default mode: others choose kernels by timing them, which is not one fixed function.
-            self._run.compile(dynamic=False)
+            compile_voter(self._run)
         self.step = lru_cache(maxsize=2)(self._build_step)
 
     def _build_step(self, sigma: float) -> CudaStep:

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from certification.setup import Setup
+from certification.setups.compiling import compile_voter
 from certification.setups.voter import ready_voter
 
 Shape = tuple[int, int, int]  # C,H,W
@@ -24,7 +25,7 @@ class EagerVoter:
         self._run: nn.Module = ready_voter(network, setup)
         if setup.backend == "compile":
             # freezing: weights become constants, batch norm and the conversions around bf16 kernels go away.
-            self._run.compile(dynamic=False, options={"freezing": True})
+            compile_voter(self._run, {"freezing": True})
         self._classes = np.empty(0, dtype=np.int64)
         self.start(0, torch.zeros(self.shape_BHWC, dtype=torch.int16))
 

@@ -1,0 +1,242 @@
+"""The engine against the plain loop, interleaved in one run.
+
+    python benchmarks/certify.py --networks lenet,resnet110 --random --seconds 120 --out results.json
+
+For each network: every candidate set-up is measured (with --compile torch.compile too), the plain loop at
+batch 1000 and at other sizes; then the fastest set-up, the loop at 1000 and the loop at its best size take
+turns. Peak memory is measured in a process of its own (benchmarks/memory.py).
+"""
+
+import argparse
+import copy
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from plain_loop import PlainLoop
+from subjects import SPECS, Measured, load
+from torch import Tensor, nn
+
+from certification.candidates import available_device
+from certification.engine import Engine
+from certification.hardware import device_name, platform_versions, usable_cpus
+from certification.setup import DeviceKind, Setup
+from certification.tuner import Subject, Tuning, measure, tune
+from certification.votes import VoteRange
+
+N0 = 100
+ROUNDS = 5
+Turn = Callable[[int], object]  # casts so many votes
+
+
+class NoNetwork(nn.Module):
+    """As good as no network: what is left is noise, conversion and counting."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        return images_BCHW.flatten(1)[:, : self.num_classes]
+
+
+def screen(measured: Measured, device: DeviceKind, args: argparse.Namespace, seconds: float) -> Tuning:
+    """All candidates, or those named."""
+    if args.setups:
+        setups = [Setup.parse(text) for text in args.setups.split(",")]
+        return Tuning(tuple(measure(measured.subject, setup, seconds) for setup in setups))
+    return tune(measured.subject, device, seconds=seconds, compile_too=args.compile)
+
+
+def timed(turn: Turn, votes: int) -> float:
+    start = time.perf_counter()
+    turn(votes)
+    return time.perf_counter() - start
+
+
+def plain(measured: Measured, batch: int, device: DeviceKind) -> Turn:
+    loop = PlainLoop(copy.deepcopy(measured.network), measured.image_CHW, measured.sigma, batch, device)
+    return lambda votes: loop.count(votes, measured.spec.num_classes)
+
+
+def engine(measured: Measured, setup: Setup) -> Turn:
+    built = Engine(measured.network, measured.spec.shape_CHW, measured.spec.num_classes, setup)
+    return lambda votes: built.sampler(measured.image_CHW, measured.sigma, time.time_ns()).count(
+        VoteRange("estimation", 0, votes)
+    )
+
+
+def search_plain(measured: Measured, device: DeviceKind) -> dict[int, float]:
+    """Votes per second of the plain loop at each batch size, warmed up; sizes that don't fit are left out."""
+    found = {}
+    for batch in (1000, *measured.spec.batches[device]):
+        if measured.spec.shape_CHW[-1] > 100 and batch == 1000 and device == "cpu":
+            continue  # 12 GB of activations
+        try:
+            turn = plain(measured, batch, device)
+            turn(batch)
+            votes = max(batch, measured.spec.n // 50)
+            found[batch] = votes / timed(turn, votes)
+        except torch.OutOfMemoryError:
+            continue
+    return found
+
+
+def interleave(turns: dict[str, Turn], rates: dict[str, float], seconds: float) -> dict[str, float]:
+    """Median votes per second of each contender over ROUNDS turns, each as long as the others'."""
+    share = seconds / ROUNDS / len(turns)
+    rounds: dict[str, list[float]] = {name: [] for name in turns}
+    for turn in turns.values():
+        turn(1)
+    for _ in range(ROUNDS):
+        for name, turn in turns.items():
+            votes = max(1, int(rates[name] * share))
+            rounds[name].append(votes / timed(turn, votes))
+    return {name: statistics.median(values) for name, values in rounds.items()}
+
+
+def overhead(measured: Measured, setup: Setup, rate: float) -> dict[str, Any]:
+    """The cost of a vote without its network, alone on the machine, as a share of the whole vote's."""
+    spec = measured.spec
+    nothing = Subject(NoNetwork(spec.num_classes), spec.shape_CHW, spec.num_classes, "none")
+    alone = measure(nothing, setup, 1.0)
+    per_second = alone.votes_per_second
+    pixels = int(np.prod(spec.shape_CHW))
+    return {
+        "votes_per_second_without_network": per_second,
+        "draws_per_second": per_second and per_second * pixels,
+        "share": per_second and rate / per_second,
+        "error": alone.error,
+    }
+
+
+def matrix_rate(device: DeviceKind, dtype: torch.dtype) -> float:
+    """Measured FLOP/s of a large square matrix product, the best of five."""
+    size = 8192 if device == "cuda" else 2048
+    a, b = (torch.randn(size, size, dtype=dtype, device=device) for _ in range(2))
+    best = float("inf")
+    for _ in range(6):
+        synchronize(device)
+        start = time.perf_counter()
+        torch.mm(a, b)
+        synchronize(device)
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
+
+
+def synchronize(device: DeviceKind) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def peak_memory(name: str, setup: Setup, args: argparse.Namespace) -> dict[str, Any]:
+    """Run benchmarks/memory.py; what goes wrong there is the answer."""
+    command = [sys.executable, str(Path(__file__).with_name("memory.py")), name, str(setup)]
+    if args.checkpoint:
+        command += ["--checkpoint", str(args.checkpoint)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
+        answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    except (subprocess.SubprocessError, ValueError, IndexError) as error:
+        return {"error": str(error)[-300:]}
+    return answer
+
+
+def matrix_rate_of(setup: Setup, host: dict[str, Any]) -> float:
+    half = setup.precision in {"bfloat16", "float16"}
+    return float(host["matrix_product_flops"]["bfloat16" if half else "float32"])
+
+
+def run_network(name: str, host: dict[str, Any], args: argparse.Namespace, seconds: float) -> dict[str, Any]:
+    """Everything about one network, in about so many seconds (and the time that compilers take)."""
+    measured, device = load(name, args.checkpoint), args.device
+    tuning = screen(measured, device, args, seconds=min(1.0, seconds / 40))
+    best, screened = tuning.fastest, {t.setup: t.votes_per_second for t in tuning.trials}
+    loops = search_plain(measured, device)
+    fastest_loop = max(loops, key=lambda batch: loops[batch])
+    sizes = (
+        {"loop at 1000": 1000, "loop at its best": fastest_loop}
+        if 1000 in loops
+        else {"loop at its best": fastest_loop}
+    )
+    turns = {"engine": engine(measured, best)} | {
+        label: plain(measured, size, device) for label, size in sizes.items()
+    }
+    rates = {"engine": screened[best] or 1.0} | {label: loops[size] for label, size in sizes.items()}
+    medians = interleave(turns, rates, seconds / 2)
+    return {
+        "network": name,
+        "setup": str(best),
+        "votes_per_second": medians,
+        "loop_best_batch": fastest_loop,
+        "speed_up": {label: medians["engine"] / medians[label] for label in sizes},
+        "n": measured.spec.n,
+        "seconds_per_certificate": {label: (measured.spec.n + N0) / rate for label, rate in medians.items()},
+        "noise_and_counting": overhead(measured, best, medians["engine"]),
+        "flop_per_vote": measured.flops,
+        "share_of_matrix_rate": medians["engine"] * measured.flops / matrix_rate_of(best, host),
+        "memory": peak_memory(name, best, args),
+        "trials": [asdict(t) | {"setup": str(t.setup)} for t in tuning.trials],
+        "loop_votes_per_second": loops,
+    }
+
+
+def machine(device: DeviceKind) -> dict[str, Any]:
+    return {
+        "device": device_name(device),
+        "processors": usable_cpus(),
+        "versions": platform_versions(device),
+        "matrix_product_flops": {
+            "float32": matrix_rate(device, torch.float32),
+            "bfloat16": matrix_rate(device, torch.bfloat16),
+        },
+    }
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--networks", default="lenet", help=f"comma-separated; of {', '.join(SPECS)}")
+    parser.add_argument(
+        "--random", action="store_true", help="random weights (the default without --checkpoint)"
+    )
+    parser.add_argument("--checkpoint", type=Path, help="a checkpoint folder of the one network named")
+    parser.add_argument("--device", choices=["cpu", "cuda"])
+    parser.add_argument("--setups", help="comma-separated set-ups to try, instead of all candidates")
+    parser.add_argument(
+        "--compile", action="store_true", help="try torch.compile too: minutes for deep networks"
+    )
+    parser.add_argument("--seconds", type=float, default=60, help="of measuring, for all networks together")
+    parser.add_argument("--out", type=Path, help="where the JSON goes; else to stdout")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = arguments()
+    args.device = args.device or available_device()
+    torch.set_num_threads(usable_cpus())
+    names = args.networks.split(",")
+    document: dict[str, Any] = {"machine": machine(args.device), "networks": []}
+    for name in names:
+        try:
+            found = run_network(name, document["machine"], args, args.seconds / len(names))
+        except Exception as error:  # one network that fails must not cost the others' figures
+            found = {"network": name, "error": f"{type(error).__name__}: {str(error)[-300:]}"}
+        document["networks"].append(found)
+        text = json.dumps(document, indent=1)
+        if args.out:
+            args.out.write_text(text)
+        print(json.dumps({k: v for k, v in found.items() if k != "trials"}, indent=1), flush=True)
+
+
+if __name__ == "__main__":
+    main()
