@@ -34,19 +34,23 @@ def find_checkpoint(model: str | None) -> Checkpoint:
     return Checkpoint(config.catalogue.folder(model), config.catalogue.card(model))
 
 
-def choose_setup_for(checkpoint: Checkpoint) -> "Setup":
-    """A set-up that suits this machine."""
-    from certification.candidates import available_device, default_setup
+def fastest_setup(checkpoint: Checkpoint) -> "Setup":
+    """The set-up that is fastest here, measured once and remembered: worth its seconds before many images."""
+    from certification.checkpoint import load_network
+    from certification.tuner import Subject, choose_setup
 
-    return default_setup(checkpoint.card.input_shape, available_device())
+    card, network = checkpoint.card, load_network(checkpoint.folder)
+    subject = Subject(network, card.input_shape, len(card.labels), card.weights_sha256)
+    return choose_setup(subject, settings().cache)
 
 
 def build_engine(checkpoint: Checkpoint, setup: str | None) -> "Engine":
-    """The engine of a checkpoint under the set-up named, or one that suits this machine. Loads torch."""
+    """The engine of a checkpoint under the set-up named, or a good one without measuring. Loads torch."""
+    from certification.candidates import available_device, default_setup
     from certification.checkpoint import load_network
     from certification.engine import Engine
     from certification.setup import Setup
 
     card = checkpoint.card
-    chosen = Setup.parse(setup) if setup else choose_setup_for(checkpoint)
+    chosen = Setup.parse(setup) if setup else default_setup(card.input_shape, available_device())
     return Engine(load_network(checkpoint.folder), card.input_shape, len(card.labels), chosen)

@@ -9,7 +9,7 @@ from typing import Literal
 from certification.contract.parameters import Parameters
 from certification.errors import UserMistake
 from certification.procedure import refuse_impossible
-from smoothcert.checkpoints import Checkpoint, build_engine, choose_setup_for
+from smoothcert.checkpoints import Checkpoint, build_engine, fastest_setup
 from smoothcert.progress import Update, progress_bar
 from training.datasets import ImageSet, load_dataset
 from training.evaluate import Step, evaluate, wanted
@@ -88,7 +88,7 @@ def describe_run(
     if seed is None:
         seed = kept.seed if kept else secrets.randbits(SEED_BITS)
     if setup is None:
-        setup = kept.setup if kept else str(choose_setup_for(checkpoint))
+        setup = kept.setup if kept else str(fastest_setup(checkpoint))
     return Run(
         model=checkpoint.card.name,
         weights_sha256=checkpoint.card.weights_sha256,

@@ -3,7 +3,7 @@
 from functools import cache
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from certification.catalogue import BUNDLED, Catalogue
@@ -17,8 +17,18 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SMOOTHCERT_", frozen=True, extra="ignore")
 
     models: Path = Field(default=BUNDLED, description="folder of checkpoint folders")
+    cache: Path = Field(
+        default=Path("~/.cache/smoothcert"),
+        validate_default=True,
+        description="where measured set-ups are kept",
+    )
     default_model: str = Field(default=DEFAULT_MODEL, description="certifies where the command names none")
     api_key: SecretStr | None = Field(default=None, description="sent to a service that wants one")
+
+    @field_validator("cache")
+    @classmethod
+    def _home(cls, cache: Path) -> Path:
+        return cache.expanduser()
 
     @property
     def bearer(self) -> str | None:

@@ -37,8 +37,8 @@ def train(
 ) -> None:
     """Train a base classifier; options of the method itself are given as --NAME VALUE.
 
-    They start from the values published for the data set: `--weight` and `--form` of consistency, for example.
-    One that a method doesn't have is answered with those it has.
+    They start from the values published for the data set: `--weight` of consistency, for example. One
+    that a method doesn't have is answered with those it has.
     """
     import torch
 
