@@ -15,7 +15,7 @@ from certification.catalogue import Catalogue
 from certification.contract.store.delivery import Courier, connect
 from certification.contract.store.jobs import JobStore, Limits
 from certification.errors import SmoothCertError
-from service import health, jobs, metrics, models, page
+from service import batches, health, jobs, metrics, models, page
 from service.errors import render
 from service.headers import SecurityHeaders
 from service.limits import FORM_OVERHEAD, BodyLimit
@@ -49,8 +49,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     for error in (HTTPException, RequestValidationError, SmoothCertError, Exception):
         app.add_exception_handler(error, render)
-    for router in (jobs.router, models.router, health.router, metrics.router, page.router):
-        app.include_router(router)
+    for module in (jobs, batches, models, health, metrics, page):
+        app.include_router(module.router)
     app.mount("/static", page.static_files)
     complete_schema(app)
     return app

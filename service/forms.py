@@ -12,12 +12,21 @@ ModelName = Annotated[
 ]
 
 
-class CertifyForm(Question):
-    """One image and what is asked of it."""
-
+class _Asking(Question):
     model: ModelName = None
-    image: Annotated[UploadFile, Field(description="PNG, JPEG, WebP, BMP or GIF")]
 
     def question(self) -> Question:
-        """The question without the upload."""
+        """The question without the uploads."""
         return Question.model_validate(self.model_dump(include=set(Question.model_fields)))
+
+
+class CertifyForm(_Asking):
+    """One image and what is asked of it."""
+
+    image: Annotated[UploadFile, Field(description="PNG, JPEG, WebP, BMP or GIF")]
+
+
+class BatchForm(_Asking):
+    """Many images and what is asked of each of them."""
+
+    image: Annotated[list[UploadFile], Field(min_length=1, description="one part for each image")]

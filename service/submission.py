@@ -31,16 +31,28 @@ class Upload:
 def submit(upload: Upload, service: Service) -> str:
     """The id of the job, new or made before with the same idempotency key.
 
-    Raises UnknownModel, BadCheckpoint, ImpossibleRequest, BadImage, KeyReused, QueueFull, OverQuota,
-    BrokerUnavailable.
+    Raises what `prepare` and `place` raise.
+    """
+    return place(prepare(upload, service), service)
+
+
+def prepare(upload: Upload, service: Service) -> Request:
+    """The job to be, with its decoded image.
+
+    Raises UnknownModel, BadCheckpoint, ImpossibleRequest, BadImage.
     """
     card = service.catalogue.card(upload.model or default_model(service))
     parameters = ask(upload.question, card)
     with service.decoding:
         image = read_image(upload.data, card)
-    submission = service.store.submit(_request(upload, card, parameters, image))
+    return _request(upload, card, parameters, image)
+
+
+def place(request: Request, service: Service) -> str:
+    """Writes the record, then sends its id. Raises KeyReused, QueueFull, OverQuota, BrokerUnavailable."""
+    submission = service.store.submit(request)
     if submission.created:
-        _send(submission.job_id, card.name, service)
+        _send(submission.job_id, request.model, service)
     return submission.job_id
 
 

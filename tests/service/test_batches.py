@@ -1,0 +1,59 @@
+"""Many images in one request: all become jobs, or none does."""
+
+from pathlib import Path
+
+from fastapi.testclient import TestClient
+
+from certification.contract.store.delivery import connect, queue_of
+from service.app import create_app
+from service.settings import Settings
+from tests.service.hand import WorkerHand
+from tests.service.shelf import MODEL
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+def images(*names: str) -> list[tuple[str, bytes]]:
+    return [("image", (DATA / name).read_bytes()) for name in names]
+
+
+def test_a_batch_counts_the_states_of_its_jobs(client: TestClient, hand: WorkerHand) -> None:
+    answer = client.post(
+        "/batches", files=images("digit-1.png", "digit-2.png", "digit-3.png"), data={"n": 1000}
+    )
+    batch = answer.json()
+    assert (answer.status_code, answer.headers["location"]) == (202, batch["links"]["self"])
+    assert (batch["counts"], batch["ended"]) == ({"queued": 3}, False)
+    first, second, third = (job["id"] for job in batch["jobs"])
+    hand.finish(hand.claim(second))
+    client.post(f"/jobs/{third}/cancel")
+    later = client.get(batch["links"]["self"]).json()
+    assert later["counts"] == {"queued": 1, "succeeded": 1, "cancelled": 1}
+    assert [job["id"] for job in later["jobs"]] == [first, second, third]
+    client.post(f"/jobs/{first}/cancel")
+    assert client.get(batch["links"]["self"]).json()["ended"]
+
+
+def test_one_bad_image_refuses_the_batch_and_is_named(client: TestClient, redis_url: str) -> None:
+    answer = client.post("/batches", files=images("digit-1.png", "not-an-image.txt"))
+    assert answer.status_code == 415
+    assert answer.json()["errors"][0]["field"] == "image[1]"
+    assert connect(redis_url).llen(queue_of(MODEL)) == 0
+
+
+def test_a_batch_that_does_not_fit_the_queue_leaves_nothing_in_it(settings: Settings) -> None:
+    small = settings.model_copy(update={"max_queued": 2})
+    with TestClient(create_app(small)) as client:
+        files = images("digit-1.png", "digit-2.png", "digit-3.png")
+        assert client.post("/batches", files=files).status_code == 503
+        assert {job["status"] for job in client.get("/jobs").json()["jobs"]} == {"cancelled"}
+
+
+def test_too_many_images_are_413_and_none_is_422(settings: Settings) -> None:
+    with TestClient(create_app(settings.model_copy(update={"max_batch_images": 1}))) as client:
+        assert client.post("/batches", files=images("digit-1.png", "digit-2.png")).status_code == 413
+        assert client.post("/batches", data={"n": 1000}).status_code == 422
+
+
+def test_unknown_batches_are_404(client: TestClient) -> None:
+    assert client.get("/batches/nobody").status_code == 404
