@@ -21,10 +21,15 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
         yield broker
 
 
-@pytest.fixture
-def redis_url(valkey: Broker) -> Iterator[str]:
+def fresh_database(valkey: Broker) -> str:
     """The URL of an empty database that no other running test uses."""
     url = f"{valkey.url.removesuffix('/0')}/{next(_next_database) % _DATABASES}"
     with redis.Redis.from_url(url) as client:
         client.flushdb()
-        yield url
+    return url
+
+
+@pytest.fixture
+def redis_url(valkey: Broker) -> str:
+    """A fresh database."""
+    return fresh_database(valkey)

@@ -17,6 +17,7 @@ from worker.settings import settings
 from worker.upkeep import WORKER_ID, Upkeep
 
 LOAD_TIMEOUT = 60.0  # seconds a child may take to start; Celery's 4 kill a slow one again and again
+LOST_WAIT = 0.5  # seconds to look for a result of a dead child; it has none, the record has it
 SWEEP = 5  # seconds between the transport's searches for messages to deliver again
 
 
@@ -34,6 +35,7 @@ def create_app() -> Celery:
         worker_concurrency=1,
         worker_prefetch_multiplier=1,
         worker_proc_alive_timeout=LOAD_TIMEOUT,
+        worker_lost_wait=LOST_WAIT,
         worker_hijack_root_logger=False,
         task_acks_late=True,
         task_reject_on_worker_lost=True,  # no endless loop: the record counts attempts

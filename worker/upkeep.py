@@ -21,6 +21,7 @@ from certification.errors import SmoothCertError
 from worker.settings import Settings, settings
 
 WORKER_ID = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"  # children inherit it
+POOL_CHECK = 0.5  # seconds between two looks whether the child is alive
 BEATS_MISSED = 5  # before a worker counts as gone
 STARTED_AT = datetime.now(UTC)
 
@@ -64,6 +65,7 @@ class Upkeep(bootsteps.StartStopStep):
 
         every(self._settings.beat, lambda: self._safely(lambda: self._beat(parent)))
         every(self._settings.janitor, lambda: self._safely(self._sweep))
+        every(POOL_CHECK, parent.pool._pool.maintain_pool)  # the pool's own timer takes 5 s
 
     def stop(self, parent: Any) -> None:
         for timer in self._timers:

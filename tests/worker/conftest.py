@@ -1,6 +1,7 @@
 """A plant for each test, with a model that no network is behind."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -8,16 +9,16 @@ import pytest
 from certification.catalogue import CARD_FILE, WEIGHTS_FILE
 from certification.contract.card import ModelCard, Preprocessing
 from certification.contract.store.delivery import connect
+from smoothcert.broker import Broker
+from tests.conftest import fresh_database
 from tests.worker.plant import MODEL, Plant
 
 
-@pytest.fixture
-def models(tmp_path: Path) -> Path:
-    """A catalogue of one model that no network is behind."""
-    folder = tmp_path / MODEL
+def write_model(folder: Path) -> None:
+    """A checkpoint that only looks like one."""
     folder.mkdir()
     card = ModelCard(
-        name=MODEL,
+        name=folder.name,
         architecture="none",
         dataset="none",
         input_shape=(1, 2, 2),
@@ -30,12 +31,30 @@ def models(tmp_path: Path) -> Path:
     )
     (folder / CARD_FILE).write_text(card.model_dump_json())
     (folder / WEIGHTS_FILE).write_bytes(b"")
-    return tmp_path
+
+
+@contextmanager
+def planted(valkey: Broker, folder: Path) -> Iterator[Plant]:
+    write_model(folder / MODEL)
+    url = fresh_database(valkey)
+    with connect(url) as client:
+        plant = Plant(url, folder, client)
+        try:
+            yield plant
+        finally:
+            plant.close()
 
 
 @pytest.fixture
-def plant(redis_url: str, models: Path) -> Iterator[Plant]:
-    with connect(redis_url) as client:
-        plant = Plant(redis_url, models, client)
+def plant(valkey: Broker, tmp_path: Path) -> Iterator[Plant]:
+    """A plant without workers."""
+    with planted(valkey, tmp_path) as plant:
         yield plant
-        plant.close()
+
+
+@pytest.fixture(scope="module")
+def steady(valkey: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+    """A plant whose one worker lives through a whole file of tests."""
+    with planted(valkey, tmp_path_factory.mktemp("steady")) as plant:
+        plant.start()
+        yield plant

@@ -88,6 +88,7 @@ class Plant:
         }
         log = self.folder / f"worker-{len(self.workers)}.log"
         command = [sys.executable, "-m", "celery", "-A", "worker.app", "worker", "-n", log.stem]
+        command += ["--without-mingle", "--without-gossip"]
         with log.open("wb") as out:
             process = spawn(
                 command,

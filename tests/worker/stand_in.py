@@ -36,6 +36,10 @@ class StandInVotes:
             os.abort()
         if self._first == 254:
             raise RuntimeError("a device-side assertion, say")
+        return self.draw(votes)
+
+    def draw(self, votes: VoteRange) -> Counts:
+        """The votes, at once."""
         counts_K = np.zeros(self.num_classes, dtype=np.int64)
         for block in range(votes.start // BLOCK, (votes.stop - 1) // BLOCK + 1):
             first = max(votes.start - block * BLOCK, 0)

@@ -1,0 +1,306 @@
+import time
+from datetime import UTC, datetime
+
+import pytest
+import redis
+
+from certification.contract.certificate import Certificate, Engine, InputDigest, ModelDigest
+from certification.contract.job import Job, Progress
+from certification.contract.problem import Problem
+from certification.contract.store.jobs import JobStore, Request
+from certification.contract.store.leases import Claim, Due, Leases, LostLease, Terms
+from certification.contract.store.workers import WorkerInfo
+from tests.certification.contract.store.conftest import LEASE
+
+ENGINE = Engine(device="d", backend="b", precision="p", batch=1)
+HALF = Progress(samples=50, of=100_000, radius=0.1, predicted_class=1, counts=[10, 40])
+
+
+def certificate(seed: str) -> Certificate:
+    return Certificate(
+        outcome="certified",
+        procedure="anytime",
+        predicted_class=1,
+        label="b",
+        radius=0.1,
+        sigma=0.5,
+        alpha=0.001,
+        n0=100,
+        n=50,
+        selection_counts=[0, 100],
+        counts=[10, 40],
+        bound="runner_up",
+        p_lower=0.6,
+        p_upper=0.3,
+        schedule=[],
+        target_radius=None,
+        target_met=None,
+        model=ModelDigest(name="m", sha256="0" * 64),
+        input=InputDigest(shape=(1, 2, 2), sha256="0" * 64, preprocessing=[]),
+        seed=seed,
+        engine=ENGINE,
+        issued_at=datetime.now(UTC),
+    )
+
+
+@pytest.fixture
+def job_id(store: JobStore, request_: Request) -> str:
+    return store.submit(request_).job_id
+
+
+def claimed(leases: Leases, job_id: str, worker: str = "w1", platform: str = "x") -> Claim:
+    claim = leases.claim(job_id, worker, platform)
+    assert isinstance(claim, Claim), claim
+    return claim
+
+
+def look(store: JobStore, job_id: str) -> Job:
+    job = store.job(job_id)
+    assert job is not None
+    return job
+
+
+def test_a_claimed_job_runs_under_its_seed(store: JobStore, leases: Leases, job_id: str) -> None:
+    claim = claimed(leases, job_id)
+    job = look(store, job_id)
+    assert (job.status, job.attempts, job.queue_position) == ("running", 1, None)
+    assert job.started_at is not None
+    assert len(bytes.fromhex(claim.seed)) == 16
+    assert (claim.model, claim.attempt, claim.state, claim.engine) == ("m", 1, None, None)
+
+
+def test_two_jobs_have_two_seeds(store: JobStore, leases: Leases, request_: Request) -> None:
+    seeds = {claimed(leases, store.submit(request_).job_id).seed for _ in range(2)}
+    assert len(seeds) == 2
+
+
+def test_a_held_job_is_not_given_to_another_worker(leases: Leases, job_id: str) -> None:
+    claimed(leases, job_id)
+    assert leases.claim(job_id, "w2", "x") == "busy"
+    assert leases.claim("unknown", "w2", "x") == "gone"
+
+
+def test_a_worker_takes_over_from_its_own_dead_child(leases: Leases, job_id: str) -> None:
+    dead = claimed(leases, job_id)
+    claimed(leases, job_id)
+    with pytest.raises(LostLease):
+        leases.renew(dead)
+
+
+def test_a_job_goes_on_from_its_last_report_when_its_lease_runs_out(leases: Leases, job_id: str) -> None:
+    first = claimed(leases, job_id)
+    leases.pin(first, ENGINE, "x", "w")
+    leases.progress(first, "state", HALF)
+    time.sleep(LEASE * 1.2)
+    second = claimed(leases, job_id, "w2")
+    assert (second.state, second.engine, second.weights) == ("state", ENGINE, "w")
+    assert (second.seed, second.attempt) == (first.seed, 2)
+
+
+def test_a_fenced_off_worker_can_write_nothing(store: JobStore, leases: Leases, job_id: str) -> None:
+    late = claimed(leases, job_id)
+    time.sleep(LEASE * 1.2)
+    claimed(leases, job_id, "w2")
+    before = look(store, job_id)
+    with pytest.raises(LostLease):
+        leases.progress(late, "state", HALF)
+    with pytest.raises(LostLease):
+        leases.finish(late, certificate(late.seed), HALF)
+    with pytest.raises(LostLease):
+        leases.fail(late, Problem(title="t", status=500, detail="d"))
+    with pytest.raises(LostLease):
+        leases.hand_back(late)
+    with pytest.raises(LostLease):
+        leases.pin(late, ENGINE, "x", "w")
+    with pytest.raises(LostLease):
+        leases.restart(late)
+    assert look(store, job_id) == before
+
+
+def test_renewing_keeps_the_lease(leases: Leases, job_id: str) -> None:
+    claim = claimed(leases, job_id)
+    for _ in range(4):
+        time.sleep(LEASE / 2)
+        leases.renew(claim)
+    assert leases.claim(job_id, "w2", "x") == "busy"
+    assert leases.overdue() == []
+
+
+def test_progress_shows_and_the_seed_does_not(store: JobStore, leases: Leases, job_id: str) -> None:
+    claim = claimed(leases, job_id)
+    leases.progress(claim, "state", HALF, certificate(claim.seed))
+    job = look(store, job_id)
+    assert job.progress == HALF
+    assert job.certificate is None
+    assert claim.seed not in job.model_dump_json()
+
+
+def test_progress_tells_how_many_jobs_wait(
+    store: JobStore, leases: Leases, job_id: str, request_: Request
+) -> None:
+    claim = claimed(leases, job_id)
+    assert leases.progress(claim, "state", HALF) == 0
+    store.submit(request_)
+    assert leases.progress(claim, "state", HALF) == 1
+
+
+def test_a_finished_job_never_changes(store: JobStore, leases: Leases, job_id: str) -> None:
+    claim = claimed(leases, job_id)
+    done = certificate(claim.seed)
+    leases.finish(claim, done, HALF)
+    job = look(store, job_id)
+    assert (job.status, job.certificate) == ("succeeded", done)
+    assert leases.claim(job_id, "w1", "x") == "over"
+    assert store.cancel(job_id) == "ended"
+    assert leases.overdue() == []
+    with pytest.raises(LostLease):
+        leases.fail(claim, Problem(title="t", status=500, detail="d"))
+    assert look(store, job_id) == job
+
+
+def test_a_cancelled_job_keeps_its_best_certificate(store: JobStore, leases: Leases, job_id: str) -> None:
+    claim = claimed(leases, job_id)
+    best = certificate(claim.seed)
+    leases.progress(claim, "state", HALF, best)
+    assert store.cancel(job_id) == "cancelled"
+    assert look(store, job_id).certificate == best
+    with pytest.raises(LostLease):
+        leases.progress(claim, "state", HALF)
+
+
+def test_a_failed_job_says_why(store: JobStore, leases: Leases, job_id: str) -> None:
+    problem = Problem(title="t", status=500, detail="d")
+    leases.fail(claimed(leases, job_id), problem)
+    job = look(store, job_id)
+    assert (job.status, job.error) == ("failed", problem)
+
+
+def test_a_job_handed_back_queues_behind_the_others(
+    store: JobStore, leases: Leases, job_id: str, request_: Request
+) -> None:
+    claim = claimed(leases, job_id)
+    other = store.submit(request_).job_id
+    leases.progress(claim, "state", HALF)
+    leases.hand_back(claim)
+    job = look(store, job_id)
+    assert (job.status, job.queue_position, job.attempts) == ("queued", 1, 0)
+    assert look(store, other).queue_position == 0
+    assert claimed(leases, job_id, "w2").state == "state"
+
+
+def test_a_job_that_loses_every_worker_fails(store: JobStore, leases: Leases, job_id: str) -> None:
+    for _ in range(leases.terms.attempts):
+        claimed(leases, job_id)
+    assert leases.claim(job_id, "w1", "x") == "exhausted"
+    job = look(store, job_id)
+    assert job.status == "failed"
+    assert job.error is not None
+    assert "3 attempts" in job.error.detail
+
+
+def test_the_janitor_gives_up_a_job_that_loses_every_worker(
+    store: JobStore, leases: Leases, job_id: str
+) -> None:
+    for _ in range(leases.terms.attempts):
+        claimed(leases, job_id)
+    time.sleep(LEASE * 1.2)
+    assert leases.overdue() == []
+    assert look(store, job_id).status == "failed"
+
+
+def test_the_janitor_requeues_a_job_whose_lease_ran_out(store: JobStore, leases: Leases, job_id: str) -> None:
+    late = claimed(leases, job_id)
+    assert leases.overdue() == []
+    time.sleep(LEASE * 1.2)
+    assert leases.overdue() == [Due(job_id, "m")]
+    assert look(store, job_id).status == "queued"
+    with pytest.raises(LostLease):
+        leases.renew(late)
+    assert leases.overdue() == []
+
+
+def test_a_message_is_lost_when_its_queue_is_empty(leases: Leases, job_id: str) -> None:
+    assert leases.overdue(idle=["m"]) == []  # it may still be on its way
+    time.sleep(leases.terms.grace * 1.2)
+    assert leases.overdue() == []  # it may be waiting
+    assert leases.overdue(idle=["m"]) == [Due(job_id, "m")]
+    assert leases.overdue(idle=["m"]) == []
+
+
+def test_a_message_is_lost_when_a_later_one_was_taken(
+    store: JobStore, leases: Leases, job_id: str, request_: Request
+) -> None:
+    time.sleep(leases.terms.grace * 1.2)
+    later = store.submit(request_).job_id
+    time.sleep(leases.terms.grace * 1.2)
+    assert leases.overdue() == []
+    claimed(leases, later)
+    assert leases.overdue() == [Due(job_id, "m")]
+
+
+def test_a_pinned_job_waits_for_its_platform_while_that_lives(leases: Leases, job_id: str) -> None:
+    worker = WorkerInfo(id="w1", host="h", models=["m"], started_at=datetime.now(UTC))
+    leases.beat(worker, ttl=60)
+    first = claimed(leases, job_id, "w1", "x")
+    leases.pin(first, ENGINE, "x", "w")
+    leases.progress(first, "state", HALF)
+    leases.hand_back(first)
+    assert leases.claim(job_id, "w2", "y") == "elsewhere"
+    leases.leave("w1")
+    again = claimed(leases, job_id, "w2", "y")
+    assert (again.state, again.engine, again.weights) == (None, None, None)
+    assert again.seed == first.seed
+
+
+def test_a_restarted_job_forgets_its_votes(store: JobStore, leases: Leases, job_id: str) -> None:
+    claim = claimed(leases, job_id)
+    leases.pin(claim, ENGINE, "x", "w")
+    leases.progress(claim, "state", HALF, certificate(claim.seed))
+    assert leases.restart(claim).state is None
+    assert look(store, job_id).progress == Progress(of=100_000)
+    store.cancel(job_id)
+    assert look(store, job_id).certificate is None
+
+
+def test_workers_are_listed_while_they_live(store: JobStore, leases: Leases) -> None:
+    worker = WorkerInfo(id="w1", host="h", models=["m"], started_at=datetime.now(UTC))
+    leases.beat(worker, ttl=60)
+    leases.beat(worker.model_copy(update={"id": "w2"}), ttl=1)
+    assert {info.id for info in store.workers()} == {"w1", "w2"}
+    time.sleep(1.1)
+    assert store.workers() == [worker]
+    leases.leave("w1")
+    assert store.workers() == []
+
+
+def test_every_key_of_a_running_job_expires(
+    store: JobStore, leases: Leases, job_id: str, client: redis.Redis
+) -> None:
+    claim = claimed(leases, job_id)
+    leases.beat(WorkerInfo(id="w1", host="h", models=[], started_at=datetime.now(UTC)), ttl=60)
+    leases.progress(claim, "state", HALF, certificate(claim.seed))
+    keys = client.keys()
+    assert len(keys) >= 6
+    assert all(client.ttl(key) > 0 for key in keys)
+
+
+def test_a_record_that_expired_leaves_no_trace_in_the_queue(
+    client: redis.Redis, request_: Request, job_id: str, store: JobStore
+) -> None:
+    leases = Leases(client, Terms(grace=0.0))
+    client.delete(f"{store.root}:job:{job_id}")
+    assert leases.overdue(idle=["m"]) == []
+    assert store.depth() == 0
+
+
+def test_a_running_job_ends_even_when_the_broker_is_full(
+    store: JobStore, leases: Leases, job_id: str, client: redis.Redis
+) -> None:
+    claim = claimed(leases, job_id)
+    client.config_set("maxmemory", 1)
+    try:
+        leases.progress(claim, "state", HALF)
+        leases.finish(claim, certificate(claim.seed), HALF)
+    finally:
+        client.config_set("maxmemory", 0)
+    assert look(store, job_id).status == "succeeded"

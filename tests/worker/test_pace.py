@@ -1,0 +1,29 @@
+from worker.pace import Pace
+
+
+def test_chunks_settle_at_the_time_they_should_take() -> None:
+    pace, start = Pace(chunk=0.25, batch=128), 0
+    for _ in range(10):
+        votes = pace.most(start)
+        pace.observe(votes, votes / 40_000)
+        start += votes
+    assert 9_800 < pace.most(start) < 10_200
+
+
+def test_chunks_end_where_batches_end() -> None:
+    pace = Pace(chunk=0.25, batch=128, votes=1000)
+    for start in (0, 100, 128, 1001):
+        assert (start + pace.most(start)) % 128 == 0
+        assert pace.most(start) > 0
+
+
+def test_a_slow_engine_gets_one_batch_at_a_time() -> None:
+    pace = Pace(chunk=0.25, batch=64)
+    pace.observe(64, 30.0)
+    assert pace.most(0) == 64
+
+
+def test_a_remainder_before_a_look_says_nothing_about_speed() -> None:
+    pace = Pace(chunk=0.25, batch=128, votes=5000)
+    pace.observe(1, 0.004)
+    assert pace.votes == 5000
