@@ -1,0 +1,87 @@
+"""`smoothcert certify --url` against the real service with a real worker."""
+
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from certification.contract.certificate import Certificate
+from smoothcert.broker import free_port, spawn
+from tests.smoothcert.conftest import DATA, MODEL, ROOT, SETUP, Command
+
+PATIENCE = 60.0  # seconds
+
+
+@contextmanager
+def running(log: Path, *command: str, **environment: object) -> Iterator[None]:
+    variables = {name: str(value) for name, value in environment.items()}
+    with log.open("wb") as out:
+        process = spawn(
+            [sys.executable, "-m", *command], cwd=ROOT, stdout=out, stderr=out, env=os.environ | variables
+        )
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def url(redis_url: str, models: Path, tmp_path: Path) -> Iterator[str]:
+    """A service with one worker, ready to certify."""
+    port = free_port()
+    environment = {
+        "SMOOTHCERT_REDIS_URL": redis_url,
+        "SMOOTHCERT_MODELS": models,
+        "SMOOTHCERT_DEFAULT_MODEL": MODEL,
+    }
+    worker = ("celery", "-A", "worker.app", "worker", "--without-mingle", "--without-gossip")
+    with (
+        running(tmp_path / "service.log", "service", "--port", str(port), **environment),
+        running(tmp_path / "worker.log", *worker, **environment, SMOOTHCERT_SETUP=SETUP),
+    ):
+        address = f"http://127.0.0.1:{port}"
+        wait_until_ready(address)
+        yield address
+
+
+def wait_until_ready(address: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"{address}/health/ready") as answer:
+                if answer.status == 200:
+                    return
+        except OSError:
+            time.sleep(0.1)
+    pytest.fail("the service did not become ready")
+
+
+def test_certify_by_a_service_gives_the_same_kind_of_answer(smoothcert: Command, url: str) -> None:
+    done = smoothcert(
+        "certify", DATA / "digit-3.png", "--n", "3000", "--alpha", "0.01", "--url", url, "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    certificate = Certificate.model_validate_json(done.stdout)
+    assert (certificate.model.name, certificate.n, certificate.alpha) == (MODEL, 3000, 0.01)
+    assert done.stderr == ""
+    assert "class" in smoothcert("certify", DATA / "digit-3.png", "--n", "500", "--url", url).stdout
+    for arguments, complaint in (
+        (["not-an-image.txt"], "Not an image we take"),
+        (["digit-3.png", "--model", "nope"], "There is no model 'nope'"),
+        (["digit-3.png", "--n", "9"], "least n is 10"),
+    ):
+        refused = smoothcert("certify", DATA / arguments[0], *arguments[1:], "--url", url)
+        assert refused.returncode == 2, refused.stderr
+        assert complaint in refused.stderr
+        assert len(refused.stderr.splitlines()) == 1
