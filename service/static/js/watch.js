@@ -4,7 +4,7 @@ import { readJob } from "./api.js";
 
 export const ENDED = new Set(["succeeded", "failed", "cancelled"]);
 const POLL = 700; // milliseconds between two looks
-const PATIENCE = 3; // failures of the stream before polling takes over
+const PATIENCE = 2; // failures of the stream before polling takes over
 
 /** Calls `show(job)` at every change and `trouble(mistake | null)` when the service stops or starts answering.
  *  Returns a function that stops following. */

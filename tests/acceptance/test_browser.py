@@ -1,0 +1,297 @@
+"""The page in a real browser, over a real service and store; a worker's hand decides when votes come in."""
+
+import json
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from certification.contract.job import Progress
+from certification.contract.store.leases import Claim
+from service.app import create_app
+from service.settings import Settings
+from smoothcert.broker import Broker, free_port
+from tests.service.hand import WorkerHand, certificate
+from tests.service.shelf import MODEL, measured, write_model
+
+playwright = pytest.importorskip("playwright.sync_api")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+
+DATA = Path(__file__).parents[1] / "data"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+]
+FLAGS += ["--disable-component-update", "--disable-sync"]
+PATIENCE = 10_000  # milliseconds
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on PATH"),
+]
+
+
+class Server(uvicorn.Server):
+    """The service on a port of its own, in a thread."""
+
+    def __enter__(self) -> "Server":
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+        while not self.started:
+            assert self.thread.is_alive()
+            time.sleep(0.01)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.should_exit = True
+        self.thread.join()
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    with Broker.start(tmp_path_factory.mktemp("valkey"), "--appendfsync", "no") as broker:
+        yield broker
+
+
+@pytest.fixture(scope="module")
+def site(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    models = tmp_path_factory.mktemp("models")
+    for name, sigma in ((MODEL, 0.5), ("mnist-lenet-consistency-1.00", 1.0)):
+        write_model(models, name, sigma, evaluation=measured(sigma))
+    port = free_port()
+    app = create_app(Settings(redis_url=broker.url, models=models))
+    config = uvicorn.Config(app, port=port, log_level="error", timeout_graceful_shutdown=1)
+    with Server(config):
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture
+def hand(broker: Broker) -> WorkerHand:
+    return WorkerHand(broker.url)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator["playwright.Browser"]:
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """One browser window on the page. What it loads from elsewhere, and what goes wrong in it, is noted."""
+
+    def __init__(self, browser: "playwright.Browser", site: str, **options: object) -> None:
+        self.page = browser.new_context(**options).new_page()
+        self.page.set_default_timeout(PATIENCE)
+        self.strangers: list[str] = []
+        self.page.on(
+            "request",
+            lambda r: None if r.url.startswith((site, "blob:", "data:")) else self.strangers.append(r.url),
+        )
+        self.page.on("pageerror", lambda error: self.strangers.append(str(error)))
+        self.page.goto(site)
+        self.page.wait_for_selector(".model")
+
+    def certify(self) -> str:
+        """Clicks the button; the new job's id."""
+        before = self.page.evaluate("location.hash")
+        self.page.get_by_role("button", name="Certify").click()
+        self.page.wait_for_function("before => location.hash && location.hash !== before", arg=before)
+        return self.page.evaluate("location.hash.slice(1)")
+
+    def until(self, status: str) -> None:
+        self.page.wait_for_selector(f'#answer[data-status="{status}"]')
+
+    def text(self, selector: str) -> str:
+        return self.page.inner_text(selector)
+
+    def says(self, selector: str, text: str) -> None:
+        playwright.expect(self.page.locator(selector)).to_contain_text(text, timeout=PATIENCE)
+
+    def overflow(self) -> int:
+        """Pixels by which the page is wider than its window."""
+        return self.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+
+
+@pytest.fixture
+def visit(chromium: "playwright.Browser", site: str) -> Iterator[Callable[..., Visit]]:
+    visits: list[Visit] = []
+
+    def open_page(**options: object) -> Visit:
+        visits.append(Visit(chromium, site, **options))
+        return visits[-1]
+
+    yield open_page
+    for one in visits:
+        one.page.context.close()
+        assert one.strangers == []
+
+
+def abstain(hand: WorkerHand, claim: Claim) -> None:
+    counts = [600, 400] + [0] * 8
+    nothing = {
+        "outcome": "abstained",
+        "predicted_class": None,
+        "label": None,
+        "radius": 0.0,
+        "counts": counts,
+    }
+    unsure = certificate(claim, 1000, 0.0).model_copy(update=nothing)
+    hand.leases.finish(claim, unsure, Progress(samples=1000, of=1000, radius=None, counts=counts))
+
+
+def test_a_sample_becomes_a_certificate_and_its_radius_is_seen_to_grow(
+    visit: Callable[..., Visit], hand: WorkerHand
+) -> None:
+    here = visit()
+    claim = hand.claim(here.certify())
+    hand.progress(claim, 250, 0.5)
+    here.says("#verdict", "0.500")
+    hand.progress(claim, 500, 0.75)
+    here.says("#verdict", "0.750")
+    assert "250" not in here.text("#progress-text")
+    hand.finish(claim, 1.5)
+    here.until("succeeded")
+    assert here.text("#verdict").split() == ["class", "7", "certified", "radius", "1.500"]
+    here.says("#explanation", "At least 99.9 %".lower())
+    here.says("#announce", "certified radius 1.500")
+    assert here.page.locator("#votes li").count() == 10
+    playwright.expect(here.page.locator("#pictures img, #pictures canvas")).to_have_count(3)
+    playwright.expect(here.page.locator("#growth svg")).to_be_visible()
+    with here.page.expect_download() as download:
+        here.page.get_by_role("link", name="Download the certificate").click()
+    assert json.loads(download.value.path().read_text())["radius"] == 1.5
+
+
+def test_a_file_that_is_no_image_is_refused_in_words(visit: Callable[..., Visit]) -> None:
+    here = visit()
+    here.page.set_input_files("#file", DATA / "not-an-image.txt")
+    here.page.get_by_role("button", name="Certify").click()
+    here.says('[role="alert"]', "PNG, JPEG")
+
+
+def test_an_uploaded_picture_is_certified(visit: Callable[..., Visit], hand: WorkerHand) -> None:
+    here = visit()
+    here.page.set_input_files("#file", DATA / "digit-0-cmyk.jpg")
+    hand.finish(hand.claim(here.certify()))
+    here.until("succeeded")
+    here.says("#history", "digit-0-cmyk.jpg")
+
+
+def test_too_few_votes_are_explained_beside_the_field(visit: Callable[..., Visit]) -> None:
+    here = visit()
+    here.page.click("summary >> nth=0")
+    here.page.fill("#n", "9")
+    here.page.get_by_role("button", name="Certify").click()
+    here.says('[role="alert"]', "least n is 10")
+    assert here.page.get_attribute("#n", "aria-invalid") == "true"
+
+
+def test_an_abstention_is_explained(visit: Callable[..., Visit], hand: WorkerHand) -> None:
+    here = visit()
+    abstain(hand, hand.claim(here.certify()))
+    here.says("#verdict", "abstained")
+    here.says("#explanation", "60.0")
+    here.says("#explanation", "not a failure")
+
+
+def test_a_job_that_is_stopped_keeps_what_it_has_proved(
+    visit: Callable[..., Visit], hand: WorkerHand
+) -> None:
+    here = visit()
+    hand.progress(hand.claim(here.certify()), 500, 0.75)
+    here.says("#verdict", "0.750")
+    here.page.get_by_role("button", name="Stop here").click()
+    here.says("#explanation", "Stopped after 500 votes")
+    here.says("#verdict", "certified radius")
+
+
+def test_a_reload_in_the_middle_comes_back_to_the_job(visit: Callable[..., Visit], hand: WorkerHand) -> None:
+    here = visit()
+    claim = hand.claim(here.certify())
+    hand.progress(claim, 500, 0.75)
+    here.says("#verdict", "0.750")
+    here.page.reload()
+    here.says("#verdict", "0.750")
+    hand.finish(claim)
+    here.until("succeeded")
+    here.says("#history", "7, radius 1.500")
+
+
+def test_polling_takes_over_where_the_stream_is_blocked(
+    visit: Callable[..., Visit], hand: WorkerHand
+) -> None:
+    here = visit()
+    here.page.route("**/events", lambda route: route.abort())
+    claim = hand.claim(here.certify())
+    hand.progress(claim, 500, 0.75)
+    here.says("#verdict", "0.750")
+    hand.finish(claim)
+    here.until("succeeded")
+
+
+def test_a_silent_broker_is_told_of_and_work_goes_on_when_it_is_back(
+    visit: Callable[..., Visit], hand: WorkerHand, broker: Broker
+) -> None:
+    here = visit()
+    broker.process.send_signal(signal.SIGSTOP)
+    try:
+        here.page.get_by_role("button", name="Certify").click()
+        here.says('[role="alert"]', "does not answer")
+    finally:
+        broker.process.send_signal(signal.SIGCONT)
+    hand.finish(hand.claim(here.certify()))
+    here.until("succeeded")
+    playwright.expect(here.page.get_by_role("alert")).to_be_hidden()
+
+
+def test_everything_can_be_done_by_keyboard(visit: Callable[..., Visit], hand: WorkerHand) -> None:
+    here = visit()
+    press = here.page.keyboard.press
+    for key in ("Tab", "Tab", "Tab", "ArrowRight", "Tab", "Tab", "ArrowDown", "Tab", "Tab"):
+        press(key)
+    assert here.page.evaluate("document.activeElement.id") == "go"
+    press("Enter")
+    here.page.wait_for_function("() => location.hash !== ''")
+    job_id = here.page.evaluate("location.hash.slice(1)")
+    claim = hand.claim(job_id)
+    assert claim.model == "mnist-lenet-consistency-1.00"
+    hand.finish(claim)
+    here.until("succeeded")
+    here.says("#history", "A handwritten 8")
+
+
+def test_on_a_narrow_screen_nothing_is_cut_off(visit: Callable[..., Visit], hand: WorkerHand) -> None:
+    here = visit(viewport={"width": 320, "height": 640})
+    assert here.overflow() <= 0
+    hand.finish(hand.claim(here.certify()))
+    here.until("succeeded")
+    playwright.expect(here.page.locator("#verdict")).to_be_in_viewport()
+    here.page.click("#evidence summary")
+    assert here.overflow() <= 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_an_accessibility_check_finds_nothing(
+    visit: Callable[..., Visit], hand: WorkerHand, scheme: str
+) -> None:
+    here = visit(color_scheme=scheme, bypass_csp=True)
+    assert axe.Axe().run(here.page).response["violations"] == []
+    claim = hand.claim(here.certify())
+    hand.progress(claim, 500, 0.75)
+    here.says("#verdict", "0.750")
+    assert axe.Axe().run(here.page).response["violations"] == []
+    hand.finish(claim)
+    here.until("succeeded")
+    here.page.click("#evidence summary")
+    assert axe.Axe().run(here.page).response["violations"] == []
