@@ -6,7 +6,7 @@ import uvicorn
 
 from service.app import create_app
 
-GRACE = 3  # seconds that open event streams get when the service stops
+GRACE = 2  # seconds that open event streams get when the service stops
 
 
 def main() -> None:
