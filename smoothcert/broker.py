@@ -2,12 +2,14 @@
 
 import ctypes
 import importlib.util
+import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +18,35 @@ import redis
 from certification.errors import BrokerUnavailable
 
 SERVERS = ("redis-server", "valkey-server")
+LOG = "broker.log"
 START_TIMEOUT = 10.0  # seconds; loading a large append-only file takes its time
 STOP_TIMEOUT = 5.0  # seconds
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
-def die_with_parent() -> None:
-    """Run between fork and exec: the kernel then kills the child when its parent dies, however that comes."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def spawn(command: list[str], **options: Any) -> "subprocess.Popen[bytes]":
-    """Starts a child that dies with us and gets no Ctrl-C of its own. For the main thread: the kernel watches
-    the thread that forks."""
-    return subprocess.Popen(command, preexec_fn=die_with_parent, start_new_session=True, **options)  # noqa: PLW1509, S603
+    """Starts a child that dies when we die, however that comes, and that gets no Ctrl-C of its own.
+
+    For the main thread: the kernel watches the thread that forks.
+    """
+    leash = partial(_die_with, os.getpid())
+    return subprocess.Popen(command, preexec_fn=leash, start_new_session=True, **options)  # noqa: PLW1509, S603
+
+
+def _die_with(parent: int) -> None:
+    """Between fork and exec. Children of the child have to see to it themselves."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def end(process: "subprocess.Popen[bytes]", timeout: float) -> None:
+    """Waits so many seconds, then kills."""
+    try:
+        process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def free_port() -> int:
@@ -73,23 +90,19 @@ class Broker:
         port = free_port()
         command = [str(server_binary()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
         command += ["--save", "", "--appendonly", "yes", "--maxmemory-policy", "noeviction", *options]
-        with (folder / "broker.log").open("ab") as log:
+        with (folder / LOG).open("ab") as log:
             broker = cls(f"redis://127.0.0.1:{port}/0", spawn(command, stdout=log, stderr=log))
         try:
             broker._await_answer()
         except BrokerUnavailable as error:
             broker.stop()
-            raise BrokerUnavailable(f"The broker did not start; see {folder / 'broker.log'}.") from error
+            raise BrokerUnavailable(f"The broker did not start; see {folder / LOG}.") from error
         return broker
 
     def stop(self) -> None:
         """Ends the server; it writes its file out first."""
         self.process.terminate()
-        try:
-            self.process.wait(STOP_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        end(self.process, STOP_TIMEOUT)
 
     def __enter__(self) -> "Broker":
         return self

@@ -1,0 +1,173 @@
+"""Service, worker and broker on this machine, as children of this process; none outlives it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from certification.errors import Failure, UserMistake
+from smoothcert.broker import LOG as BROKER_LOG
+from smoothcert.broker import Broker, end, spawn
+
+HOST = "127.0.0.1"
+WORKER = ["-m", "celery", "-A", "worker.app", "worker", "--without-mingle", "--without-gossip"]
+SERVICE = ["-m", "service", "--host", HOST]
+READY_TIMEOUT = 60.0  # seconds
+STOP_TIMEOUT = 30.0  # seconds for a worker to finish its chunk and hand its job back
+FAILED_TIMEOUT = 2.0  # seconds for the others when a part has died: they may wait for it in vain
+POLL = 0.1  # seconds
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy knows nothing of our loopback
+LOG_TAIL = 5  # lines shown of the log of a child that died
+
+
+@dataclass(frozen=True)
+class Child:
+    """One of our processes, and where it writes."""
+
+    name: str
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    @classmethod
+    def start(cls, name: str, arguments: list[str], folder: Path, environment: dict[str, str]) -> "Child":
+        log = folder / f"{name}.log"
+        with log.open("wb") as out:
+            process = spawn(
+                [sys.executable, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env=environment,
+            )
+        return cls(name, process, log)
+
+    def check(self) -> None:
+        """Raises Failure, with the end of its log, when it has died."""
+        if self.process.poll() is not None:
+            tail = " | ".join(self.log.read_text(errors="replace").splitlines()[-LOG_TAIL:])
+            raise Failure(f"The {self.name} ended by itself; see {self.log}: {tail}")
+
+
+class Stopped(Exception):  # noqa: N818
+    """Ctrl-C, or SIGTERM."""
+
+
+def up(port: int = 8000, data: Path | None = None, say: Callable[[str], None] = print) -> None:
+    """Runs until Ctrl-C or SIGTERM; `say` gets the URL once everything is ready. Call it in the main thread.
+
+    The broker is the one of SMOOTHCERT_REDIS_URL, else one of our own, whose jobs survive a restart in `data`
+    (by default one folder a port in the user's state folder). Raises UserMistake when the port is taken,
+    Failure when a part dies or doesn't get ready.
+    """
+    _check_free(port)
+    folder = data or state_folder(port)
+    folder.mkdir(parents=True, exist_ok=True)
+    children: list[Child] = []
+    with _stop_signals(), suppress(Stopped), _broker(folder, children) as url, _stopping(children):
+        environment = os.environ | {"SMOOTHCERT_REDIS_URL": url}
+        children.append(Child.start("service", [*SERVICE, "--port", str(port)], folder, environment))
+        name = f"up-{port}@{socket.gethostname()}"
+        children.append(Child.start("worker", [*WORKER, "-n", name], folder, environment))
+        _await_ready(port, children)
+        say(f"SmoothCert is ready: http://{HOST}:{port}/ (logs in {folder}; Ctrl-C stops it)")
+        while True:
+            _watch(children)
+
+
+def state_folder(port: int) -> Path:
+    """Where the jobs and logs of one port live (XDG base directories)."""
+    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(home) / "smoothcert" / f"up-{port}"
+
+
+def _check_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise UserMistake(f"Port {port} is taken; choose another with --port.") from error
+
+
+@contextmanager
+def _stop_signals() -> Iterator[None]:
+    """Ctrl-C and SIGTERM raise Stopped, once: stopping is not interrupted by a second one."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for signum in before:
+            signal.signal(signum, signal.SIG_IGN)
+        raise Stopped
+
+    before = {signum: signal.signal(signum, stop) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def _await_ready(port: int, children: list[Child]) -> None:
+    deadline, missing = time.monotonic() + READY_TIMEOUT, ""
+    while time.monotonic() < deadline:
+        missing = _missing(port)
+        if not missing:
+            return
+        _watch(children)
+    raise Failure(f"Not ready after {READY_TIMEOUT:.0f} s: {missing}")
+
+
+def _missing(port: int) -> str:
+    """What /health/ready still lacks; nothing when it is content."""
+    try:
+        with DIRECT.open(f"http://{HOST}:{port}/health/ready", timeout=5):
+            return ""
+    except urllib.error.HTTPError as error:
+        with error:
+            return str(json.load(error).get("detail", error))
+    except OSError as error:
+        return f"the service does not answer ({error})."
+
+
+def _watch(children: list[Child]) -> None:
+    for child in children:
+        child.check()
+    time.sleep(POLL)
+
+
+@contextmanager
+def _broker(folder: Path, children: list[Child]) -> Iterator[str]:
+    """The URL of the configured broker, or of our own, which is then watched like any child."""
+    if url := os.environ.get("SMOOTHCERT_REDIS_URL"):
+        yield url
+        return
+    with Broker.start(folder) as broker:
+        children.append(Child("broker", broker.process, folder / BROKER_LOG))
+        yield broker.url
+
+
+@contextmanager
+def _stopping(children: list[Child]) -> Iterator[None]:
+    """Ends all children but the broker: SIGTERM, then SIGKILL to those that don't heed it."""
+    timeout = STOP_TIMEOUT
+    try:
+        yield
+    except Failure:
+        timeout = FAILED_TIMEOUT
+        raise
+    finally:
+        deadline = time.monotonic() + timeout
+        parts = [child.process for child in children if child.name != "broker"]
+        for process in parts:
+            process.terminate()
+        for process in parts:
+            end(process, max(0.0, deadline - time.monotonic()))
