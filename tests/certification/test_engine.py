@@ -1,6 +1,7 @@
 import copy
 from collections.abc import Callable
 from importlib.util import find_spec
+from shutil import which
 
 import numpy as np
 import pytest
@@ -105,6 +106,22 @@ def test_a_network_that_cannot_be_traced_fails_to_fold_with_a_reason() -> None:
 
     with pytest.raises(Failure, match="can't be traced"):
         Engine(Branching(), SHAPE, 3, Setup("cpu", "eager", "float32", 8, threads=1))
+
+
+@pytest.mark.skipif(not which("g++"), reason="torch.compile needs a C++ compiler on the CPU")
+def test_compiled_engines_vote_as_their_own_networks_side_by_side(image_CHW: Pixels) -> None:
+    """Compiled code is shared between engines of the same shape; the weights must not be."""
+    votes = VoteRange("estimation", 0, 320)
+    for seed in range(3):
+        torch.manual_seed(seed)
+        network = nn.Sequential(nn.Flatten(), nn.Linear(432, 6))
+        counts = [
+            Engine(network, SHAPE, 6, Setup("cpu", backend, "float32", 32, threads=1))
+            .sampler(image_CHW, 0.5, SEED)
+            .count(votes)
+            for backend in ("compile", "eager")
+        ]
+        assert np.abs(counts[0] - counts[1]).sum() <= 2
 
 
 def test_the_device_path_does_the_same_arithmetic(small_network: nn.Module, image_CHW: Pixels) -> None:

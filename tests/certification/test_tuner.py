@@ -41,6 +41,11 @@ def test_the_fastest_is_chosen() -> None:
     assert Tuning((Trial(slow, 10.0, 0.1), Trial(fast, 20.0, 0.1))).fastest == fast
 
 
+def test_a_batch_so_large_that_most_of_it_is_padding_is_not_chosen() -> None:
+    huge, small = Setup("cpu", "eager", "float32", 150_000), Setup("cpu", "eager", "float32", 1000)
+    assert Tuning((Trial(huge, 1100.0, 0.1), Trial(small, 1000.0, 0.1))).fastest == small
+
+
 def test_where_nothing_runs_the_failure_names_every_reason(subject: Subject) -> None:
     with pytest.raises(Failure, match=r"No set-up runs.*cuda-graph"):
         _ = Tuning((measure(subject, IMPOSSIBLE, 0.01),)).fastest
