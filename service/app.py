@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Event
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -35,18 +35,19 @@ the certificate is part of the job once it has ended. Errors are RFC 9457 proble
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application. Nothing is connected to before the first request that needs it."""
     settings = settings or Settings()
-    registry = CollectorRegistry()
+    registry, closing = CollectorRegistry(), Event()
     app = FastAPI(
         title="SmoothCert",
         version="0.1.0",
         description=DESCRIPTION,
-        lifespan=_lifespan(settings, registry),
+        lifespan=_lifespan(settings, registry, closing),
         middleware=[
             Middleware(metrics.Measured, metrics=metrics.RequestMetrics(registry)),
             Middleware(SecurityHeaders),
             Middleware(BodyLimit, limit_of=_limit_of(settings)),
         ],
     )
+    app.state.closing = closing
     for error in (HTTPException, RequestValidationError, SmoothCertError, Exception):
         app.add_exception_handler(error, render)
     for module in (jobs, batches, models, health, metrics, page):
@@ -56,10 +57,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-def _lifespan(settings: Settings, registry: CollectorRegistry) -> Lifespan[FastAPI]:
+def _lifespan(settings: Settings, registry: CollectorRegistry, closing: Event) -> Lifespan[FastAPI]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-        service = _assemble(settings, registry)
+        service = _assemble(settings, registry, closing)
         registry.register(metrics.QueueMetrics(service.store))
         yield State(service=service)
         service.courier.close()
@@ -68,14 +69,16 @@ def _lifespan(settings: Settings, registry: CollectorRegistry) -> Lifespan[FastA
     return lifespan
 
 
-def _assemble(settings: Settings, registry: CollectorRegistry) -> Service:
+def _assemble(settings: Settings, registry: CollectorRegistry, closing: Event) -> Service:
+    limits = Limits(queue_cap=settings.max_queued, ttl=settings.record_ttl)
     return Service(
         settings=settings,
         catalogue=Catalogue(settings.models),
-        store=JobStore(connect(settings.broker, retries=0), Limits(queue_cap=settings.max_queued)),
+        store=JobStore(connect(settings.broker, retries=0), limits),
         courier=Courier(settings.broker),
         decoding=BoundedSemaphore(settings.decoders),
         registry=registry,
+        closing=closing,
     )
 
 

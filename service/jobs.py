@@ -89,7 +89,7 @@ async def read_job(
     wait: Annotated[float, Query(ge=0, le=3600, description="seconds to wait for the job to end")] = 0,
 ) -> Job:
     """The job as it is; with `wait`, as soon as it has ended or the time is over."""
-    return await when_ended(service.store, job, min(wait, service.settings.max_wait))
+    return await when_ended(service, job, min(wait, service.settings.max_wait))
 
 
 @router.get(
@@ -107,7 +107,7 @@ async def follow_job(
     """
     if job.ended or last_event_id != str(job.version):
         yield _event(job)
-    async for snapshot in snapshots(service.store, job, math.inf):
+    async for snapshot in snapshots(service, job, math.inf):
         yield _event(snapshot)
 
 

@@ -1,7 +1,7 @@
 """What lives as long as the application does, and how a route gets at it."""
 
 from dataclasses import dataclass
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Event
 from typing import Annotated, TypedDict, cast
 
 from fastapi import Depends, Request
@@ -15,7 +15,10 @@ from service.settings import Settings
 
 @dataclass(frozen=True)
 class Service:
-    """`decoding` bounds how many uploads are decoded at once, and so the memory they take."""
+    """`decoding` bounds how many uploads are decoded at once, and so the memory they take.
+
+    `closing` is set when the server is told to stop: whoever waits for a job is then answered at once.
+    """
 
     settings: Settings
     catalogue: Catalogue
@@ -23,6 +26,7 @@ class Service:
     courier: Courier
     decoding: BoundedSemaphore
     registry: CollectorRegistry
+    closing: Event
 
 
 class State(TypedDict):

@@ -7,22 +7,23 @@ import anyio
 from anyio.to_thread import run_sync
 
 from certification.contract.job import Job
-from certification.contract.store.jobs import JobStore, pauses
+from certification.contract.store.jobs import pauses
 from certification.errors import BrokerUnavailable
+from service.state import Service
 
 
-async def snapshots(store: JobStore, job: Job, seconds: float) -> AsyncIterator[Job]:
+async def snapshots(service: Service, job: Job, seconds: float) -> AsyncIterator[Job]:
     """Every change of a job after the one given; the last is terminal unless `seconds` are over.
 
-    A broker that goes away is waited for; a record that expires ends the iteration.
+    A broker that goes away is waited for. A record that expires ends the iteration, a server that stops too.
     """
     if job.ended:
         return
     for pause in pauses(seconds):
         await anyio.sleep(pause)
         with suppress(BrokerUnavailable):
-            now = await run_sync(store.job, job.id)
-            if now is None:
+            now = await run_sync(service.store.job, job.id)
+            if now is None or service.closing.is_set():
                 return
             if (now.version, now.queue_position) != (job.version, job.queue_position):
                 job = now
@@ -31,9 +32,9 @@ async def snapshots(store: JobStore, job: Job, seconds: float) -> AsyncIterator[
                 return
 
 
-async def when_ended(store: JobStore, job: Job, seconds: float) -> Job:
+async def when_ended(service: Service, job: Job, seconds: float) -> Job:
     """The job once it has ended, or as it is after `seconds`."""
     latest = job
-    async for latest in snapshots(store, job, seconds):  # noqa: B007  (the last one is the answer)
+    async for latest in snapshots(service, job, seconds):  # noqa: B007  (the last one is the answer)
         pass
     return latest

@@ -1,0 +1,49 @@
+"""`python -m service` as an operator starts and stops it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from smoothcert.broker import free_port
+
+
+@pytest.fixture
+def server(redis_url: str, models: Path) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
+    port = free_port()
+    environment = os.environ | {"SMOOTHCERT_REDIS_URL": redis_url, "SMOOTHCERT_MODELS": str(models)}
+    process = subprocess.Popen([sys.executable, "-m", "service", "--port", str(port)], env=environment)
+    url = f"http://127.0.0.1:{port}"
+    while True:
+        try:
+            urllib.request.urlopen(f"{url}/health/live", timeout=1)
+            break
+        except OSError:
+            assert process.poll() is None
+            time.sleep(0.05)
+    yield process, url
+    process.kill()
+    process.wait()
+
+
+def test_a_service_told_to_stop_ends_its_streams_and_is_gone_within_two_seconds(
+    server: tuple["subprocess.Popen[bytes]", str], client: TestClient, digit: bytes
+) -> None:
+    process, url = server
+    job = client.post("/certify", files={"image": digit}).json()
+    with urllib.request.urlopen(url + job["links"]["events"], timeout=20) as stream:
+        assert stream.readline() == b"event: job\n"
+        start = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        rest = stream.read().decode()
+    assert json.loads(rest.splitlines()[0].removeprefix("data: "))["status"] == "queued"
+    process.wait(timeout=10)
+    assert time.monotonic() - start < 2
