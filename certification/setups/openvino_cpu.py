@@ -4,14 +4,13 @@ import warnings
 from dataclasses import replace
 
 import numpy as np
-import openvino
 import torch
 from numpy.typing import NDArray
-from openvino import properties
 from torch import Tensor, nn
 
 from certification.errors import Failure
 from certification.setup import Precision, Setup
+from certification.setups.quiet_openvino import openvino, properties
 from certification.setups.voter import ready_voter
 
 Shape = tuple[int, int, int]  # C,H,W
