@@ -11,6 +11,8 @@ from smoothcert.commands.evaluate import evaluate
 from smoothcert.commands.models import models
 from smoothcert.commands.report import report
 from smoothcert.commands.train import METHOD_OPTIONS, train
+from smoothcert.commands.up import up
+from smoothcert.commands.verify import verify
 
 EXTRAS = {
     "matplotlib": "training",
@@ -28,7 +30,7 @@ commands = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (certify, models, evaluate, report):
+for command in (up, certify, models, evaluate, report, verify):
     commands.command()(command)
 commands.command(context_settings=METHOD_OPTIONS)(train)
 

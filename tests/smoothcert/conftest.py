@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,8 @@ import torch
 from certification.architectures import build_network
 from certification.checkpoint import save_checkpoint
 from certification.contract.card import ModelCard, Preprocessing
+from smoothcert.main import app
+from smoothcert.settings import settings
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests/data"
@@ -43,15 +45,15 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def settings_of(models: Path) -> dict[str, str]:
+    return {"SMOOTHCERT_MODELS": str(models), "SMOOTHCERT_DEFAULT_MODEL": MODEL}
+
+
 @pytest.fixture(scope="session")
 def smoothcert(models: Path) -> Command:
     """Runs the installed command; it knows the untrained model as its default one."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SMOOTHCERT_")}
-    environment |= {
-        "SMOOTHCERT_MODELS": str(models),
-        "SMOOTHCERT_DEFAULT_MODEL": MODEL,
-        "OMP_NUM_THREADS": "1",
-    }
+    environment |= settings_of(models) | {"OMP_NUM_THREADS": "1"}
 
     def run(*arguments: object, **changes: str) -> Finished:
         return subprocess.run(
@@ -65,3 +67,23 @@ def smoothcert(models: Path) -> Command:
         )
 
     return run
+
+
+@pytest.fixture
+def inside(
+    models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Command]:
+    """Runs the same command in this process, which has loaded torch already."""
+    for name, value in settings_of(models).items():
+        monkeypatch.setenv(name, value)
+    settings.cache_clear()
+
+    def run(*arguments: object) -> Finished:
+        monkeypatch.setattr(sys, "argv", ["smoothcert", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            app()
+        said = capsys.readouterr()
+        return Finished(sys.argv, int(ended.value.code or 0), said.out, said.err)
+
+    yield run
+    settings.cache_clear()

@@ -20,8 +20,8 @@ def test_certify_prints_a_certificate_and_keeps_it(smoothcert: Command, tmp_path
     assert done.stderr == ""
 
 
-def test_without_json_the_answer_is_said_in_words(smoothcert: Command, models: Path) -> None:
-    done = smoothcert(
+def test_without_json_the_answer_is_said_in_words(inside: Command, models: Path) -> None:
+    done = inside(
         *("certify", DATA / "digit-3.png", "--model", models / MODEL),
         *("--n", "500", "--procedure", "certify", "--setup", SETUP),
     )
@@ -30,17 +30,17 @@ def test_without_json_the_answer_is_said_in_words(smoothcert: Command, models: P
     assert "500 votes at sigma 0.5" in done.stdout
 
 
-def test_evaluate_logs_resumes_and_reports(smoothcert: Command, tmp_path: Path) -> None:
+def test_evaluate_logs_resumes_and_reports(smoothcert: Command, inside: Command, tmp_path: Path) -> None:
     log = tmp_path / "log.tsv"
     asked = ("evaluate", MODEL, "--dataset", "mnist", "--data-root", DATA / "mnist-tiny", "--every", "2")
     asked += ("--n", "200", "--seed", "5", "--setup", SETUP, "--out", log)
     first = smoothcert(*asked, "--limit", "2")
     assert first.returncode == 0, first.stderr
     log.write_bytes(log.read_bytes()[:-7])  # as a kill would leave it
-    second = smoothcert(*asked, "--limit", "4", "--resume")
+    second = inside(*asked, "--limit", "4", "--resume")
     assert second.returncode == 0, second.stderr
     indices = [line.split("\t")[0] for line in log.read_text().splitlines()]
     assert indices == ["idx", "0", "2", "4", "6"]
-    (record,) = json.loads(smoothcert("report", log, "--format", "json").stdout)
+    (record,) = json.loads(inside("report", log, "--format", "json").stdout)
     assert record["images"] == 4
-    assert smoothcert(*asked).returncode == 2
+    assert inside(*asked).returncode == 2

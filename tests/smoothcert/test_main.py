@@ -58,11 +58,11 @@ def test_neither_help_nor_report_nor_models_loads_torch() -> None:
     ],
 )
 def test_a_users_mistake_is_one_line_and_exit_2(
-    smoothcert: Command, tmp_path: Path, arguments: list[str], complaint: str
+    inside: Command, tmp_path: Path, arguments: list[str], complaint: str
 ) -> None:
     log = tmp_path / "log.tsv"
     log.write_text(BARE)
-    done = smoothcert(*(argument.replace("{log}", str(log)) for argument in arguments))
+    done = inside(*(argument.replace("{log}", str(log)) for argument in arguments))
     assert done.returncode == 2
     assert complaint in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -86,10 +86,10 @@ def test_report_prints_one_json_document(smoothcert: Command, tmp_path: Path) ->
     assert plot.read_text().startswith("<?xml")
 
 
-def test_a_malformed_row_is_named_by_its_line(smoothcert: Command, tmp_path: Path) -> None:
+def test_a_malformed_row_is_named_by_its_line(inside: Command, tmp_path: Path) -> None:
     log = tmp_path / "log.tsv"
     log.write_text(BARE + "2 3 x 0.5 1 0:00:01\n")
-    done = smoothcert("report", log)
+    done = inside("report", log)
     assert done.returncode == 2
     assert f"{log}, line 4: predict is 'x', not a whole number" in done.stderr
 

@@ -1,0 +1,69 @@
+"""What can be checked of a certificate beyond its own figures: its network, image and votes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from certification.contract.card import ModelCard
+from certification.contract.certificate import Certificate
+from certification.contract.images import CertifiedImage, read_image
+from certification.errors import UserMistake
+from certification.verify import Check
+from certification.votes import VoteRange
+from smoothcert.certifying import read_file
+from smoothcert.checkpoints import Checkpoint, build_engine, find_checkpoint
+
+
+def read_certificate(path: Path) -> Certificate:
+    """A certificate's document. Raises UserMistake."""
+    try:
+        return Certificate.model_validate_json(read_file(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise UserMistake(f"{path} is not a certificate: {where}: {first['msg']}.") from error
+
+
+def check_evidence(
+    certificate: Certificate, model: str | None, image: Path | None, replay: bool
+) -> Iterator[Check]:
+    """Checks against what the verifier has: the model, the image, the votes redrawn. Raises UserMistake."""
+    if image is None:
+        if replay:
+            raise UserMistake("--replay needs the image that was certified: give it with --image.")
+        return
+    checkpoint = find_checkpoint(model or certificate.model.name)
+    yield check_model(certificate, checkpoint.card)
+    certified = read_image(read_file(image), checkpoint.card)
+    yield Check(
+        "input", certified.digest.sha256 == certificate.input.sha256, f"the pixels of {image} are others"
+    )
+    if replay:
+        yield from check_votes(certificate, checkpoint, certified)
+
+
+def check_model(certificate: Certificate, card: ModelCard) -> Check:
+    """Whether the weights here are those that voted."""
+    return Check(
+        "model",
+        certificate.model.sha256 == card.weights_sha256,
+        f"the weights of {card.name} here are others",
+    )
+
+
+def check_votes(certificate: Certificate, checkpoint: Checkpoint, image: CertifiedImage) -> Iterator[Check]:
+    """Redraw every vote from the seed, with the set-up the certificate names, and compare the counts."""
+    from certification.setup import Setup
+    from certification.streams import parse_seed
+
+    engine = build_engine(checkpoint, str(Setup.of(certificate.engine)))
+    differs = "" if engine.description == certificate.engine else "; but the engine here is another one"
+    source = engine.sampler(image.to_array(), certificate.sigma, parse_seed(certificate.seed))
+    selection = 0 if certificate.procedure == "predict" else certificate.n0
+    for field, stage, n, claimed in (
+        ("selection_counts", "selection", selection, certificate.selection_counts),
+        ("counts", "estimation", certificate.n, certificate.counts),
+    ):
+        drawn = source.count(VoteRange(stage, 0, n)).tolist()  # type: ignore[arg-type]
+        yield Check(field, drawn == claimed, f"redrawn from the seed they are {drawn}{differs}")

@@ -1,0 +1,63 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.smoothcert.conftest import DATA, SETUP, Command, Finished
+
+IMAGE = DATA / "digit-3.png"
+
+
+@pytest.fixture(scope="module")
+def certificate(smoothcert: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    kept = tmp_path_factory.mktemp("kept") / "cert.json"
+    done = smoothcert("certify", IMAGE, "--n", "700", "--setup", SETUP, "--out", kept)
+    assert done.returncode == 0, done.stderr
+    return kept
+
+
+def edited(certificate: Path, tmp_path: Path, **changes: Any) -> Path:
+    path = tmp_path / "edited.json"
+    path.write_text(json.dumps(json.loads(certificate.read_text()) | changes))
+    return path
+
+
+def assert_refused(done: Finished, complaint: str, code: int = 1) -> None:
+    assert done.returncode == code
+    assert complaint in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_certificate_holds_and_its_votes_can_be_redrawn(inside: Command, certificate: Path) -> None:
+    done = inside("verify", certificate, "--image", IMAGE, "--replay")
+    assert done.returncode == 0, done.stderr
+    assert "holds" in done.stdout
+    assert "every vote" in done.stdout
+
+
+def test_an_edited_certificate_is_refused_naming_the_field(
+    inside: Command, certificate: Path, tmp_path: Path
+) -> None:
+    radius = json.loads(certificate.read_text())["radius"]
+    assert_refused(inside("verify", edited(certificate, tmp_path, radius=radius + 0.01)), "refused: radius")
+    assert_refused(inside("verify", edited(certificate, tmp_path, radius=-1)), "is not a certificate", code=2)
+    other_seed = edited(certificate, tmp_path, seed="0" * 32)
+    replayed = inside("verify", other_seed, "--image", DATA / "noise.png", "--replay")
+    assert_refused(replayed, "refused: input")
+
+
+def test_votes_that_were_never_cast_are_found_by_replay(
+    inside: Command, certificate: Path, tmp_path: Path
+) -> None:
+    document = json.loads(certificate.read_text())
+    shifted = document["selection_counts"]
+    top = shifted.index(max(shifted))
+    shifted[top] -= 1  # the statistics don't depend on it, the votes do
+    forged = edited(certificate, tmp_path, selection_counts=shifted)
+    assert inside("verify", forged).returncode == 0
+    assert_refused(inside("verify", forged, "--image", IMAGE, "--replay"), "refused: selection_counts")
+
+
+def test_replay_needs_the_image(inside: Command, certificate: Path) -> None:
+    assert_refused(inside("verify", certificate, "--replay"), "give it with --image", code=2)
