@@ -10,8 +10,9 @@ from certification.contract.store.batches import Batches
 from certification.contract.store.jobs import Request
 from certification.errors import BadImage, SmoothCertError
 from service.errors import NotAnImage, NotFound, TooLarge
+from service.examples import BATCH
 from service.forms import BatchForm
-from service.openapi import problems
+from service.openapi import problems, shows
 from service.state import Caller, Service, ServiceOf
 from service.submission import Upload, place, prepare
 
@@ -20,7 +21,12 @@ RETRY_AFTER = "2"  # seconds until it is worth asking for a new batch's state
 router = APIRouter(prefix="/batches", tags=["batches"])
 
 
-@router.post("", status_code=202, summary="Certify many images", responses=problems(413, 415, 422, 429, 503))
+@router.post(
+    "",
+    status_code=202,
+    summary="Certify many images",
+    responses=problems(400, 413, 415, 422, 429, 503) | shows(202, BATCH),
+)
 def certify_many(
     form: Annotated[BatchForm, Form(media_type="multipart/form-data")],
     response: Response,
@@ -38,7 +44,7 @@ def certify_many(
     return batch
 
 
-@router.get("/{batch_id}", summary="One batch", responses=problems(404, 503))
+@router.get("/{batch_id}", summary="One batch", responses=problems(404, 503) | shows(200, BATCH))
 def read_batch(batch_id: str, service: ServiceOf, caller: Caller) -> Batch:
     """How many of its jobs are in which state, and the jobs themselves in the order of their images."""
     batch = Batches(service.store).batch(batch_id, caller)

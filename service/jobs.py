@@ -12,8 +12,9 @@ from certification.contract.certificate import Certificate
 from certification.contract.images import CertifiedImage
 from certification.contract.job import Job
 from service.errors import NotFound, NotYet, Unprocessable
+from service.examples import CANCELLED, CERTIFICATE, LIST, QUEUED, SUCCEEDED
 from service.forms import CertifyForm
-from service.openapi import problems
+from service.openapi import problems, shows
 from service.state import Caller, ServiceOf
 from service.submission import Upload, submit
 from service.watch import snapshots, when_ended
@@ -46,7 +47,7 @@ Known = problems(404, 503)
     "/certify",
     status_code=202,
     summary="Certify an image",
-    responses=problems(413, 415, 422, 429, 503),
+    responses=problems(400, 413, 415, 422, 429, 503) | shows(202, QUEUED),
 )
 def certify(
     form: Annotated[CertifyForm, Form(media_type="multipart/form-data")],
@@ -67,7 +68,7 @@ def certify(
     return job
 
 
-@router.get("/jobs", summary="Your jobs, newest first", responses=problems(422, 503))
+@router.get("/jobs", summary="Your jobs, newest first", responses=problems(422, 503) | shows(200, LIST))
 def list_jobs(
     service: ServiceOf,
     caller: Caller,
@@ -82,7 +83,7 @@ def list_jobs(
     return JobList(jobs=page.jobs, next=page.cursor and f"/jobs?cursor={page.cursor}&limit={limit}")
 
 
-@router.get("/jobs/{job_id}", summary="One job", responses=problems(404, 422, 503))
+@router.get("/jobs/{job_id}", summary="One job", responses=problems(404, 422, 503) | shows(200, SUCCEEDED))
 async def read_job(
     job: Found,
     service: ServiceOf,
@@ -115,7 +116,7 @@ def _event(job: Job) -> ServerSentEvent:
     return ServerSentEvent(raw_data=job.model_dump_json(), event="job", id=str(job.version), retry=1000)
 
 
-@router.post("/jobs/{job_id}/cancel", summary="Stop a job", responses=Known)
+@router.post("/jobs/{job_id}/cancel", summary="Stop a job", responses=Known | shows(200, CANCELLED))
 def cancel_job(job: Found, service: ServiceOf, caller: Caller) -> Job:
     """Ends the job now; it keeps the best certificate it has reached. A job that has ended stays as it is."""
     service.store.cancel(job.id)
@@ -123,7 +124,9 @@ def cancel_job(job: Found, service: ServiceOf, caller: Caller) -> Job:
 
 
 @router.get(
-    "/jobs/{job_id}/certificate", summary="Download the certificate", responses=problems(404, 409, 503)
+    "/jobs/{job_id}/certificate",
+    summary="Download the certificate",
+    responses=problems(404, 409, 503) | shows(200, CERTIFICATE),
 )
 def read_certificate(job: Found, request: Request, response: Response) -> Certificate:
     """The certificate document as a file: 409 while the job runs, 404 when it ended without one."""

@@ -7,10 +7,12 @@ from fastapi import FastAPI
 
 from certification.contract.problem import Problem
 from service.errors import PROBLEM_JSON
+from service.examples import Example
 
 Responses = dict[int | str, dict[str, Any]]
 
 SAYS = {
+    400: "The form could not be read.",
     404: "No such thing: unknown, expired, or another caller's.",
     409: "The job has no certificate yet.",
     413: "More bytes than the service takes.",
@@ -25,6 +27,11 @@ RETRY_AFTER = {"Retry-After": {"description": "seconds", "schema": {"type": "int
 def problems(*statuses: int) -> Responses:
     """The `responses` of a route that may answer these errors."""
     return {status: _problem(status) for status in statuses}
+
+
+def shows(status: int, example: Example) -> Responses:
+    """The `responses` of a route whose answer looks like this."""
+    return {status: {"content": {"application/json": {"example": example}}}}
 
 
 def _problem(status: int) -> dict[str, Any]:

@@ -4,8 +4,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from fastapi.testclient import TestClient
+from pydantic import BaseModel
 
+from certification.contract.batch import Batch
+from certification.contract.certificate import Certificate
+from certification.contract.job import Job
+from service import examples
+from service.jobs import JobList
 from tests.service.hand import WorkerHand
 from tests.service.shelf import MODEL, write_model
 
@@ -62,7 +69,7 @@ def test_the_page_and_its_files_come_from_here_under_a_strict_policy(client: Tes
 def test_the_schema_declares_every_error_as_a_problem(client: TestClient) -> None:
     schema = client.get("/openapi.json").json()
     certify = schema["paths"]["/certify"]["post"]["responses"]
-    assert set(certify) == {"202", "413", "415", "422", "429", "503"}
+    assert set(certify) == {"202", "400", "413", "415", "422", "429", "503"}
     for operations in schema["paths"].values():
         for operation in operations.values():
             for status, response in operation["responses"].items():
@@ -71,3 +78,20 @@ def test_the_schema_declares_every_error_as_a_problem(client: TestClient) -> Non
                     assert content["schema"]["$ref"].endswith("/Problem")
                     assert content["example"]["status"] == int(status)
     assert "HTTPValidationError" not in schema["components"]["schemas"]
+
+
+@pytest.mark.parametrize(
+    ("model", "example"),
+    [
+        (Job, examples.QUEUED),
+        (Job, examples.SUCCEEDED),
+        (Job, examples.CANCELLED),
+        (JobList, examples.LIST),
+        (Certificate, examples.CERTIFICATE),
+        (Batch, examples.BATCH),
+    ],
+)
+def test_examples_are_what_the_service_could_answer(
+    model: type[BaseModel], example: examples.Example
+) -> None:
+    assert model.model_validate(example).model_dump(mode="json") == example
