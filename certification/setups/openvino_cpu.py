@@ -70,4 +70,6 @@ def _converted(network: nn.Module, shape_BHWC: tuple[int, int, int, int], setup:
     example = torch.zeros(shape_BHWC, dtype=torch.int16)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of the tracer, about itself
-        return openvino.convert_model(voter, example_input=example, input=list(shape_BHWC))
+        # Traced here: the converter's own tracing checks itself by running the network some more times.
+        traced = torch.jit.trace(voter, example, check_trace=False)  # type: ignore[no-untyped-call]
+        return openvino.convert_model(traced, input=list(shape_BHWC))
