@@ -121,6 +121,9 @@ def _contradictions(log: Log) -> Iterator[str]:
     claimed = sum(row.abstained and row.correct for row in log.rows)
     if claimed:
         yield f"contradiction: {claimed} abstentions are marked correct; they count as wrong"
+    excess = sum(sum(row.evidence.counts) > row.evidence.n for row in log.rows if row.evidence)
+    if excess:
+        yield f"contradiction: in {excess} rows the counts add up to more than the n votes drawn"
 
 
 def _too_large(log: Log) -> Iterator[str]:

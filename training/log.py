@@ -150,12 +150,7 @@ def _row(columns: tuple[str, ...], fields: list[str]) -> Row:
 def _evidence(values: dict[str, Any]) -> Evidence | None:
     if any(column not in values for column in EVIDENCE_COLUMNS):
         return None
-    evidence = Evidence(**{column: values[column] for column in EVIDENCE_COLUMNS})
-    if sum(evidence.counts) > evidence.n:
-        raise ValueError(
-            f"counts add up to {sum(evidence.counts)}, more than the n = {evidence.n} votes drawn"
-        )
-    return evidence
+    return Evidence(**{column: values[column] for column in EVIDENCE_COLUMNS})
 
 
 def _header(line: str) -> tuple[str, ...] | None:

@@ -30,7 +30,11 @@ def certify(
     as_json: Annotated[bool, typer.Option("--json", help="Print the certificate, as JSON.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="CERT.json", help="Keep the certificate.")] = None,
 ) -> None:
-    """The smoothed classifier's class for an image and a radius in which it is proved, or an abstention."""
+    """Certify one image.
+
+    The answer is the smoothed classifier's class with a radius within which no change of the image changes
+    it, or an abstention.
+    """
     from smoothcert.certifying import certify_here, certify_there, read_file
     from smoothcert.settings import settings
 

@@ -31,7 +31,10 @@ def evaluate(
         bool, typer.Option("--update-card", help="Write the figures into the card.")
     ] = False,
 ) -> None:
-    """Certify images of a data set, log each with its evidence, and say what the log amounts to."""
+    """Certify a data set's images into a log.
+
+    Each row carries its evidence, and a killed run continues with --resume without repeating an image.
+    """
     from smoothcert.checkpoints import find_checkpoint
     from smoothcert.evaluating import Selection, run_evaluation
     from training.measurement import record_in_card

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def models(
     as_json: Annotated[bool, typer.Option("--json", help="The whole cards, as one JSON list.")] = False,
 ) -> None:
-    """List the models that can certify, with what they were measured to certify."""
+    """List the models and what they can certify."""
     from smoothcert.settings import settings
 
     catalogue = settings().catalogue

@@ -19,7 +19,10 @@ def report(
         Path | None, typer.Option(metavar="FILE", help="Certified accuracy against radius, .png or .svg.")
     ] = None,
 ) -> None:
-    """ACR, certified accuracy and abstention rate of evaluation logs, with warnings where figures mislead."""
+    """Say what evaluation logs amount to.
+
+    ACR, certified accuracy at each radius and abstention rate, with warnings where figures mislead.
+    """
     if plot is not None:
         from training.plot import check_plot_path, save_plot
 

@@ -35,10 +35,10 @@ def train(
     size: Annotated[int | None, typer.Option(min=1, help="Side of a folder's images, in pixels.")] = None,
     precision: Annotated[Literal["bfloat16", "float32"], typer.Option(help="Of autocast.")] = "bfloat16",
 ) -> None:
-    """Train a base classifier; options of the method itself are given as --NAME VALUE.
+    """Train a base classifier.
 
-    They start from the values published for the data set: `--weight` of consistency, for example. One
-    that a method doesn't have is answered with those it has.
+    Options of the method itself, as `--weight` of consistency, are given as --NAME VALUE. They start from
+    what is published for the data set. One that the method doesn't have is answered with those it has.
     """
     import torch
 

@@ -20,7 +20,11 @@ def verify(
         str | None, typer.Option(help="The model as a name or folder; else the one the certificate names.")
     ] = None,
 ) -> None:
-    """Recompute a certificate from its counts and check what else is given; exit 1 where it doesn't hold."""
+    """Check whether a certificate holds.
+
+    Its figures are recomputed from its counts, and compared with the image, model and votes as far as asked.
+    Exits with 1 where it doesn't hold, naming the field that is wrong.
+    """
     from certification import verify as verification
     from smoothcert.verifying import check_evidence, read_certificate
 

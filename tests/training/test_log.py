@@ -100,11 +100,6 @@ def test_rounding_never_claims_more(radius: float, p_lower: float, p_upper: floa
     assert float(line[3]) == pytest.approx(radius, abs=1e-9)
 
 
-def test_counts_that_exceed_the_votes_are_refused() -> None:
-    with pytest.raises(UserMistake, match="more than the n = 1000"):
-        parse_log(as_text(a_row()).replace("990,8,2", "990,80,2"), "log")
-
-
 @pytest.mark.parametrize("cut", [1, 5, 20, 40, 60])
 def test_a_torn_last_line_of_a_log_with_evidence_is_left_out(cut: int) -> None:
     first, second = a_row(), a_row(idx=20)

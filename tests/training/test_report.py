@@ -151,6 +151,12 @@ def test_mixed_sigma_and_n_and_unproved_radii_are_told() -> None:
     ]
 
 
+def test_rows_that_contradict_themselves_are_told() -> None:
+    told = caveats(Log("a", rows(10_000, evidence=evidence(n=500), correct=False)))
+    assert "contradiction: in 10000 rows `correct` is not `label = predict`; `correct` was believed" in told
+    assert "contradiction: in 10000 rows the counts add up to more than the n votes drawn" in told
+
+
 def test_p_correct_is_the_share_of_noisy_copies_classified_as_the_label_says() -> None:
     some = [Row(i, 1, 1, 0.1, True, 0.1, evidence(counts=(1000 - 10 * i, 10 * i))) for i in range(100)]
     quantiles = summarize(Log("a", tuple(some)), ("0",)).p_correct
