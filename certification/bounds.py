@@ -9,7 +9,6 @@ import math
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
-import numpy as np
 from scipy import special
 
 from certification.contract.certificate import Look
@@ -23,6 +22,7 @@ __all__ = [
     "clopper_pearson_upper",
     "floor_to",
     "least_n",
+    "most_of_others",
     "radius_between",
     "read_counts",
     "read_pair",
@@ -89,8 +89,13 @@ def read_counts(
     the runner-up's.
     """
     k_top = int(counts_K[top])
-    k_next = int(np.delete(counts_K, top).max(initial=0)) + n - int(counts_K.sum())
+    k_next = most_of_others(counts_K, top) + n - int(counts_K.sum())
     return read_pair(k_top, k_next, n, look, sigma, slack=slack)
+
+
+def most_of_others(counts_K: Counts, top: int) -> int:
+    """The votes of the leader among the classes other than `top`; 0 where there is no other."""
+    return max(int(counts_K[:top].max(initial=0)), int(counts_K[top + 1 :].max(initial=0)))
 
 
 def read_pair(k_top: int, k_next: int, n: int, look: Look, sigma: float, *, slack: float = 0.0) -> Reading:

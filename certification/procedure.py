@@ -68,6 +68,7 @@ class Certification:
         self.slack = slack
         self.plan: Plan = plan_for(parameters)
         self.state = State.empty(num_classes)
+        self._proved = NOTHING  # at the best look
 
     @classmethod
     def resume(
@@ -77,6 +78,7 @@ class Certification:
         certification = cls(parameters, num_classes, slack=slack)
         assert len(state.estimation.counts) == num_classes
         certification.state = state
+        certification._proved = certification._read(state.best)
         return certification
 
     @property
@@ -119,15 +121,15 @@ class Certification:
         assert look is not None
         assert votes.stop <= look.n, f"{votes} crosses a look"
         tally = self.state.estimation.plus(votes, counts_K)
-        at_look = tally.drawn == look.n
-        self.state = self.state.with_estimation(tally, self._better(tally) if at_look else self.state.best)
+        best = self._best_with(tally) if tally.drawn == look.n else self.state.best
+        self.state = self.state.with_estimation(tally, best)
 
     @property
     def result(self) -> Result:
         """What is proved so far: it holds at 1-alpha wherever the drawing is cut short."""
         state, parameters = self.state, self.parameters
         evidence = state.best or state.estimation
-        reading = self._read(state.best) if state.best else NOTHING
+        reading = self._proved
         certified = reading.radius > 0 or self._predicts(state.best)
         target = parameters.target_radius if parameters.procedure != "predict" else None
         return Result(
@@ -162,26 +164,27 @@ class Certification:
     def _selected(self) -> bool:
         return self.parameters.procedure == "predict" or self.state.selection.drawn >= self.parameters.n0
 
-    def _read(self, tally: Tally) -> Reading:
-        look = self.plan.look_at(tally.drawn)
-        if look is None or self.candidate is None or self.parameters.procedure == "predict":
+    def _read(self, tally: Tally | None) -> Reading:
+        look = self.plan.look_at(tally.drawn) if tally else None
+        if tally is None or look is None or self.candidate is None or self.parameters.procedure == "predict":
             return NOTHING
         sigma = self.parameters.sigma
         return read_counts(tally.counts_K, tally.drawn, self.candidate, look, sigma, slack=self.slack)
 
-    def _better(self, tally: Tally) -> Tally:
+    def _best_with(self, reached: Tally) -> Tally:
         """Of the best look so far and the one just reached, the one that proves more; the later of equals."""
-        best = self.state.best
-        return best if best and self._read(best).radius > self._read(tally).radius else tally
+        reading = self._read(reached)
+        if self.state.best and reading.radius < self._proved.radius:
+            return self.state.best
+        self._proved = reading
+        return reached
 
     def _stops_at(self, look: Look | None) -> bool:
         if look is None or self.candidate is None or self.state.best is None:
             return False
         if self.parameters.target_radius is None and self.parameters.tolerance is None:
             return False
-        proved = self._read(self.state.best).radius
-        tally = self.state.estimation
-        return is_enough(self.parameters, proved, self._optimistic(tally))
+        return is_enough(self.parameters, self._proved.radius, self._optimistic(self.state.estimation))
 
     def _optimistic(self, tally: Tally) -> float:
         assert self.candidate is not None

@@ -6,9 +6,7 @@ may read the counts as they like; they decide only how many votes are spent, nev
 
 import math
 
-import numpy as np
-
-from certification.bounds import clopper_pearson_lower, clopper_pearson_upper, read_pair
+from certification.bounds import clopper_pearson_lower, clopper_pearson_upper, most_of_others, read_pair
 from certification.contract.certificate import Look
 from certification.contract.parameters import Parameters
 from certification.votes import Counts
@@ -25,7 +23,7 @@ def optimistic_radius(counts_K: Counts, drawn: int, top: int, last: Look, sigma:
     """
     left = last.n - drawn
     k_top = int(counts_K[top])
-    k_next = int(np.delete(counts_K, top).max(initial=0))
+    k_next = most_of_others(counts_K, top)
     more_next = math.floor(left * clopper_pearson_lower(k_next, drawn, DOUBT))
     more_top = min(left - more_next, math.ceil(left * clopper_pearson_upper(k_top, drawn, DOUBT)))
     return read_pair(k_top + more_top, k_next + more_next, last.n, last, sigma).radius
