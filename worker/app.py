@@ -4,7 +4,7 @@ import os
 import signal
 from contextlib import suppress
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from billiard.util import set_pdeathsig  # type: ignore[attr-defined]
@@ -12,9 +12,11 @@ from celery import Celery, Task, signals
 
 from certification.contract.store.delivery import TASK, application
 from worker import drain, logs
-from worker.certifier import Certifier
 from worker.settings import settings
 from worker.upkeep import WORKER_ID, Upkeep
+
+if TYPE_CHECKING:
+    from worker.certifier import Certifier
 
 LOAD_TIMEOUT = 60.0  # seconds a child may take to start; Celery's 4 kill a slow one again and again
 LOST_WAIT = 0.5  # seconds to look for a result of a dead child; it has none, the record has it
@@ -47,12 +49,15 @@ def create_app() -> Celery:
 
 
 PARENT = os.getpid()
+log = structlog.get_logger(__name__)
 app = create_app()
 
 
 @cache
-def certifier() -> Certifier:
-    """This process's certifier, made at its first job."""
+def certifier() -> "Certifier":
+    """This child's certifier. The parent never loads torch: it is up at once, and stays off the device."""
+    from worker.certifier import Certifier  # noqa: PLC0415
+
     return Certifier(settings(), WORKER_ID)
 
 
@@ -71,6 +76,17 @@ def _on_setup_logging(**_: Any) -> None:
 
 @signals.worker_process_init.connect
 def _on_child_start(**_: Any) -> None:
+    """Gets ready before the first job. A worker that can't compute ends, instead of pretending to be one."""
+    _die_with_parent()
+    try:
+        certifier()
+    except Exception:
+        log.exception("this worker can't certify")
+        os.kill(PARENT, signal.SIGTERM)
+        raise
+
+
+def _die_with_parent() -> None:
     """A child whose parent was killed would go on computing for nobody."""
     with suppress(OSError):  # Linux alone has it
         set_pdeathsig(int(signal.SIGKILL))

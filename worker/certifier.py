@@ -27,7 +27,7 @@ class Certifier:
         self._store = JobStore(self._client)
         self._leases = Leases(self._client, settings.terms)
         self._courier = Courier(settings.redis_url)
-        self._engines = EngineCache(settings.catalogue, settings.engines(settings.setup))
+        self._engines = EngineCache(settings.catalogue, settings.engine_builder())
         self._turn = Turn(settings.chunk, settings.quantum)
 
     def certify(self, job_id: str, delivery_tag: str | None) -> None:

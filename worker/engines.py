@@ -1,5 +1,6 @@
 """The engines of `certification`, as the worker wants them. The only file here that needs torch."""
 
+import json
 from pathlib import Path
 
 from certification.candidates import available_device, default_setup
@@ -7,32 +8,33 @@ from certification.checkpoint import load_network
 from certification.contract.card import ModelCard
 from certification.contract.certificate import Engine as Description
 from certification.engine import Engine
-from certification.hardware import describe
+from certification.hardware import device_name, platform_versions
 from certification.setup import Setup
+from certification.tuner import Subject, choose_setup
+from worker.settings import Settings
 
 
 class Engines:
-    """Engines for checkpoints on this process's device. Call it in the child: it may touch the GPU.
+    """Engines for checkpoints on this process's device. Call it in the child: it may touch the GPU."""
 
-    setup: the set-up to use for new jobs, as `str(Setup)` writes it; chosen by itself when None.
-    """
-
-    def __init__(self, setup: str | None = None) -> None:
-        self._setup = None if setup is None else Setup.parse(setup)
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
 
     def platform(self) -> str:
-        """Device and versions, as a certificate names them, without what a set-up chooses."""
-        return describe(default_setup((1, 1, 1), available_device())).model_dump_json(
-            include={"device", "versions"}
-        )
+        """Device and library versions: where they are equal, a set-up gives equal votes."""
+        device = available_device()
+        return json.dumps([device_name(device), platform_versions(device)], sort_keys=True)
 
     def build(self, folder: Path, card: ModelCard, pinned: Description | None) -> Engine:
-        """The engine of one checkpoint. Raises BadCheckpoint, Failure."""
+        """One checkpoint under the pinned set-up, or under our choice. Raises BadCheckpoint, Failure."""
         network = load_network(folder)
-        setup = Setup.of(pinned) if pinned else self._setup
-        return Engine(
-            network,
-            card.input_shape,
-            len(card.labels),
-            setup or default_setup(card.input_shape, available_device()),
-        )
+        subject = Subject(network, card.input_shape, len(card.labels), card.weights_sha256)
+        setup = Setup.of(pinned) if pinned else self._choose(subject)
+        return Engine(network, card.input_shape, len(card.labels), setup)
+
+    def _choose(self, subject: Subject) -> Setup:
+        if self._settings.setup:
+            return Setup.parse(self._settings.setup)
+        if self._settings.tune:
+            return choose_setup(subject, self._settings.cache.expanduser())
+        return default_setup(subject.shape_CHW, available_device())

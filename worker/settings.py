@@ -1,10 +1,11 @@
 """The worker's environment, read once. Every name has the prefix SMOOTHCERT_."""
 
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ImportString
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from certification.catalogue import BUNDLED, Catalogue
@@ -20,10 +21,10 @@ class Settings(BaseSettings):
 
     redis_url: str = Field(default="redis://127.0.0.1:6379/0", description="the broker and job store")
     models: Path = Field(default=BUNDLED, description="folder of checkpoint folders")
-    setup: str | None = Field(default=None, description="the engine set-up, instead of the one chosen")
-    engines: ImportString[Any] = Field(
-        default="worker.engines:Engines", validate_default=True, description="what builds engines"
-    )
+    setup: str | None = Field(default=None, description="the engine set-up, for all models")
+    tune: bool = Field(default=True, description="time set-ups when a model first loads (seconds, once)")
+    cache: Path = Field(default=Path("~/.cache/smoothcert"), description="where measured set-ups are kept")
+    engines: str = Field(default="worker.engines:Engines", description="the class that builds engines")
     lease: Seconds = Field(default=10.0, gt=0, description="silence after which a job is given to another")
     attempts: int = Field(default=3, gt=0, description="claims before a job that kills its workers fails")
     grace: Seconds = Field(default=5.0, gt=0, description="after which a missing message counts as lost")
@@ -37,6 +38,11 @@ class Settings(BaseSettings):
     drain: Seconds = Field(default=25.0, gt=0, description="from SIGTERM to the end, whatever is running")
     log_level: str = "INFO"
     log_json: bool = True
+
+    def engine_builder(self) -> Any:
+        """What `engines` names, made. In the child, which alone loads what computes; raises ImportError."""
+        module, _, name = self.engines.partition(":")
+        return getattr(import_module(module), name)(self)
 
     @property
     def catalogue(self) -> Catalogue:

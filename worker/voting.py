@@ -21,7 +21,7 @@ class VotingEngine(Protocol):
 
 
 class EngineBuilder(Protocol):
-    """What builds them. `platform` names what this process computes on: equal names can repeat votes."""
+    """What builds them; made with the worker's Settings. Equal platforms can repeat each other's votes."""
 
     def platform(self) -> str: ...
 

@@ -75,6 +75,12 @@ class Plant:
     def start(self, **environment: object) -> Worker:
         """A worker, as soon as it lives."""
         before = len(self.store.workers())
+        worker = self.launch(**environment)
+        eventually(lambda: len(self.store.workers()) > before and worker.children())
+        return worker
+
+    def launch(self, **environment: object) -> Worker:
+        """A worker, be it alive or not."""
         variables = {
             "SMOOTHCERT_REDIS_URL": self.url,
             "SMOOTHCERT_MODELS": self.folder,
@@ -99,7 +105,6 @@ class Plant:
             )
         worker = Worker(process, log)
         self.workers.append(worker)
-        eventually(lambda: len(self.store.workers()) > before and worker.children())
         return worker
 
     def submit(self, n: int = 50_000, pixel: int = 0, send: bool = True) -> str:

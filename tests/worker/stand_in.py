@@ -11,6 +11,7 @@ from certification.contract.card import ModelCard
 from certification.contract.certificate import Engine as Description
 from certification.errors import Failure
 from certification.votes import Counts, VoteRange
+from worker.settings import Settings
 
 BLOCK = 512  # votes drawn from one stream
 SPEED = float(os.environ.get("STAND_IN_SPEED", "100000"))  # votes per second
@@ -64,7 +65,7 @@ class StandInEngine:
 
 
 class StandIns:
-    def __init__(self, setup: str | None = None) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._device = os.environ.get("STAND_IN_DEVICE", "stand-in")
 
     def platform(self) -> str:

@@ -174,3 +174,9 @@ def test_a_job_whose_platform_is_gone_starts_again_elsewhere(plant: Plant) -> No
     assert certificate is not None
     assert certificate.engine.device == "two"
     assert certificate.seed == SEED
+
+
+def test_a_worker_that_cannot_compute_ends(plant: Plant) -> None:
+    worker = plant.launch(SMOOTHCERT_ENGINES="no_such_module:Engines")
+    worker.process.wait(20)
+    assert b"can't certify" in worker.log.read_bytes()
