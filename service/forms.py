@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import UploadFile
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from certification.contract.parameters import Question
 
@@ -13,6 +13,8 @@ ModelName = Annotated[
 
 
 class _Asking(Question):
+    model_config = ConfigDict(extra="forbid")  # a misspelt field must not become a default in silence
+
     model: ModelName = None
 
     def question(self) -> Question:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from certification.contract.certificate import Certificate
 from certification.contract.images import CertifiedImage
 from certification.contract.job import Job
-from service.errors import NotFound, NotYet, Unprocessable
+from service.errors import NotFound, NotYet
 from service.examples import CANCELLED, CERTIFICATE, LIST, QUEUED, SUCCEEDED
 from service.forms import CertifyForm
 from service.openapi import problems, shows
@@ -72,14 +72,13 @@ def certify(
 def list_jobs(
     service: ServiceOf,
     caller: Caller,
-    cursor: Annotated[str | None, Query(description="from `next` of the page before")] = None,
+    cursor: Annotated[
+        str | None, Query(pattern="^[0-9]{1,20}$", description="from `next` of the page before")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = SHOWN,
 ) -> JobList:
     """One page of jobs."""
-    try:
-        page = service.store.page(caller, cursor, limit)
-    except ValueError as error:
-        raise Unprocessable("`cursor` is not one this service gave.") from error
+    page = service.store.page(caller, cursor, limit)
     return JobList(jobs=page.jobs, next=page.cursor and f"/jobs?cursor={page.cursor}&limit={limit}")
 
 

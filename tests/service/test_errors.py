@@ -100,6 +100,7 @@ def test_nine_votes_are_422_and_ten_named_as_the_least(client: TestClient, digit
         ("target_radius", "inf", "finite"),
         ("tolerance", 2, "less than 1"),
         ("model", "nobody", MODEL),
+        ("alfa", 0.01, "Extra inputs are not permitted"),
         ("model", "../../etc", MODEL),
     ],
 )
