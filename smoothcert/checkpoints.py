@@ -52,5 +52,6 @@ def build_engine(checkpoint: Checkpoint, setup: str | None) -> "Engine":
     from certification.setup import Setup
 
     card = checkpoint.card
+    setup = setup or settings().setup
     chosen = Setup.parse(setup) if setup else default_setup(card.input_shape, available_device())
     return Engine(load_network(checkpoint.folder), card.input_shape, len(card.labels), chosen)

@@ -11,6 +11,7 @@ from certification.errors import UserMistake
 from certification.procedure import refuse_impossible
 from smoothcert.checkpoints import Checkpoint, build_engine, fastest_setup
 from smoothcert.progress import Update, progress_bar
+from smoothcert.settings import settings
 from training.datasets import ImageSet, load_dataset
 from training.evaluate import Step, evaluate, wanted
 from training.journal import Journal, Run, read_run
@@ -88,7 +89,7 @@ def describe_run(
     if seed is None:
         seed = kept.seed if kept else secrets.randbits(SEED_BITS)
     if setup is None:
-        setup = kept.setup if kept else str(fastest_setup(checkpoint))
+        setup = kept.setup if kept else settings().setup or str(fastest_setup(checkpoint))
     return Run(
         model=checkpoint.card.name,
         weights_sha256=checkpoint.card.weights_sha256,

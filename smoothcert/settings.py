@@ -22,6 +22,7 @@ class Settings(BaseSettings):
         validate_default=True,
         description="where measured set-ups are kept",
     )
+    setup: str | None = Field(default=None, description="the engine set-up, instead of the one chosen")
     default_model: str = Field(default=DEFAULT_MODEL, description="certifies where the command names none")
     api_key: SecretStr | None = Field(default=None, description="sent to a service that wants one")
 
