@@ -21,7 +21,7 @@ ENV PATH=/venv/bin:$PATH \
     PYTHONPATH=/app \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
-    XDG_CACHE_HOME=/tmp/cache \
+    SMOOTHCERT_CACHE=/tmp/smoothcert \
     TORCHINDUCTOR_CACHE_DIR=/tmp/inductor \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
@@ -35,4 +35,5 @@ HEALTHCHECK --interval=30s --timeout=20s --start-period=60s --retries=3 \
     CMD ["sh", "-c", "celery -A worker.app inspect ping --timeout 10 --destination \"celery@$(hostname)\""]
 STOPSIGNAL SIGTERM
 # One process for one device; never the solo pool, which ignores pings, time limits and revokes.
-CMD ["celery", "-A", "worker.app", "worker", "--pool", "prefork", "--concurrency", "1", "--loglevel", "INFO"]
+CMD ["celery", "-A", "worker.app", "worker", "--pool", "prefork", "--concurrency", "1", \
+     "--without-mingle", "--without-gossip"]

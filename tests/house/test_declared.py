@@ -20,7 +20,13 @@ EXTRAS = {
     "training": ["training", "worker", "cpu"],  # evaluation casts votes as a worker does
     "smoothcert": list(PROJECT["optional-dependencies"]),
 }
-ALONGSIDE = {"kombu": "celery", "billiard": "celery", "starlette": "fastapi", "anyio": "fastapi"}
+ALONGSIDE = {
+    "kombu": "celery",
+    "billiard": "celery",
+    "starlette": "fastapi",
+    "anyio": "fastapi",
+    "triton": "torch",
+}
 
 
 @cache
