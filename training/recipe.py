@@ -80,6 +80,7 @@ class Recipe:
     seed: int = 0
     precision: Precision = "bfloat16"
     compile: bool = False
+    narrow_kernels: bool = False  # training.conv3x3 in place of cuDNN; bfloat16 on CUDA only
     method_options: dict[str, Any] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:

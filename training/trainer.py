@@ -52,7 +52,9 @@ class Trainer:
             ).to(device)
             self._optimizer = _optimizer(self.network, recipe)
             self._step = self._build_step(images)
-        self._run_step: GraphedStep | Step = GraphedStep(self._step, self._stream) if self._stream else self._step
+        self._run_step: GraphedStep | Step = (
+            GraphedStep(self._step, self._stream) if self._stream else self._step
+        )
 
     @property
     def steps_per_epoch(self) -> int:
@@ -126,6 +128,10 @@ class Trainer:
         network = ChannelsLast(self.network).train()
         if recipe.compile:
             _compile_blocks(network)
+        if recipe.narrow_kernels:
+            from training.conv3x3 import use_narrow_convolutions  # needs Triton, which comes with CUDA
+
+            use_narrow_convolutions(network)
         return Step(
             network=network,
             method=recipe.method,

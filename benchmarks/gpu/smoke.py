@@ -28,18 +28,19 @@ def random_images(channels: int, size: int, count: int = 50_176) -> ImageSet:
 
 
 def trainer(
-    dataset: str, images: ImageSet, method: str, compiled: bool, arch: str | None = None, **options
+    dataset: str, images: ImageSet, method: str, compiled: bool, narrow: bool = False, **options
 ) -> Trainer:
     known = data_defaults(dataset)
     recipe = Recipe(
         method,
         build_method(method, dataset, 0.5, **options),
         dataset,
-        arch or known.architecture,
+        known.architecture,
         Schedule(1000, known.schedule.lr, 1000),
         known.mean,
         known.std,
         compile=compiled,
+        narrow_kernels=narrow,
     )
     return Trainer(recipe, images, DEVICE)
 

@@ -10,67 +10,59 @@ A finished run is written to OUT as a checkpoint folder; an unfinished one leave
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pieces
 import torch
+from images import load_images
 
-from training.datasets import SOURCES, ImageSet
 from training.export import export_checkpoint, run_name
 from training.methods import build_method
 from training.recipe import Recipe, data_defaults
 from training.trainer import Trainer
 
 
-def load_images(dataset: str, data: Path) -> ImageSet:
-    if dataset == "cifar10":
-        images, labels = pieces.load(data, "train")
-    else:
-        with np.load(data / f"{dataset}.npz") as arrays:
-            images, labels = arrays["train_images"][:, None], arrays["train_labels"]
-    source = SOURCES[dataset]
-    return ImageSet(
-        dataset,
-        "train",
-        torch.from_numpy(images),
-        torch.from_numpy(labels.astype(np.int64)),
-        source.class_names,
-        source.licence,
-        images.shape[1:],
-    )
-
-
-def build_recipe(run: dict[str, Any]) -> Recipe:
+def build_recipe(run: dict[str, Any], epochs: int | None) -> Recipe:
     options = run.get("options", {})
     method = build_method(run["method"], run["dataset"], run["sigma"], **options)
     known = data_defaults(run["dataset"])
+    schedule = replace(known.schedule, epochs=epochs or known.schedule.epochs)
     return Recipe(
         run["method"],
         method,
         run["dataset"],
         known.architecture,
-        known.schedule,
+        schedule,
         known.mean,
         known.std,
         seed=run.get("seed", 0),
         compile=run.get("compile", False),
+        narrow_kernels=run.get("narrow_kernels", False),
         method_options=options,
     )
 
 
-def start(plan: list[dict[str, Any]], data: Path, state: Path) -> dict[str, Trainer]:
-    images = {dataset: load_images(dataset, data) for dataset in {run["dataset"] for run in plan}}
+def start(args: argparse.Namespace) -> dict[str, Trainer]:
+    """Every run of the plan, each where it stopped."""
+    plan = json.loads(args.plan.read_text())
+    images = {
+        dataset: load_images(dataset, "train", args.data) for dataset in {run["dataset"] for run in plan}
+    }
     trainers = {}
     for run in plan:
-        recipe = build_recipe(run)
-        trainer = Trainer(recipe, images[recipe.dataset], torch.device("cuda"))
+        recipe = build_recipe(run, args.epochs)
+        trainer = Trainer(recipe, images[recipe.dataset], torch.device(args.device))
         name = run_name(recipe) + (f"-seed{recipe.seed}" if recipe.seed else "")
-        if (state / f"{name}.state").exists():
-            trainer.restore(state / f"{name}.state")
+        if (args.state / f"{name}.state").exists():
+            trainer.restore(args.state / f"{name}.state")
         trainers[name] = trainer
     return trainers
+
+
+def wait_for_device() -> None:
+    if torch.cuda.is_available():
+        wait_for_device()
 
 
 def advance(trainers: dict[str, Trainer], seconds: float) -> None:
@@ -84,8 +76,10 @@ def advance(trainers: dict[str, Trainer], seconds: float) -> None:
                 print(f"{time.strftime('%X')} {name} done: {trainers[name].records[-1]}", flush=True)
         rounds += 1
         if rounds % 200 == 0:
-            torch.cuda.synchronize()  # the host must not run minutes ahead of the device
-    torch.cuda.synchronize()
+            wait_for_device()  # the host must not run minutes ahead of the device
+        if rounds % 4000 == 0:
+            print(f"{time.strftime('%X')} {rounds} rounds, {len(running)} running", flush=True)
+    wait_for_device()
 
 
 def finish(trainers: dict[str, Trainer], state: Path, out: Path) -> None:
@@ -108,10 +102,13 @@ def main() -> None:
     parser.add_argument("--state", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=480.0)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--epochs", type=int, help="shorten every schedule, for a dry run")
     args = parser.parse_args()
     began = time.monotonic()
     torch.backends.cudnn.benchmark = True
-    trainers = start(json.loads(args.plan.read_text()), args.data, args.state)
+    trainers = start(args)
+    print(f"{len(trainers)} runs ready in {time.monotonic() - began:.1f} s", flush=True)
     advance(trainers, args.seconds - (time.monotonic() - began))
     finish(trainers, args.state, args.out)
 

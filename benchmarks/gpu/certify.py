@@ -1,0 +1,74 @@
+"""Certify every 20th test image of each checkpoint below a folder; go on where the last call ended.
+
+python benchmarks/gpu/certify.py CHECKPOINTS --data DIR --logs DIR --n 100000 --seconds 120
+    [--setup cuda:compile-cuda-graph/channels-last/folded:bfloat16:8192]
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import images
+import torch
+
+from certification.catalogue import Catalogue
+from certification.checkpoint import load_network
+from certification.engine import Engine
+from certification.setup import Setup
+from training.evaluate import evaluate
+from training.journal import Journal, Run
+from training.measurement import record_in_card
+from training.summary import average_certified_radius
+
+SPLIT = 10_000  # images in the test splits of MNIST, Fashion-MNIST and CIFAR-10
+
+
+def certify(folder: Path, args: argparse.Namespace, deadline: float) -> None:
+    card = Catalogue(folder.parent).card(folder.name)
+    setup = Setup.parse(args.setup)
+    run = Run(
+        model=card.name, weights_sha256=card.weights_sha256, dataset=card.dataset, split="test",
+        split_images=SPLIT, every=args.every, procedure="certify", n0=100, n=args.n, alpha=0.001,
+        sigma=card.sigma, seed=0, setup=str(setup),
+    )  # fmt: skip
+    engine = Engine(load_network(folder), card.input_shape, len(card.labels), setup)
+    photos = images.load_images(card.dataset, "test", args.data)
+    with Journal(args.logs / f"{card.name}-n{args.n}.tsv", run, resume=True) as journal:
+        rows = list(journal.rows)
+        began = time.monotonic()
+        for step in evaluate(engine, photos, run, range(0, SPLIT, args.every), {row.idx for row in rows}):
+            if step.row is not None:
+                journal.append(step.row)
+                rows.append(step.row)
+                if time.monotonic() > deadline:
+                    break
+    print(
+        f"{card.name}: {len(rows)} images in {time.monotonic() - began:.1f} s,"
+        f" ACR {average_certified_radius(rows):.4f}",
+        flush=True,
+    )
+    if len(rows) == len(range(0, SPLIT, args.every)):
+        record_in_card(folder, rows, run)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkpoints", type=Path)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--logs", type=Path, required=True)
+    parser.add_argument("--n", type=int, default=100_000)
+    parser.add_argument("--every", type=int, default=20)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--seconds", type=float, default=120.0)
+    parser.add_argument("--setup", default="cuda:compile-cuda-graph/channels-last/folded:bfloat16:8192")
+    args = parser.parse_args()
+    deadline = time.monotonic() + args.seconds
+    args.logs.mkdir(parents=True, exist_ok=True)
+    torch._dynamo.config.cache_size_limit = 64  # one compiled graph serves every network of one architecture
+    for folder in sorted(args.checkpoints.glob(f"{args.only}*")):
+        if time.monotonic() < deadline:
+            certify(folder, args, deadline)
+
+
+if __name__ == "__main__":
+    main()
