@@ -32,6 +32,7 @@ def issue(
         alpha=parameters.alpha,
         n0=parameters.n0,
         n=result.n,
+        drawn=result.drawn,
         selection_counts=list(result.selection_counts),
         counts=list(result.counts),
         bound=result.bound,

@@ -33,8 +33,8 @@ class Result:
     n, counts: the votes at the look whose bound gives p_lower, p_upper and radius, so that all three can be
     recomputed from them and the look of that n in `schedule`. Before the first look they are the votes so
     far, which prove nothing.
-    drawn: all estimation votes drawn; more than n only where drawing was cut short between looks, or (very
-    rarely) where an earlier look proved more than a later one.
+    drawn: all estimation votes drawn; more than n where the last ones proved no more: drawing was cut short
+    between looks, or an earlier look proved more than the last.
     For `predict`: p_lower = 0 and p_upper = 1, as nothing is claimed about probabilities; certified means
     that the class is g's with probability 1-alpha, and the radius is 0.
     """

@@ -67,10 +67,13 @@ def _checks_of_evidence(certificate: Certificate) -> Iterator[Check]:
     yield _check_votes("counts", certificate.counts, certificate.n)
     same_length = len(certificate.counts) == len(certificate.selection_counts)
     yield Check("counts", same_length, "selection and estimation must be about the same classes")
-    at_look = _look(certificate) is not None
+    drawn = certificate.n if certificate.drawn is None else certificate.drawn
     yield Check(
-        "n", at_look or certificate.outcome == "abstained", "no look of the schedule is after n votes"
+        "drawn", certificate.n <= drawn <= _most_drawn(certificate), "must lie between n and the last look"
     )
+    at_look = _look(certificate) is not None
+    readable = at_look or certificate.outcome == "abstained"
+    yield Check("n", readable, "no look of the schedule is after n votes")
 
 
 def _checks_of_claims(certificate: Certificate, proof: Proof) -> Iterator[Check]:
@@ -95,7 +98,7 @@ def _is_certified(certificate: Certificate, proof: Proof) -> bool:
 
 def _rule(certificate: Certificate, alpha: float) -> list[tuple[int, float, float]]:
     """The looks this certificate should have, were `alpha` its own."""
-    n = certificate.schedule[-1].n if certificate.schedule else 0
+    n = _most_drawn(certificate)
     if certificate.procedure != "anytime" or not (1 <= n <= MAX_N and 0 < alpha < 1):
         return [(n, alpha, 0.0)]
     stops_early = certificate.target_radius is not None or certificate.tolerance is not None
@@ -119,6 +122,10 @@ def _same_look(look: Look, rule: tuple[int, float, float]) -> bool:
 def _check_votes(field: str, counts: list[int], most: int) -> Check:
     fits = all(count >= 0 for count in counts) and sum(counts) <= most
     return Check(field, fits, f"must be counts of at most {most} votes")
+
+
+def _most_drawn(certificate: Certificate) -> int:
+    return certificate.schedule[-1].n if certificate.schedule else 0
 
 
 def _selection_votes(certificate: Certificate) -> int:

@@ -4,10 +4,15 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
+import hypothesis
 import pytest
 import redis
 
 from smoothcert.broker import Broker
+
+# The same examples in every run, however slow the machine is.
+hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("suite")
 
 _DATABASES = 64
 _next_database = count()

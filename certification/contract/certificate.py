@@ -73,6 +73,9 @@ class Certificate(BaseModel):
     alpha: float
     n0: int
     n: int = Field(description="estimation samples the counts hold: those at the look that proved the radius")
+    drawn: int | None = Field(
+        default=None, description="all estimation samples drawn; above n where the last ones proved no more"
+    )
     selection_counts: list[int]
     counts: list[int]
     bound: Bound

@@ -123,7 +123,9 @@ def test_a_certificate_cut_short_before_anything_holds() -> None:
         ("counts", {"counts": [9_000, 1_000]}),
         ("p_lower", {"counts": [100, 9_800, 100]}),
         ("selection_counts", {"selection_counts": [0, 101, 0]}),
-        ("n", {"n": 20_000}),
+        ("n", {"n": 9_999, "counts": [0, 9_000, 999]}),
+        ("drawn", {"n": 20_000}),
+        ("drawn", {"drawn": 9_999}),
     ],
 )
 def test_an_edited_certificate_is_refused_with_the_field_that_is_wrong(
