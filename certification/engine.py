@@ -1,17 +1,19 @@
 """One network under one set-up, built once; samplers for images are cheap."""
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from certification.contract.certificate import Engine as EngineDescription
-from certification.errors import Failure
+from certification.errors import Failure, UserMistake
 from certification.hardware import describe
 from certification.sampler import BatchVoter, Sampler
-from certification.setup import Setup
+from certification.setup import Backend, DeviceKind, Precision, Setup
 from certification.votes import Counts, VoteRange
 
 Shape = tuple[int, int, int]  # C,H,W
@@ -27,6 +29,14 @@ class SoundVoteSource(Protocol):
     def count(self, votes: VoteRange) -> Counts: ...
 
 
+_BACKENDS: dict[DeviceKind, set[Backend]] = {
+    "cpu": {"eager", "compile", "openvino"},
+    "cuda": {"eager", "cuda-graph", "compile-cuda-graph"},
+}
+_PRECISIONS: dict[DeviceKind, set[Precision]] = {
+    "cpu": {"float32", "bfloat16"},
+    "cuda": {"float32", "tf32", "bfloat16", "float16"},
+}
 SamplerOf = Callable[[Image, float, int], SoundVoteSource]
 
 
@@ -37,7 +47,11 @@ class Engine:
     """
 
     def __init__(self, network: nn.Module, shape_CHW: Shape, num_classes: int, setup: Setup) -> None:
-        """Copy, fold, cast, compile and warm up; the network given is left as it is. Raises Failure."""
+        """Copy, fold, cast, compile and warm up; the network given is left as it is.
+
+        Raises UserMistake for a set-up that makes no sense, Failure for one that this machine can't run.
+        """
+        check_runnable(setup)
         self.setup = setup
         self.shape_CHW = shape_CHW
         self.num_classes = num_classes
@@ -47,6 +61,20 @@ class Engine:
     def sampler(self, image_CHW: Image, sigma: float, seed: int) -> SoundVoteSource:
         """The votes of one image (uint8, C,H,W) at noise sigma (pixels in [0,1]); seed is 128 random bits."""
         return self._sampler_of(image_CHW, sigma, seed)
+
+
+def check_runnable(setup: Setup) -> None:
+    """Raises UserMistake for a set-up that makes no sense, Failure for one that this machine can't run."""
+    if setup.backend not in _BACKENDS[setup.device] or setup.precision not in _PRECISIONS[setup.device]:
+        raise UserMistake(f"{setup}: {setup.device} has no {setup.backend} in {setup.precision}.")
+    if (setup.device == "cpu") != (setup.threads > 0):
+        raise UserMistake(
+            f"{setup}: say how many threads, as in eager/2-threads, for the CPU and only there."
+        )
+    if setup.device == "cuda" and not torch.cuda.is_available():
+        raise Failure(f"{setup}: this machine has no CUDA device.")
+    if setup.backend == "openvino" and find_spec("openvino") is None:
+        raise Failure(f"{setup}: OpenVINO is not installed; it comes with smoothcert's extra `cpu`.")
 
 
 def _sampler_of(network: nn.Module, shape_CHW: Shape, num_classes: int, setup: Setup) -> SamplerOf:
@@ -65,8 +93,6 @@ def cpu_voter(network: nn.Module, shape_CHW: Shape, num_classes: int, setup: Set
         from certification.setups.openvino_cpu import OpenVinoVoter  # noqa: PLC0415
 
         return OpenVinoVoter(network, shape_CHW, num_classes, setup)
-    if setup.backend in {"eager", "compile"}:
-        from certification.setups.eager import EagerVoter  # noqa: PLC0415
+    from certification.setups.eager import EagerVoter  # noqa: PLC0415
 
-        return EagerVoter(network, shape_CHW, num_classes, setup)
-    raise Failure(f"The CPU has no backend {setup.backend!r}.")
+    return EagerVoter(network, shape_CHW, num_classes, setup)

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from certification.engine import Engine, cpu_voter
-from certification.errors import Failure
+from certification.engine import Engine, check_runnable, cpu_voter
+from certification.errors import Failure, UserMistake
 from certification.grid_noise import GridNoise
 from certification.noise import noise_table
 from certification.setup import Setup
@@ -90,9 +90,20 @@ def test_a_description_says_what_decides_the_votes(engine: BuildEngine) -> None:
     assert {"torch", "cpu"} <= set(description.versions)
 
 
-def test_a_backend_the_cpu_lacks_is_a_failure(engine: BuildEngine) -> None:
-    with pytest.raises(Failure, match="cuda-graph"):
-        engine("cpu:cuda-graph:float32:64")
+@pytest.mark.parametrize(
+    "text",
+    ["cpu:cuda-graph/1-threads:float32:64", "cpu:eager/1-threads:float16:64", "cpu:eager/1-threads:tf32:64",
+     "cuda:openvino:float32:64", "cpu:eager:float32:64", "cuda:eager/2-threads:float32:64"],
+)  # fmt: skip
+def test_a_setup_that_makes_no_sense_is_the_callers_mistake(text: str) -> None:
+    with pytest.raises(UserMistake, match=text):
+        check_runnable(Setup.parse(text))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_a_setup_for_a_missing_device_is_a_failure_that_says_so(engine: BuildEngine) -> None:
+    with pytest.raises(Failure, match="no CUDA device"):
+        engine("cuda:eager:float32:64")
 
 
 def test_a_network_that_cannot_be_traced_fails_to_fold_with_a_reason() -> None:

@@ -13,7 +13,7 @@ from certification.tuner import Subject, Trial, Tuning, choose_setup, measure
 
 SHAPE = (3, 12, 12)
 EAGER = Setup("cpu", "eager", "float32", 32, threads=1)
-IMPOSSIBLE = Setup("cpu", "cuda-graph", "float32", 32)
+IMPOSSIBLE = Setup("cpu", "cuda-graph", "float32", 32, threads=1)
 
 
 @pytest.fixture
