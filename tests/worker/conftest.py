@@ -53,8 +53,14 @@ def plant(valkey: Broker, tmp_path: Path) -> Iterator[Plant]:
 
 
 @pytest.fixture(scope="module")
-def steady(valkey: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
-    """A plant whose one worker lives through a whole file of tests."""
-    with planted(valkey, tmp_path_factory.mktemp("steady")) as plant:
-        plant.start()
+def shared_plant(valkey: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+    """A plant whose workers live through a whole file of tests, unless a test ends them."""
+    with planted(valkey, tmp_path_factory.mktemp("plant")) as plant:
         yield plant
+
+
+@pytest.fixture
+def steady(shared_plant: Plant) -> Plant:
+    """A shared plant with two workers alike."""
+    shared_plant.staff("stand-in", "stand-in")
+    return shared_plant

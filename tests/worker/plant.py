@@ -5,8 +5,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +26,7 @@ T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 MODEL = "stand-in"
 PATIENCE = 20.0  # seconds; a worker starts in about two
+_numbers = count()
 
 
 def eventually(what: Callable[[], T | None], patience: float = PATIENCE) -> T:
@@ -42,6 +45,7 @@ class Worker:
 
     process: "subprocess.Popen[bytes]"
     log: Path
+    device: str
 
     @property
     def child(self) -> int:
@@ -72,12 +76,22 @@ class Plant:
         self.store = JobStore(self.client)
         self.courier = Courier(self.url)
 
-    def start(self, **environment: object) -> Worker:
-        """A worker, as soon as it lives."""
-        before = len(self.store.workers())
-        worker = self.launch(**environment)
-        eventually(lambda: len(self.store.workers()) > before and worker.children())
-        return worker
+    def staff(self, *devices: str) -> None:
+        """Starts workers until there is one for each device named, and waits until they live."""
+        self.workers = [worker for worker in self.workers if worker.process.poll() is None]
+        missing = Counter(devices) - Counter(worker.device for worker in self.workers)
+        for device in missing.elements():
+            self.launch(STAND_IN_DEVICE=device)
+        eventually(lambda: len(self.store.workers()) == len(devices))
+
+    def holder(self, job_id: str) -> Worker:
+        """The worker that has the job now."""
+        return eventually(lambda: self._holder(job_id))
+
+    def _holder(self, job_id: str) -> Worker | None:
+        holder = self.client.hget(f"{self.store.root}:job:{job_id}", "holder") or b""
+        pids = {str(worker.process.pid): worker for worker in self.workers}
+        return next((pids[part] for part in holder.decode().split("-") if part in pids), None)
 
     def launch(self, **environment: object) -> Worker:
         """A worker, be it alive or not."""
@@ -89,10 +103,13 @@ class Plant:
             "SMOOTHCERT_GRACE": 1,
             "SMOOTHCERT_JANITOR": 0.2,
             "SMOOTHCERT_CHUNK": 0.1,
+            "SMOOTHCERT_QUANTUM": 0.2,
+            "SMOOTHCERT_BEAT": 1,
+            "STAND_IN_DEVICE": "stand-in",
             "PYTHONPATH": f"{ROOT}:{ROOT / 'tests/worker'}",
             **environment,
         }
-        log = self.folder / f"worker-{len(self.workers)}.log"
+        log = self.folder / f"worker-{next(_numbers)}.log"
         command = [sys.executable, "-m", "celery", "-A", "worker.app", "worker", "-n", log.stem]
         command += ["--without-mingle", "--without-gossip"]
         with log.open("wb") as out:
@@ -103,7 +120,7 @@ class Plant:
                 stderr=out,
                 env=os.environ | {k: str(v) for k, v in variables.items()},
             )
-        worker = Worker(process, log)
+        worker = Worker(process, log, str(variables["STAND_IN_DEVICE"]))
         self.workers.append(worker)
         return worker
 

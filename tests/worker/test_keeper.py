@@ -1,0 +1,61 @@
+import time
+
+import pytest
+import redis
+
+from certification.contract.parameters import Parameters
+from certification.contract.store.delivery import connect
+from certification.contract.store.image import Image
+from certification.contract.store.jobs import JobStore, Request
+from certification.contract.store.leases import Claim, Leases, Terms
+from worker.keeper import UNACKED_INDEX, Keeper, Message
+
+LEASE = 0.3  # seconds
+
+
+@pytest.fixture
+def client(redis_url: str) -> redis.Redis:
+    return connect(redis_url)
+
+
+@pytest.fixture
+def leases(client: redis.Redis) -> Leases:
+    return Leases(client, Terms(lease=LEASE))
+
+
+@pytest.fixture
+def claim(client: redis.Redis, leases: Leases) -> Claim:
+    image = Image.of(bytes(4), (1, 2, 2), [])
+    job_id = JobStore(client).submit(Request("m", Parameters(sigma=0.5), image)).job_id
+    claim = leases.claim(job_id, "w1", "x")
+    assert isinstance(claim, Claim)
+    return claim
+
+
+def test_a_lease_and_its_message_are_kept_while_their_holder_is_busy(
+    client: redis.Redis, leases: Leases, claim: Claim
+) -> None:
+    client.zadd(UNACKED_INDEX, {"tag": 1.0})
+    with Keeper(leases, claim, Message(client, "tag"), stall=60) as keeper:
+        time.sleep(2 * LEASE)
+        assert leases.claim(claim.job_id, "w2", "x") == "busy"
+        assert not keeper.lost
+    assert client.zscore(UNACKED_INDEX, "tag") == pytest.approx(time.time(), abs=LEASE)
+
+
+def test_a_message_acknowledged_meanwhile_stays_acknowledged(client: redis.Redis) -> None:
+    Message(client, "tag").renew()
+    assert client.zcard(UNACKED_INDEX) == 0
+
+
+def test_a_holder_that_hangs_loses_its_job(client: redis.Redis, leases: Leases, claim: Claim) -> None:
+    with Keeper(leases, claim, Message(client, None), stall=0.01):
+        time.sleep(2 * LEASE)
+        assert isinstance(leases.claim(claim.job_id, "w2", "x"), Claim)
+
+
+def test_a_holder_learns_that_its_job_is_lost(client: redis.Redis, leases: Leases, claim: Claim) -> None:
+    with Keeper(leases, claim, Message(client, None), stall=60) as keeper:
+        JobStore(client).cancel(claim.job_id)
+        time.sleep(LEASE)
+        assert keeper.lost
