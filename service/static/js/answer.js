@@ -68,7 +68,7 @@ function verdict({ job, certificate, ended, predict, name, radius }) {
   if (ended && !certificate) return [big("the job", "stopped", "abstained")];
   const kind = certificate ? "certified" : "";
   const parts = name === null ? [] : [big("class", name, kind)];
-  if (!predict && radius !== null) parts.push(big(ended ? "certified radius" : "radius proved so far", radiusText(radius), kind));
+  if (!predict && radius > 0) parts.push(big(ended ? "certified radius" : "radius proved so far", radiusText(radius), kind));
   return parts.length ? parts : [big("the job", job.status, "")];
 }
 

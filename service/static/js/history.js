@@ -50,7 +50,7 @@ export const unfinished = () => read().find((entry) => !ENDED.has(entry.status))
 export const entryOf = (id) => read().find((entry) => entry.id === id);
 
 function outcomeText(entry) {
-  if (entry.outcome === "certified") return `${entry.label}, radius ${radiusText(entry.radius)}`;
+  if (entry.outcome === "certified") return entry.radius > 0 ? `${entry.label}, radius ${radiusText(entry.radius)}` : entry.label;
   return entry.outcome === "abstained" ? "abstained" : entry.status;
 }
 
