@@ -1,70 +1,122 @@
-"""One image to its certificate, here or by a service: a stream of progress that ends in a certificate."""
+"""Images to certificates, here or by a service. One image is a stream that ends in its certificate."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from certification.contract.certificate import Certificate
-from certification.contract.images import read_image
+from certification.contract.images import CertifiedImage, read_image
 from certification.contract.job import Job, Progress
-from certification.errors import Failure, UserMistake
+from certification.errors import BadImage, Failure
 from smoothcert.asking import parameters
 from smoothcert.checkpoints import build_engine, find_checkpoint
 from smoothcert.client import ServiceClient
+from smoothcert.images import read_file, slices
+
+if TYPE_CHECKING:
+    from certification.engine import Engine
 
 CHUNK = 4096  # votes between two signs of life
 Stream = Iterator[Progress | Certificate]
+Certified = tuple[Path, Certificate]
 
 
-def read_file(path: Path) -> bytes:
-    """An image file's bytes. Raises UserMistake."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserMistake(f"{path} can't be read: {error.strerror}.") from error
+class Certifier(Protocol):
+    """Who certifies. Both raise UserMistake before the first vote, Failure for a job that came to nothing."""
+
+    def one(self, path: Path) -> Stream: ...
+
+    def all(self, paths: Sequence[Path]) -> Iterator[Certified]: ...
 
 
-def certify_here(data: bytes, model: str | None, options: dict[str, Any], setup: str | None) -> Stream:
-    """Certify in this process. What the user got wrong is found before torch is loaded."""
-    checkpoint = find_checkpoint(model)
-    card = checkpoint.card
-    asked = parameters(options, card.sigma)
-    image = read_image(data, card)
-    from certification.issue import issue
-    from certification.procedure import Certification, drive, refuse_impossible
+class Here:
+    """This process. What the user got wrong is found before torch is loaded."""
 
-    refuse_impossible(asked)
-    engine = build_engine(checkpoint, setup)
-    seed = secrets.token_hex(16)
-    source = engine.sampler(image.to_array(), card.sigma, int(seed, 16))
-    certification = Certification(asked, source.num_classes, slack=source.slack)
-    yield from drive(certification, source, CHUNK)
-    yield issue(
-        certification.result,
-        asked,
-        card=card,
-        input_digest=image.digest,
-        seed=seed,
-        engine=engine.description,
-    )
+    def __init__(self, model: str | None, options: dict[str, Any], setup: str | None) -> None:
+        """Raises UserMistake: no such model, or a question that can't be answered."""
+        self.checkpoint = find_checkpoint(model)
+        self.asked = parameters(options, self.checkpoint.card.sigma)
+        self._setup = setup
 
+    def one(self, path: Path) -> Stream:
+        """Certify one file."""
+        return self._certify(self._read(path))
 
-def certify_there(data: bytes, name: str, options: dict[str, Any], url: str, api_key: str | None) -> Stream:
-    """Certify by a service. An interrupt cancels the job."""
-    fields = {option: str(value) for option, value in options.items()}
-    with ServiceClient(url, api_key) as client:
-        job = client.submit(data, name, fields, key=secrets.token_urlsafe(16))
+    def all(self, paths: Sequence[Path]) -> Iterator[Certified]:
+        """One after the other, on one engine; every file is decoded before the first vote."""
+        images = [self._read(path) for path in paths]
+        for path, image in zip(paths, images, strict=True):
+            *_, last = self._certify(image)
+            assert isinstance(last, Certificate)
+            yield path, last
+
+    def _read(self, path: Path) -> CertifiedImage:
         try:
-            for job in client.follow(job):  # noqa: B020
+            return read_image(read_file(path), self.checkpoint.card)
+        except BadImage as error:
+            raise BadImage(f"{path}: {error}") from error
+
+    def _certify(self, image: CertifiedImage) -> Stream:
+        from certification.issue import issue
+        from certification.procedure import Certification, drive, refuse_impossible
+
+        refuse_impossible(self.asked)
+        seed = secrets.token_hex(16)
+        source = self._engine.sampler(image.to_array(), self.asked.sigma, int(seed, 16))
+        certification = Certification(self.asked, source.num_classes, slack=source.slack)
+        yield from drive(certification, source, CHUNK)
+        yield issue(
+            certification.result,
+            self.asked,
+            card=self.checkpoint.card,
+            input_digest=image.digest,
+            seed=seed,
+            engine=self._engine.description,
+        )
+
+    @cached_property
+    def _engine(self) -> "Engine":
+        return build_engine(self.checkpoint, self._setup)
+
+
+class There:
+    """A service. An interrupt cancels what has not ended."""
+
+    def __init__(self, client: ServiceClient, options: dict[str, Any]) -> None:
+        self._client = client
+        self._fields = {option: str(value) for option, value in options.items()}
+
+    def one(self, path: Path) -> Stream:
+        """Certify one file."""
+        job = self._client.submit(path.name, read_file(path), self._fields, secrets.token_urlsafe(16))
+        try:
+            for job in self._client.follow(job):  # noqa: B020
                 yield job.progress
         except KeyboardInterrupt:
-            client.cancel(job)
+            self._client.cancel(job)
             raise
-    yield _certificate(job)
+        yield certificate_of(job)
+
+    def all(self, paths: Sequence[Path]) -> Iterator[Certified]:
+        """As batches, in the order of the paths."""
+        for part in slices(paths):
+            batch = self._client.submit_batch([(path.name, data) for path, data in part], self._fields)
+            told = 0
+            try:
+                for batch in self._client.follow_batch(batch):  # noqa: B020
+                    while told < len(part) and batch.jobs[told].ended:
+                        yield part[told][0], certificate_of(batch.jobs[told])
+                        told += 1
+            except KeyboardInterrupt:
+                for job in batch.jobs:
+                    self._client.cancel(job)
+                raise
 
 
-def _certificate(job: Job) -> Certificate:
+def certificate_of(job: Job) -> Certificate:
+    """The certificate of a job that has ended. Raises Failure when it has none."""
     if job.certificate is not None:
         return job.certificate
     why = job.error.detail if job.error else "it was cancelled before anything was proved"

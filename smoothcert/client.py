@@ -1,13 +1,14 @@
 """The HTTP face as the command line uses it: submit an image, follow the job, read the certificate."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import httpx2
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from certification.contract.batch import Batch
 from certification.contract.job import Job
 from certification.contract.problem import Problem
 from certification.errors import Failure, UserMistake
@@ -15,6 +16,8 @@ from certification.errors import Failure, UserMistake
 TIMEOUT = 30.0  # seconds until a silent service counts as gone
 WAIT = 1  # seconds one look at a job may take; it answers at once when the job ends
 PATIENCE = 30.0  # seconds a service may be away while a job is followed: a restart loses no job
+
+Document = TypeVar("Document", bound=BaseModel)
 
 
 class ServiceClient:
@@ -29,35 +32,51 @@ class ServiceClient:
         if self._http.base_url.scheme not in ("http", "https") or not self._http.base_url.host:
             raise UserMistake(f"--url {url!r} is no address; write it like http://127.0.0.1:8000.")
 
-    def submit(self, image: bytes, file_name: str, fields: dict[str, str], key: str) -> Job:
+    def submit(self, name: str, image: bytes, fields: dict[str, str], key: str) -> Job:
         """POST /certify. `key`: an idempotency key, so that asking again makes no second job."""
         answer = self._ask(
             "POST",
             "/certify",
-            files={"image": (file_name, image)},
+            files={"image": (name, image)},
             data=fields,
             headers={"Idempotency-Key": key},
         )
-        return _job(answer)
+        return _read(Job, answer)
+
+    def submit_batch(self, images: Sequence[tuple[str, bytes]], fields: dict[str, str]) -> Batch:
+        """POST /batches: names and bytes of the images."""
+        return _read(
+            Batch, self._ask("POST", "/batches", files=[("image", image) for image in images], data=fields)
+        )
 
     def follow(self, job: Job) -> Iterator[Job]:
         """Snapshots of a job until it has ended; the last one is terminal."""
         yield job
-        seen = time.monotonic()
         while not job.ended:
-            try:
-                job = _job(self._ask("GET", job.links.self, params={"wait": WAIT}))
-            except Failure:
-                if time.monotonic() - seen > PATIENCE:
-                    raise
-                time.sleep(WAIT)
-                continue
-            seen = time.monotonic()
+            job = _read(Job, self._keep_asking(job.links.self, params={"wait": WAIT}))
             yield job
+
+    def follow_batch(self, batch: Batch) -> Iterator[Batch]:
+        """Snapshots of a batch until all its jobs have ended."""
+        yield batch
+        while not batch.ended:
+            time.sleep(WAIT)
+            batch = _read(Batch, self._keep_asking(batch.links.self))
+            yield batch
 
     def cancel(self, job: Job) -> None:
         """POST /jobs/{id}/cancel; the job keeps what it has proved."""
         self._ask("POST", job.links.cancel)
+
+    def _keep_asking(self, path: str, **request: object) -> httpx2.Response:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return self._ask("GET", path, **request)
+            except Failure:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(WAIT)
 
     def _ask(self, method: str, path: str, **request: object) -> httpx2.Response:
         try:
@@ -80,9 +99,9 @@ class ServiceClient:
         self._http.close()
 
 
-def _job(answer: httpx2.Response) -> Job:
+def _read(kind: type[Document], answer: httpx2.Response) -> Document:
     try:
-        return Job.model_validate_json(answer.content)
+        return kind.model_validate_json(answer.content)
     except ValidationError as error:
         raise Failure(f"{answer.url} is not a SmoothCert service: it answered something else.") from error
 

@@ -11,8 +11,8 @@ from certification.contract.images import CertifiedImage, read_image
 from certification.errors import UserMistake
 from certification.verify import Check
 from certification.votes import VoteRange
-from smoothcert.certifying import read_file
 from smoothcert.checkpoints import Checkpoint, build_engine, find_checkpoint
+from smoothcert.images import read_file
 
 
 def read_certificate(path: Path) -> Certificate:

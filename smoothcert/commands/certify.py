@@ -1,8 +1,9 @@
-"""smoothcert certify: one image to its certificate."""
+"""smoothcert certify: images to their certificates."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -11,12 +12,13 @@ from smoothcert.output import show, write_file
 from smoothcert.progress import progress_bar
 
 if TYPE_CHECKING:
-    from certification.contract.certificate import Certificate
-    from certification.contract.job import Progress
+    from smoothcert.certifying import Certified, Certifier, Stream
+
+Format = Literal["text", "tsv", "json"]
 
 
 def certify(
-    image: Annotated[Path, typer.Argument(help="A PNG, JPEG, WebP, BMP or GIF file.")],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Files, folders or patterns.")],
     *,
     model: Annotated[str | None, typer.Option(help="A bundled name or a checkpoint folder.")] = None,
     n: N = None,
@@ -27,58 +29,47 @@ def certify(
     tolerance: Tolerance = None,
     url: Annotated[str | None, typer.Option(help="Ask this service instead of certifying here.")] = None,
     setup: Setup = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the certificate, as JSON.")] = False,
-    out: Annotated[Path | None, typer.Option(metavar="CERT.json", help="Keep the certificate.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
+    format_name: Annotated[Format, typer.Option("--format", help="Of what is printed.")] = "text",
+    out: Annotated[
+        Path | None, typer.Option(metavar="CERT.json", help="Keep what --json prints in a file.")
+    ] = None,
 ) -> None:
-    """Certify one image.
+    """Certify an image, or several.
 
     The answer is the smoothed classifier's class with a radius within which no change of the image changes
-    it, or an abstention.
+    it, or an abstention. PNG, JPEG, WebP, BMP and GIF are taken.
     """
-    from smoothcert.certifying import certify_here, certify_there, read_file
-    from smoothcert.settings import settings
+    from smoothcert.images import expand, is_one_file
 
     options = given(
         n=n, n0=n0, alpha=alpha, procedure=procedure, target_radius=target_radius, tolerance=tolerance
     )
-    data = read_file(image)
+    paths = expand(images)
+    with _certifier(model, options, setup, url) as certifier:
+        if is_one_file(images):
+            certified = [(paths[0], _watch(certifier.one(paths[0])))]
+        else:
+            certified = _watch_all(certifier.all(paths), len(paths))
+    _tell(certified, "json" if as_json else format_name, out, alone=is_one_file(images))
+
+
+@contextmanager
+def _certifier(
+    model: str | None, options: dict[str, Any], setup: str | None, url: str | None
+) -> Iterator["Certifier"]:
+    from smoothcert.certifying import Here, There
+    from smoothcert.client import ServiceClient
+    from smoothcert.settings import settings
+
     if url is None:
-        certificate = _watch(certify_here(data, model, options, setup))
-    else:
-        fields = options | given(model=model)
-        certificate = _watch(certify_there(data, image.name, fields, url, settings().bearer))
-    document = certificate.model_dump_json(indent=2)
-    if out is not None:
-        write_file(out, document + "\n", "--out")
-    show(document if as_json else describe(certificate))
+        yield Here(model, options, setup)
+        return
+    with ServiceClient(url, settings().bearer) as client:
+        yield There(client, options | given(model=model))
 
 
-def describe(certificate: "Certificate") -> str:
-    """The certificate in words; the radius is rounded down."""
-    c = certificate
-    drawn = f"{c.n} votes at sigma {c.sigma:g}, error probability at most {c.alpha:g}"
-    votes = sorted(((count, k) for k, count in enumerate(c.counts) if count), reverse=True)[:3]
-    counted = ", ".join(f"class {k}: {count}" for count, k in votes)
-    lines = [_answer(c), f"{c.model.name}, {c.procedure}: {drawn} ({counted})"]
-    lines += [f"the image was {', '.join(c.input.preprocessing)}"] * bool(c.input.preprocessing)
-    if c.target_met is not None:
-        lines.append(f"target radius {c.target_radius:g}: {'proved' if c.target_met else 'not proved'}")
-    return "\n".join(lines)
-
-
-def _answer(c: "Certificate") -> str:
-    from decimal import ROUND_FLOOR, Decimal
-
-    if c.outcome == "abstained":
-        return "abstained: no class is proved at this error probability"
-    named = f"class {c.predicted_class}" + (f" ({c.label})" if c.label != str(c.predicted_class) else "")
-    if c.procedure == "predict":
-        return f"{named}, without a radius"
-    radius = Decimal(c.radius).quantize(Decimal("0.0001"), ROUND_FLOOR)
-    return f"{named}, certified within l2 radius {radius} (pixels in [0,1])"
-
-
-def _watch(stream: "Iterator[Progress | Certificate]") -> "Certificate":
+def _watch(stream: "Stream") -> Any:
     from certification.contract.certificate import Certificate
 
     with progress_bar("votes") as update:
@@ -87,3 +78,26 @@ def _watch(stream: "Iterator[Progress | Certificate]") -> "Certificate":
                 return sign
             update(sign.samples, sign.of, f"radius {sign.radius or 0:.3f} so far")
     raise AssertionError("the stream ends in a certificate")
+
+
+def _watch_all(certified: "Iterator[Certified]", of: int) -> "list[Certified]":
+    done: list[Certified] = []
+    with progress_bar("images") as update:
+        for path, certificate in certified:
+            done.append((path, certificate))
+            update(len(done), of, path.name)
+    return done
+
+
+def _tell(certified: "list[Certified]", format_name: Format, out: Path | None, *, alone: bool) -> None:
+    from smoothcert.wording import as_table, as_tsv, describe, to_json
+
+    document = certified[0][1].model_dump_json(indent=2) if alone else to_json(certified)
+    if out is not None:
+        write_file(out, document + "\n", "--out")
+    if format_name == "json":
+        show(document)
+    elif format_name == "tsv":
+        show(as_tsv(certified))
+    else:
+        show(describe(certified[0][1]) if alone else as_table(certified))

@@ -30,6 +30,25 @@ def test_without_json_the_answer_is_said_in_words(inside: Command, models: Path)
     assert "500 votes at sigma 0.5" in done.stdout
 
 
+def test_several_images_are_one_document(inside: Command, tmp_path: Path) -> None:
+    asked = ("certify", DATA / "digit-1.png", DATA / "digit-2.png", "--n", "200", "--setup", SETUP)
+    done = inside(*asked, "--json", "--out", tmp_path / "all.json")
+    assert done.returncode == 0, done.stderr
+    several = json.loads(done.stdout)
+    assert [Path(one["image"]).name for one in several] == ["digit-1.png", "digit-2.png"]
+    assert len({one["certificate"]["seed"] for one in several}) == 2
+    assert json.loads((tmp_path / "all.json").read_text()) == several
+    lines = inside(*asked).stdout.splitlines()
+    assert lines[0].split()[:5] == ["image", "outcome", "class", "label", "radius"]
+    assert len(lines) == 3
+
+
+def test_one_bad_file_among_several_is_named_before_any_vote(inside: Command) -> None:
+    done = inside("certify", DATA / "digit-1.png", DATA / "not-an-image.txt", "--setup", SETUP)
+    assert done.returncode == 2
+    assert "not-an-image.txt: Not an image" in done.stderr
+
+
 def test_evaluate_logs_resumes_and_reports(smoothcert: Command, inside: Command, tmp_path: Path) -> None:
     log = tmp_path / "log.tsv"
     asked = ("evaluate", MODEL, "--dataset", "mnist", "--data-root", DATA / "mnist-tiny", "--every", "2")

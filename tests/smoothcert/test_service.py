@@ -1,5 +1,6 @@
 """`smoothcert certify --url` against the real service with a real worker."""
 
+import csv
 import os
 import subprocess
 import sys
@@ -76,6 +77,10 @@ def test_certify_by_a_service_gives_the_same_kind_of_answer(smoothcert: Command,
     assert (certificate.model.name, certificate.n, certificate.alpha) == (MODEL, 3000, 0.01)
     assert done.stderr == ""
     assert "class" in smoothcert("certify", DATA / "digit-3.png", "--n", "500", "--url", url).stdout
+    several = smoothcert("certify", f"{DATA}/digit-[0-2].png", "--n", "500", "--url", url, "--format", "tsv")
+    rows = list(csv.DictReader(several.stdout.splitlines(), delimiter="\t"))
+    assert [Path(row["image"]).name for row in rows] == ["digit-0.png", "digit-1.png", "digit-2.png"]
+    assert {row["n"] for row in rows} == {"500"}
     for arguments, complaint in (
         (["not-an-image.txt"], "Not an image we take"),
         (["digit-3.png", "--model", "nope"], "There is no model 'nope'"),
