@@ -124,7 +124,7 @@ class Trainer:
 
     def _build_step(self, images: ImageSet) -> Step:
         device, recipe = self.device, self.recipe
-        self._slices = _slices(len(images.labels), recipe.schedule.batch, recipe.method.num_noises)
+        self._slices = _slices(len(images.labels), recipe.schedule.batch, recipe.method.chunks)
         network = ChannelsLast(self.network).train()
         if recipe.compile:
             _compile_blocks(network)
@@ -167,12 +167,12 @@ def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     )
 
 
-def _slices(images: int, batch: int, num_noises: int) -> list[slice]:
-    """The published steps: each batch of `batch` images is cut into `num_noises` chunks, each an optimizer step."""
+def _slices(images: int, batch: int, chunks: int) -> list[slice]:
+    """The published steps: each batch of `batch` images is cut into `chunks`, each an optimizer step."""
     slices = []
     for start in range(0, images, batch):
         stop = min(start + batch, images)
-        chunk = -(-(stop - start) // num_noises)
+        chunk = -(-(stop - start) // chunks)
         slices += [slice(i, min(i + chunk, stop)) for i in range(start, stop, chunk)]
     return slices
 

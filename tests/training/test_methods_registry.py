@@ -89,6 +89,12 @@ def test_a_few_steps_of_every_method_lower_its_loss(name):
     assert losses[-1] < 0.8 * losses[0]
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_a_batch_is_cut_into_a_step_for_each_noise_except_in_macer(name):
+    method = build_method(name, "mnist", 0.5, num_noises=3)
+    assert method.chunks == (1 if name == "macer" else 3)
+
+
 @pytest.mark.parametrize(("name", "options"), VARIANTS)
 def test_no_loss_looks_at_the_values_of_its_tensors(name, options):
     """On the meta device there are none: a branch, an index or a shape that depended on them would raise."""

@@ -22,7 +22,9 @@ class Moment:
 class Method(Protocol):
     """A training method of REFERENCE §2. Implementations are frozen dataclasses, listed in training.methods.
 
-    `num_noises` (m): each batch of B samples holds B/m images, repeated with m noises in one forward pass.
+    `num_noises` (m): copies of each image in one forward pass.
+    `chunks`: optimizer steps that a batch of images is cut into. The published runs cut it into m, so that a
+    step has as many forward samples as a batch has images; MACER's take the batch with all its noises at once.
     """
 
     @property
@@ -30,6 +32,9 @@ class Method(Protocol):
 
     @property
     def num_noises(self) -> int: ...
+
+    @property
+    def chunks(self) -> int: ...
 
     @classmethod
     def defaults(cls, dataset: str, sigma: float, **given: Any) -> dict[str, Any]:

@@ -104,6 +104,11 @@ class Consistency:
         need_at_least(0, weight=self.weight, entropy_weight=self.entropy_weight)
         need_one_of(FORMS, form=self.form)
 
+    @property
+    def chunks(self) -> int:
+        """One optimizer step for each noise of a batch; see Method."""
+        return self.num_noises
+
     @classmethod
     def defaults(cls, dataset: str, sigma: float, **given: Any) -> dict[str, Any]:
         """The published numbers for this data set, the nearest noise level and the form in `given`."""

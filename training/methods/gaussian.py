@@ -22,6 +22,11 @@ class Gaussian:
         need_positive(sigma=self.sigma)
         need_at_least(1, num_noises=self.num_noises)
 
+    @property
+    def chunks(self) -> int:
+        """One optimizer step for each noise of a batch; see Method."""
+        return self.num_noises
+
     @classmethod
     def defaults(cls, dataset: str, sigma: float, **given: Any) -> dict[str, Any]:
         """One noise an image, on every data set."""

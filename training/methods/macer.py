@@ -41,6 +41,11 @@ class Macer:
         need_at_least(1, num_noises=self.num_noises)
         need_at_least(0, weight=self.weight)
 
+    @property
+    def chunks(self) -> int:
+        """A whole batch is one step, as published: on few images the robust term's gradient is very noisy."""
+        return 1
+
     @classmethod
     def defaults(cls, dataset: str, sigma: float, **given: Any) -> dict[str, Any]:
         """The published numbers for this data set and the nearest noise level."""

@@ -50,6 +50,11 @@ class SmoothAdv:
         need_at_least(0, warmup=self.warmup)
         need_one_of(ATTACKS, attack=self.attack)
 
+    @property
+    def chunks(self) -> int:
+        """One optimizer step for each noise of a batch; see Method."""
+        return self.num_noises
+
     @classmethod
     def defaults(cls, dataset: str, sigma: float, **given: Any) -> dict[str, Any]:
         """The published numbers for this data set and the nearest noise level."""

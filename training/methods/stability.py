@@ -34,6 +34,11 @@ class Stability:
         need_at_least(1, num_noises=self.num_noises)
         need_at_least(0, weight=self.weight)
 
+    @property
+    def chunks(self) -> int:
+        """One optimizer step for each noise of a batch; see Method."""
+        return self.num_noises
+
     @classmethod
     def defaults(cls, dataset: str, sigma: float, **given: Any) -> dict[str, Any]:
         """The published weight for this data set and the nearest noise level."""
