@@ -24,7 +24,7 @@ class Method(Protocol):
 
     `num_noises` (m): copies of each image in one forward pass.
     `chunks`: optimizer steps that a batch of images is cut into. The published runs cut it into m, so that a
-    step has as many forward samples as a batch has images; MACER's take the batch with all its noises at once.
+    step has as many forward samples as a batch has images; MACER's take a batch with all noises at once.
     """
 
     @property
