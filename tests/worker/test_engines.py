@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from certification.architectures import build_network
+from certification.catalogue import Catalogue
+from certification.checkpoint import save_checkpoint
+from certification.contract.card import ModelCard, Preprocessing
+from certification.setup import Setup
+from certification.votes import VoteRange
+from worker.cache import EngineCache, Loaded
+from worker.engines import Engines
+from worker.settings import Settings
+
+VOTES = VoteRange("estimation", 0, 300)
+
+
+def save(folder: Path, seed: int) -> None:
+    torch.manual_seed(seed)
+    card = ModelCard(
+        name=folder.name,
+        architecture="lenet",
+        dataset="mnist",
+        input_shape=(1, 28, 28),
+        labels=[str(digit) for digit in range(10)],
+        preprocessing=Preprocessing(mode="L", mean=(0.0,), std=(1.0,)),
+        sigma=0.5,
+        method="none",
+        weights_sha256="0" * 64,
+        data_license="none",
+    )
+    save_checkpoint(folder, build_network("lenet", 10, (0.0,), (1.0,)), card)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    save(tmp_path / "m", seed=0)
+    return Settings(models=tmp_path, setup=str(Setup("cpu", "eager", "float32", 64, threads=1)))
+
+
+@pytest.fixture
+def cache(settings: Settings) -> EngineCache:
+    return EngineCache(Catalogue(settings.models), settings.engine_builder())
+
+
+def votes_of(loaded: Loaded) -> list[int]:
+    image_CHW = np.full((1, 28, 28), 100, np.uint8)
+    counts: list[int] = loaded.engine.sampler(image_CHW, 0.5, 7).count(VOTES).tolist()
+    return counts
+
+
+def test_a_model_is_built_once(cache: EngineCache) -> None:
+    chosen = cache.load("m", None)
+    assert cache.load("m", None) is chosen
+    assert cache.load("m", chosen.engine.description) is chosen
+
+
+def test_a_pinned_set_up_is_built_in_another_process_too(settings: Settings) -> None:
+    first = EngineCache(Catalogue(settings.models), Engines(settings))
+    chosen = first.load("m", None)
+    other = EngineCache(Catalogue(settings.models), Engines(settings.model_copy(update={"setup": None})))
+    assert other.platform == first.platform
+    again = other.load("m", chosen.engine.description)
+    assert again.engine.description == chosen.engine.description
+    assert votes_of(again) == votes_of(chosen)
+
+
+def test_a_checkpoint_replaced_on_disk_is_another_engine(cache: EngineCache, settings: Settings) -> None:
+    before = cache.load("m", None)
+    save(settings.models / "m", seed=1)
+    after = cache.load("m", None)
+    assert after.card.weights_sha256 != before.card.weights_sha256
+    assert after.engine is not before.engine
