@@ -68,6 +68,16 @@ def edges(table: NoiseTable) -> np.ndarray:
     return np.concatenate([table.thresholds_T - 1, table.thresholds_T])
 
 
+@pytest.mark.parametrize("sigma", [1e-4, 0.01, 0.25, 1.0, 6.0])
+def test_integers_count_the_thresholds_at_or_below_the_word(sigma: float) -> None:
+    table = noise_table(sigma)
+    ends = np.array([0, 1, 2**63 - 2, 2**63 - 1])
+    anywhere = np.random.default_rng(4).integers(0, 2**63 - 1, 10_000)
+    words = np.concatenate([edges(table), ends, anywhere])
+    counted = np.searchsorted(table.thresholds_T, words, side="right")
+    assert np.array_equal(table.integers(words), counted + table.lowest)
+
+
 def test_a_word_just_below_a_threshold_gives_the_smaller_integer() -> None:
     table = noise_table(0.5)
     below, at = np.split(table.integers(edges(table)), 2)
