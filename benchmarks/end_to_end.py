@@ -34,7 +34,9 @@ def seconds_until(done: Callable[[], bool], timeout: float) -> float:
     return time.perf_counter() - start
 
 
-def answers(client: httpx2.Client, path: str) -> bool:
+def answers(process: "subprocess.Popen[bytes]", client: httpx2.Client, path: str) -> bool:
+    """Whether the service answers with success. It has said why on stderr when it died instead."""
+    assert process.poll() is None, "`smoothcert up` ended by itself"
     try:
         return client.get(path).is_success
     except httpx2.TransportError:
@@ -59,7 +61,7 @@ def service(port: int) -> Iterator["subprocess.Popen[bytes]"]:
     """`smoothcert up`, marked so that whatever it leaves behind can be found."""
     command = [str(Path(sys.executable).with_name("smoothcert")), "up", "--port", str(port)]
     marked = os.environ | {"SMOOTHCERT_BENCH": str(os.getpid())}
-    process = subprocess.Popen(command, env=marked, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env=marked, stdout=subprocess.DEVNULL)
     try:
         yield process
     finally:
@@ -84,8 +86,8 @@ def certificate(client: httpx2.Client, fields: dict[str, str]) -> dict[str, obje
 def measure(port: int, fields: dict[str, str], repeats: int) -> dict[str, str]:
     """All the figures of one start."""
     with service(port) as process, httpx2.Client(base_url=f"http://127.0.0.1:{port}") as client:
-        page = seconds_until(lambda: answers(client, "/"), START_TIMEOUT)
-        ready = page + seconds_until(lambda: answers(client, "/health/ready"), START_TIMEOUT)
+        page = seconds_until(lambda: answers(process, client, "/"), START_TIMEOUT)
+        ready = page + seconds_until(lambda: answers(process, client, "/health/ready"), START_TIMEOUT)
         times = []
         for _ in range(repeats):
             start = time.perf_counter()
