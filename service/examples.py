@@ -49,6 +49,7 @@ CERTIFICATE: Example = {
     "alpha": 0.001,
     "n0": 100,
     "n": 1000,
+    "drawn": 1000,
     "selection_counts": [0, 0, 0, 100, 0, 0, 0, 0, 0, 0],
     "counts": [0, 0, 0, 1000, 0, 0, 0, 0, 0, 0],
     "bound": "runner_up",

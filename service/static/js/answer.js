@@ -166,7 +166,7 @@ function showFiles({ job, certificate, ended }) {
 function evidence(c) {
   return [
     ["procedure, bound", `${c.procedure}, ${c.bound.replace("_", "-")}`],
-    ["votes", `${whole(c.n)}, after ${whole(c.n0)} that chose the class`],
+    ["votes", `${whole(c.n)}${c.drawn > c.n ? ` of ${whole(c.drawn)} drawn` : ""}, after ${whole(c.n0)} that chose the class`],
     ["σ, α", `${c.sigma}, ${c.alpha}`],
     ["p lower, p upper", `${c.p_lower}, ${c.p_upper}`],
     ["model", `${c.model.name}, sha256 ${c.model.sha256}`],
