@@ -56,8 +56,8 @@ def draw(logs: Sequence[Log]) -> Figure:
 
 
 def _draw_accuracy(axes: Axes, logs: Sequence[Log]) -> None:
-    for log in logs:
-        axes.step(*accuracy_curve(log), where="post", label=Path(log.name).stem)
+    for log, label in zip(logs, _labels(logs), strict=True):
+        axes.step(*accuracy_curve(log), where="post", label=label)
     axes.set(xlabel="Radius", ylabel="Certified accuracy", ylim=(0, 1))
     axes.set_xlim(left=0)
     if logs:
@@ -72,6 +72,12 @@ def _draw_shares(axes: Axes, logs: Sequence[Log]) -> None:
     axes.set(
         xlabel="Share of noisy copies classified right", ylabel="Share of images", xlim=(0, 1), ylim=(0, 1)
     )
+
+
+def _labels(logs: Sequence[Log]) -> list[str]:
+    """File names without suffix, or whole paths where two would be the same."""
+    stems = [Path(log.name).stem for log in logs]
+    return stems if len(set(stems)) == len(stems) else [log.name for log in logs]
 
 
 def accuracy_curve(log: Log) -> tuple[list[float], list[float]]:

@@ -14,6 +14,7 @@ from training.journal import read_run
 from training.log import Log, read_log
 from training.summary import Summary, summarize
 
+LATEX = {c: f"\\{c}" for c in "_%&#${}"} | {"\\": r"\textbackslash{}", "~": r"\~{}", "^": r"\^{}"}
 DEFAULT_RADII = "0,0.25,0.5,0.75,1,1.25,1.5,1.75,2,2.25,2.5"
 
 
@@ -169,7 +170,7 @@ def _width(summaries: Sequence[Summary]) -> int:
 
 
 def _escaped(text: str) -> str:
-    return "".join(f"\\{c}" if c in "_%&#$" else c for c in text)
+    return "".join(LATEX.get(character, character) for character in text)
 
 
 def _is_radius(text: str) -> bool:

@@ -7,13 +7,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from certification.catalogue import CARD_FILE, read_card
+from certification.contract.card import ModelCard, Preprocessing
 from certification.errors import ImpossibleRequest, UserMistake
 from certification.votes import Counts, VoteRange
 from training.datasets import ImageSet
 from training.evaluate import evaluate, image_seed, wanted
 from training.journal import Journal, Run, read_run, run_path
 from training.log import Row, format_row, read_log
-from training.measurement import accuracy_on_grid, measured
+from training.measurement import accuracy_on_grid, measured, record_in_card
 
 CLASSES = 3
 IMAGES = 12
@@ -188,6 +190,27 @@ def test_every_row_is_on_disk_when_append_returns(tmp_path: Path, images: ImageS
         journal.append(row)
         assert path.read_text().endswith(format_row(row))
     assert read_run(path) == RUN
+
+
+def test_figures_go_into_the_card_of_a_model_of_that_data_set_only(tmp_path: Path, images: ImageSet) -> None:
+    card = ModelCard(
+        name="a",
+        architecture="lenet",
+        dataset="stand-in",
+        input_shape=(1, 2, 2),
+        labels=["a", "b", "c"],
+        preprocessing=Preprocessing(mode="L", mean=(0.0,), std=(1.0,)),
+        sigma=0.5,
+        method="gaussian",
+        weights_sha256="0" * 64,
+        data_license="none",
+    )
+    (tmp_path / CARD_FILE).write_text(card.model_dump_json())
+    rows = certify(images, range(0, IMAGES, 2))
+    record_in_card(tmp_path, rows, RUN)
+    assert read_card(tmp_path).evaluation == measured(rows, RUN)
+    with pytest.raises(UserMistake, match="was trained on stand-in, not mnist"):
+        record_in_card(tmp_path, rows, RUN.model_copy(update={"dataset": "mnist"}))
 
 
 def test_a_card_gets_the_curve_up_to_where_it_ends(images: ImageSet) -> None:

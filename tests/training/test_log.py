@@ -1,3 +1,4 @@
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 
@@ -108,6 +109,13 @@ def test_a_torn_last_line_of_a_log_with_evidence_is_left_out(cut: int) -> None:
     log = parse_log(torn, "log")
     assert log.torn
     assert log.rows == (first,)
+
+
+@given(st.text(alphabet="0123456789.-:e \tinfa,\n\r", max_size=80))
+def test_whatever_the_text_it_is_a_log_or_the_users_mistake(text: str) -> None:
+    with suppress(UserMistake):
+        rows = parse_log(text, "log").rows
+        assert all(row.radius >= 0 and row.seconds >= 0 for row in rows)
 
 
 def test_a_missing_log_says_so(tmp_path: Path) -> None:

@@ -189,6 +189,17 @@ def test_plots_are_written_and_repeatable(bare: Path, tmp_path: Path, suffix: st
     assert first.read_bytes().startswith(b"\x89PNG" if suffix == ".png" else b"<?xml")
 
 
+def test_a_log_without_rows_can_be_plotted(tmp_path: Path) -> None:
+    save_plot([Log("empty", ()), Log("folder/empty", ())], tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+def test_names_are_safe_in_latex(tmp_path: Path) -> None:
+    odd = tmp_path / "50%_{a}&b.tsv"
+    odd.write_text(BARE)
+    assert "50\\%\\_\\{a\\}\\&b.tsv & 5" in render(make_report([odd], ("0",)), "latex")
+
+
 @pytest.mark.parametrize("name", ["a.pdf", "no/folder/a.png"])
 def test_a_plot_that_cannot_be_written_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserMistake, match="--plot"):
