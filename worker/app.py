@@ -18,7 +18,7 @@ from worker.upkeep import WORKER_ID, Upkeep
 if TYPE_CHECKING:
     from worker.certifier import Certifier
 
-LOAD_TIMEOUT = 60.0  # seconds a child may take to start; Celery's 4 kill a slow one again and again
+LOAD_TIMEOUT = 600.0  # seconds a child may take to warm up; Celery's 4 kill a slow one again and again
 LOST_WAIT = 0.5  # seconds to look for a result of a dead child; it has none, the record has it
 SWEEP = 5  # seconds between the transport's searches for messages to deliver again
 
@@ -79,7 +79,7 @@ def _on_child_start(**_: Any) -> None:
     """Gets ready before the first job. A worker that can't compute ends, instead of pretending to be one."""
     _die_with_parent()
     try:
-        certifier()
+        certifier().warm_up()
     except Exception:
         log.exception("this worker can't certify")
         os.kill(PARENT, signal.SIGTERM)

@@ -30,6 +30,13 @@ class Certifier:
         self._engines = EngineCache(settings.catalogue, settings.engine_builder())
         self._turn = Turn(settings.chunk, settings.quantum)
 
+    def warm_up(self) -> None:
+        """Loads the default model, so that the first job needn't wait for that."""
+        try:
+            self._engines.load(self._settings.default_model, None)
+        except SmoothCertError as error:
+            log.warning("no warm-up", error=str(error))
+
     def certify(self, job_id: str, delivery_tag: str | None) -> None:
         """Works on the job as far as it can; whatever happens is in the record then."""
         claim = self._leases.claim(job_id, self._worker_id, self._engines.platform)

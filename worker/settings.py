@@ -11,6 +11,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from certification.catalogue import BUNDLED, Catalogue
 from certification.contract.store.leases import Terms
 
+DEFAULT_MODEL = "mnist-lenet-consistency-0.50"
+
 Seconds = float
 
 
@@ -21,6 +23,7 @@ class Settings(BaseSettings):
 
     redis_url: str = Field(default="redis://127.0.0.1:6379/0", description="the broker and job store")
     models: Path = Field(default=BUNDLED, description="folder of checkpoint folders")
+    default_model: str = Field(default=DEFAULT_MODEL, description="loaded before the first job comes")
     setup: str | None = Field(default=None, description="the engine set-up, for all models")
     tune: bool = Field(default=True, description="time set-ups when a model first loads (seconds, once)")
     cache: Path = Field(default=Path("~/.cache/smoothcert"), description="where measured set-ups are kept")
