@@ -34,6 +34,7 @@ from certification.votes import VoteRange
 
 N0 = 100
 ROUNDS = 5
+SCREENING_SECONDS = 1.0  # of the plain loop at each batch size
 Turn = Callable[[int], object]  # casts so many votes
 
 
@@ -83,7 +84,7 @@ def search_plain(measured: Measured, device: DeviceKind) -> dict[int, float]:
         try:
             turn = plain(measured, batch, device)
             turn(batch)
-            votes = max(batch, measured.spec.n // 50)
+            votes = batch * max(1, round(SCREENING_SECONDS / timed(turn, batch)))
             found[batch] = votes / timed(turn, votes)
         except torch.OutOfMemoryError:
             continue
