@@ -18,7 +18,7 @@ from smoothcert.images import read_file, slices
 if TYPE_CHECKING:
     from certification.engine import Engine
 
-CHUNK = 4096  # votes between two signs of life
+CHUNK = 8192  # votes between two signs of life
 Stream = Iterator[Progress | Certificate]
 Certified = tuple[Path, Certificate]
 

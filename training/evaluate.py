@@ -16,7 +16,7 @@ from training.datasets import ImageSet
 from training.journal import Run
 from training.log import Evidence, Row
 
-CHUNK = 8192  # votes between two signs of life; a multiple of the usual batch sizes
+CHUNK = 16_384  # votes between two signs of life; a multiple of the usual batch sizes
 SEED_BYTES = 16
 ABSTAINED = -1
 

@@ -33,6 +33,13 @@ def make_report(paths: Sequence[Path], radii: Sequence[str]) -> Report:
     return Report(logs, tuple(summaries))
 
 
+def with_mean(report: Report) -> Report:
+    """The report with one more line: the mean over its logs, seeds of one recipe. Raises UserMistake."""
+    from training.seeds import over_seeds  # noqa: PLC0415  (scipy, which a plain report does without)
+
+    return replace(report, summaries=(*report.summaries, over_seeds(report.summaries)))
+
+
 def parse_radii(text: str) -> tuple[str, ...]:
     """`0,0.25,...` as the reader wrote them: they name the columns. Raises UserMistake."""
     radii = tuple(part.strip() for part in text.split(",") if part.strip())

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from smoothcert.output import show
-from training.report import DEFAULT_RADII, FORMATS, make_report, parse_radii, render
+from training.report import DEFAULT_RADII, FORMATS, make_report, parse_radii, render, with_mean
 
 
 def report(
@@ -15,6 +15,9 @@ def report(
     ],
     radii: Annotated[str, typer.Option(help="Radii of the certified-accuracy columns.")] = DEFAULT_RADII,
     format_name: Annotated[str, typer.Option("--format", help=f"One of {', '.join(FORMATS)}.")] = "markdown",
+    seeds: Annotated[
+        bool, typer.Option("--seeds", help="The logs are seeds of one recipe: add their mean.")
+    ] = False,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Certified accuracy against radius, .png or .svg.")
     ] = None,
@@ -28,6 +31,6 @@ def report(
 
         check_plot_path(plot)
     made = make_report(logs, parse_radii(radii))
-    show(render(made, format_name))
+    show(render(with_mean(made) if seeds else made, format_name))
     if plot is not None:
         save_plot(made.logs, plot)
