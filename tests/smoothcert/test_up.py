@@ -86,7 +86,7 @@ def test_nothing_survives_when_it_is_killed(running: Running) -> None:
 def test_it_ends_with_an_error_when_a_part_dies(running: Running) -> None:
     os.kill(running.part("-server"), signal.SIGKILL)
     assert running.process.wait(30) == 1
-    assert running.all_gone()
+    eventually(lambda: running.all_gone() or None, patience=5)
 
 
 def test_a_taken_port_is_the_users_mistake(tmp_path: Path) -> None:
