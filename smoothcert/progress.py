@@ -20,5 +20,5 @@ def progress_bar(what: str) -> Iterator[Update]:
     with Progress(*columns, TextColumn("{task.fields[said]}"), console=Console(stderr=True)) as progress:
         task = progress.add_task(what, total=None, said="")
         yield lambda done, total, text: progress.update(
-            task, completed=int(done), total=int(total), said=text
+            task, completed=done, total=total, said=text
         )
