@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -36,7 +37,8 @@ def spawn(command: list[str], **options: Any) -> "subprocess.Popen[bytes]":
 
 def _die_with(parent: int) -> None:
     """Between fork and exec. Children of the child have to see to it themselves."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
 
@@ -74,6 +76,19 @@ def server_binary() -> Path:
     return binary
 
 
+def await_answer(url: str, timeout: float, process: "subprocess.Popen[bytes] | None" = None) -> None:
+    """Returns when the broker answers. Raises BrokerUnavailable after `timeout` s, or when `process` ends."""
+    deadline = time.monotonic() + timeout
+    with redis.Redis.from_url(url, socket_connect_timeout=1, socket_timeout=1) as client:
+        while time.monotonic() < deadline and (process is None or process.poll() is None):
+            try:
+                client.ping()
+                return
+            except redis.RedisError:
+                time.sleep(0.02)
+    raise BrokerUnavailable
+
+
 @dataclass
 class Broker:
     """A running server on the loopback interface; use it as a context manager."""
@@ -94,7 +109,7 @@ class Broker:
         with (folder / LOG).open("ab") as log:
             broker = cls(f"redis://127.0.0.1:{port}/0", spawn(command, stdout=log, stderr=log))
         try:
-            broker._await_answer()
+            await_answer(broker.url, START_TIMEOUT, broker.process)
         except BrokerUnavailable as error:
             broker.stop()
             raise BrokerUnavailable(f"The broker did not start; see {folder / LOG}.") from error
@@ -110,14 +125,3 @@ class Broker:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-    def _await_answer(self) -> None:
-        deadline = time.monotonic() + START_TIMEOUT
-        with redis.Redis.from_url(self.url, socket_connect_timeout=1, socket_timeout=1) as client:
-            while self.process.poll() is None and time.monotonic() < deadline:
-                try:
-                    client.ping()
-                    return
-                except redis.RedisError:
-                    time.sleep(0.02)
-        raise BrokerUnavailable

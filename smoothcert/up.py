@@ -17,11 +17,12 @@ from types import FrameType
 
 from certification.errors import Failure, UserMistake
 from smoothcert.broker import LOG as BROKER_LOG
-from smoothcert.broker import Broker, end, spawn
+from smoothcert.broker import Broker, await_answer, end, spawn
 
 HOST = "127.0.0.1"
 WORKER = ["-m", "celery", "-A", "worker.app", "worker", "--without-mingle", "--without-gossip"]
 SERVICE = ["-m", "service", "--host", HOST]
+BROKER_TIMEOUT = 3.0  # seconds for a configured broker to answer
 READY_TIMEOUT = 60.0  # seconds
 STOP_TIMEOUT = 30.0  # seconds for a worker to finish its chunk and hand its job back
 FAILED_TIMEOUT = 2.0  # seconds for the others when a part has died: they may wait for it in vain
@@ -148,6 +149,7 @@ def _watch(children: list[Child]) -> None:
 def _broker(folder: Path, children: list[Child]) -> Iterator[str]:
     """The URL of the configured broker, or of our own, which is then watched like any child."""
     if url := os.environ.get("SMOOTHCERT_REDIS_URL"):
+        await_answer(url, timeout=BROKER_TIMEOUT)
         yield url
         return
     with Broker.start(folder) as broker:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from certification.errors import UserMistake
+from certification.errors import BrokerUnavailable, UserMistake
 from smoothcert.broker import free_port, spawn
 from smoothcert.up import DIRECT, up
 from tests.worker.conftest import write_model
@@ -95,3 +95,9 @@ def test_a_taken_port_is_the_users_mistake(tmp_path: Path) -> None:
         other.listen()
         with pytest.raises(UserMistake, match="taken"):
             up(other.getsockname()[1], tmp_path)
+
+
+def test_a_configured_broker_that_is_away_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMOOTHCERT_REDIS_URL", "redis://127.0.0.1:1/0")
+    with pytest.raises(BrokerUnavailable, match="SMOOTHCERT_REDIS_URL"):
+        up(free_port(), tmp_path)

@@ -14,9 +14,9 @@ from tests.conftest import fresh_database
 from tests.worker.plant import MODEL, Plant
 
 
-def write_model(folder: Path) -> None:
+def write_model(folder: Path, weights_sha256: str = "0" * 64) -> None:
     """A checkpoint that only looks like one."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     card = ModelCard(
         name=folder.name,
         architecture="none",
@@ -26,7 +26,7 @@ def write_model(folder: Path) -> None:
         preprocessing=Preprocessing(mode="L", mean=(0.0,), std=(1.0,)),
         sigma=0.5,
         method="none",
-        weights_sha256="0" * 64,
+        weights_sha256=weights_sha256,
         data_license="none",
     )
     (folder / CARD_FILE).write_text(card.model_dump_json())

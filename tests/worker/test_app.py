@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from certification.votes import VoteRange
-from tests.worker.plant import Plant, eventually
+from tests.worker.conftest import write_model
+from tests.worker.plant import MODEL, Plant, eventually
 from tests.worker.stand_in import StandInVotes
 
 SEED = "0123456789abcdef" * 2
@@ -100,6 +101,18 @@ def test_a_frozen_child_that_wakes_late_writes_nothing(steady: Plant) -> None:
     assert steady.job(job_id) == expected
     assert steady.store.version(job_id) == version
     assert counts_of(steady, job_id) == undisturbed()
+
+
+def test_votes_of_weights_that_were_replaced_are_forgotten(steady: Plant) -> None:
+    job_id = seeded(steady)
+    steady.running(job_id, samples=LONG // 3)
+    write_model(steady.folder / MODEL, weights_sha256="1" * 64)
+    os.kill(steady.holder(job_id).child, signal.SIGKILL)
+    assert counts_of(steady, job_id) == undisturbed()
+    certificate = steady.job(job_id).certificate
+    assert certificate is not None
+    assert certificate.model.sha256 == "1" * 64
+    assert any(b'"restarted"' in worker.log.read_bytes() for worker in steady.workers)
 
 
 def test_a_lost_message_is_sent_again(steady: Plant) -> None:

@@ -1,5 +1,6 @@
 """The job record as the service uses it: submit, look, wait, cancel, list."""
 
+import hashlib
 import secrets
 import time
 from collections.abc import Iterator
@@ -74,6 +75,11 @@ def pauses(timeout: float) -> Iterator[float]:
         yield min(max(POLL_SHARE * waited, POLL_LEAST), POLL_MOST, timeout - waited)
 
 
+def _hashed(key: str | None) -> str:
+    """Callers choose their keys; a digest is short and can't run into another owner's keys."""
+    return "" if key is None else hashlib.sha256(key.encode()).hexdigest()
+
+
 class JobStore:
     """The record of jobs in Redis. Every method may raise BrokerUnavailable; none keeps state.
 
@@ -101,7 +107,7 @@ class JobStore:
             parameters.model_dump_json(),
             Progress(of=parameters.n).model_dump_json(),
             secrets.token_hex(16),  # unpredictable until the answer is out
-            request.idempotency_key or "",
+            _hashed(request.idempotency_key),
             request.body,
             image.pixels,
             image.digest.model_dump_json(),
