@@ -34,6 +34,13 @@ def find_checkpoint(model: str | None) -> Checkpoint:
     return Checkpoint(config.catalogue.folder(model), config.catalogue.card(model))
 
 
+def good_setup(checkpoint: Checkpoint) -> "Setup":
+    """A set-up that suits this machine, without measuring."""
+    from certification.candidates import available_device, default_setup
+
+    return default_setup(checkpoint.card.input_shape, available_device())
+
+
 def fastest_setup(checkpoint: Checkpoint) -> "Setup":
     """The set-up that is fastest here, measured once and remembered: worth its seconds before many images."""
     from certification.checkpoint import load_network
@@ -46,12 +53,11 @@ def fastest_setup(checkpoint: Checkpoint) -> "Setup":
 
 def build_engine(checkpoint: Checkpoint, setup: str | None) -> "Engine":
     """The engine of a checkpoint under the set-up named, or a good one without measuring. Loads torch."""
-    from certification.candidates import available_device, default_setup
     from certification.checkpoint import load_network
     from certification.engine import Engine
     from certification.setup import Setup
 
     card = checkpoint.card
     setup = setup or settings().setup
-    chosen = Setup.parse(setup) if setup else default_setup(card.input_shape, available_device())
+    chosen = Setup.parse(setup) if setup else good_setup(checkpoint)
     return Engine(load_network(checkpoint.folder), card.input_shape, len(card.labels), chosen)

@@ -9,7 +9,7 @@ from typing import Literal
 from certification.contract.parameters import Parameters
 from certification.errors import UserMistake
 from certification.procedure import refuse_impossible
-from smoothcert.checkpoints import Checkpoint, build_engine, fastest_setup
+from smoothcert.checkpoints import Checkpoint, build_engine, fastest_setup, good_setup
 from smoothcert.progress import Update, progress_bar
 from smoothcert.settings import settings
 from training.datasets import ImageSet, load_dataset
@@ -18,6 +18,7 @@ from training.journal import Journal, Run, read_run
 from training.log import Log, Row
 
 SEED_BITS = 64
+WORTH_MEASURING = 2_000_000  # votes; fewer are drawn sooner than the set-ups are measured
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ def describe_run(
     if seed is None:
         seed = kept.seed if kept else secrets.randbits(SEED_BITS)
     if setup is None:
-        setup = kept.setup if kept else settings().setup or str(fastest_setup(checkpoint))
+        votes = asked.n * len(wanted(len(images), selection.every, selection.limit))
+        setup = kept.setup if kept else settings().setup or _choose_setup(checkpoint, votes)
     return Run(
         model=checkpoint.card.name,
         weights_sha256=checkpoint.card.weights_sha256,
@@ -101,6 +103,10 @@ def describe_run(
         setup=setup,
         **asked.model_dump(),
     )
+
+
+def _choose_setup(checkpoint: Checkpoint, votes: int) -> str:
+    return str(fastest_setup(checkpoint) if votes >= WORTH_MEASURING else good_setup(checkpoint))
 
 
 def _certify_rest(
