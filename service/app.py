@@ -1,8 +1,9 @@
 """The HTTP face (DESIGN §4). `uvicorn --factory service.app:create_app` or `python -m service`."""
 
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from threading import BoundedSemaphore, Event
+from threading import Event
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -63,6 +64,7 @@ def _lifespan(settings: Settings, registry: CollectorRegistry, closing: Event) -
         service = _assemble(settings, registry, closing)
         registry.register(metrics.QueueMetrics(service.store))
         yield State(service=service)
+        service.decoders.shutdown()
         service.courier.close()
         service.store.client.close()
 
@@ -76,7 +78,7 @@ def _assemble(settings: Settings, registry: CollectorRegistry, closing: Event) -
         catalogue=Catalogue(settings.models),
         store=JobStore(connect(settings.broker, retries=0), limits),
         courier=Courier(settings.broker),
-        decoding=BoundedSemaphore(settings.decoders),
+        decoders=ThreadPoolExecutor(settings.decoders, "decoder"),
         registry=registry,
         closing=closing,
     )

@@ -25,7 +25,7 @@ class Settings(BaseSettings):
     max_queued: int = Field(default=10_000, gt=0, description="jobs waiting before new ones get 503")
     max_wait: float = Field(default=30.0, ge=0, description="seconds a ?wait= may take")
     record_ttl: int = Field(default=24 * 3600, gt=0, description="seconds a record outlives its last change")
-    decoders: int = Field(default=4, gt=0, description="uploads decoded at the same time")
+    decoders: int = Field(default=2, gt=0, description="uploads decoded at the same time")
 
     @property
     def broker(self) -> str:

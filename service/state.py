@@ -1,7 +1,8 @@
 """What lives as long as the application does, and how a route gets at it."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import BoundedSemaphore, Event
+from threading import Event
 from typing import Annotated, TypedDict, cast
 
 from fastapi import Depends, Request
@@ -15,7 +16,8 @@ from service.settings import Settings
 
 @dataclass(frozen=True)
 class Service:
-    """`decoding` bounds how many uploads are decoded at once, and so the memory they take.
+    """`decoders` are the only threads that decode uploads: their number bounds the memory it takes, and what
+    the C library keeps of it for each thread afterwards.
 
     `closing` is set when the server is told to stop: whoever waits for a job is then answered at once.
     """
@@ -24,7 +26,7 @@ class Service:
     catalogue: Catalogue
     store: JobStore
     courier: Courier
-    decoding: BoundedSemaphore
+    decoders: ThreadPoolExecutor
     registry: CollectorRegistry
     closing: Event
 

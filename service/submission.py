@@ -43,8 +43,7 @@ def prepare(upload: Upload, service: Service) -> Request:
     """
     card = service.catalogue.card(upload.model or default_model(service))
     parameters = ask(upload.question, card)
-    with service.decoding:
-        image = read_image(upload.data, card)
+    image = service.decoders.submit(read_image, upload.data, card).result()
     return _request(upload, card, parameters, image)
 
 

@@ -98,24 +98,23 @@ def _certified(notes: list[str], image: Image.Image, card: Frame) -> CertifiedIm
 
 def _decode(data: bytes) -> tuple[Image.Image, list[str]]:
     """An upright 8-bit image without transparency, in whatever mode, and what was done to get there."""
-    image = _open(data)
+    image: Image.Image = _open(data)  # one name throughout: a large picture is not kept twice
     notes = [f"decoded from {image.format}, {image.width}x{image.height}"]
     deep = image.format == "PNG" and data[24] == 16  # the IHDR chunk's bit depth
     transpose = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
     if image.info.get("icc_profile"):
         notes.append("embedded colour profile ignored")
     image.load()
-    upright: Image.Image = image
     if transpose is not None:
-        upright = image.transpose(transpose)
+        image = image.transpose(transpose)
         notes.append("turned upright as its EXIF orientation says")
     if deep:
-        upright = _reduce_depth(upright)
+        image = _reduce_depth(image)
         notes.append("reduced from 16 to 8 bits a channel (high byte)")
-    if upright.has_transparency_data:
-        upright = _on_white(upright)
+    if image.has_transparency_data:
+        image = _on_white(image)
         notes.append("transparency composited on white")
-    return upright, notes
+    return image, notes
 
 
 def _open(data: bytes) -> Image.Image:
@@ -149,10 +148,11 @@ def _reduce_depth(image: Image.Image) -> Image.Image:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    rgba = image.convert("RGBA")
-    white = Image.new("RGBA", rgba.size, "white")
-    grey = image.mode in ("L", "LA")
-    return Image.alpha_composite(white, rgba).convert("L" if grey else "RGB")
+    mode = "L" if image.mode in ("L", "LA") else "RGB"
+    opaque = image if image.mode in ("LA", "RGBA") else image.convert("RGBA")
+    white = Image.new(mode, image.size, "white")
+    white.paste(opaque.convert(mode), mask=opaque.getchannel("A"))
+    return white
 
 
 def _as_mode(image: Image.Image, mode: str, notes: list[str]) -> Image.Image:
@@ -163,7 +163,8 @@ def _as_mode(image: Image.Image, mode: str, notes: list[str]) -> Image.Image:
     source = "palette" if image.mode == "P" else "grey" if grey else image.mode
     if source != how:
         notes.append(f"converted from {source} to {how}" + (" (ITU-R 601 luma)" if mode == "L" else ""))
-    return image.convert("RGB").convert(mode)  # through RGB: CMYK and palettes have no direct way to grey
+    colour = image if image.mode in ("1", "L", "RGB") else image.convert("RGB")  # CMYK has no way to grey
+    return colour.convert(mode)
 
 
 def _fit(image: Image.Image, card: Frame) -> tuple[Image.Image, list[str]]:
