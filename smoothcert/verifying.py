@@ -1,14 +1,15 @@
 """What can be checked of a certificate beyond its own figures: its network, image and votes."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from certification.contract.card import ModelCard
+from certification.contract.card import ModelCard, Preprocessing
 from certification.contract.certificate import Certificate
 from certification.contract.images import CertifiedImage, read_image
-from certification.errors import UserMistake
+from certification.errors import UnknownModel, UserMistake
 from certification.verify import Check
 from certification.votes import VoteRange
 from smoothcert.checkpoints import Checkpoint, build_engine, find_checkpoint
@@ -29,18 +30,39 @@ def check_evidence(
     certificate: Certificate, model: str | None, image: Path | None, replay: bool
 ) -> Iterator[Check]:
     """Checks against what the verifier has: the model, the image, the votes redrawn. Raises UserMistake."""
+    if replay and image is None:
+        raise UserMistake("--replay needs the image that was certified: give it with --image.")
+    checkpoint = _find(certificate, model, needed=replay)
+    if checkpoint and (model or replay):
+        yield check_model(certificate, checkpoint.card)
     if image is None:
-        if replay:
-            raise UserMistake("--replay needs the image that was certified: give it with --image.")
         return
-    checkpoint = find_checkpoint(model or certificate.model.name)
-    yield check_model(certificate, checkpoint.card)
-    certified = read_image(read_file(image), checkpoint.card)
-    yield Check(
-        "input", certified.digest.sha256 == certificate.input.sha256, f"the pixels of {image} are others"
-    )
-    if replay:
+    certified = read_image(read_file(image), checkpoint.card if checkpoint else Pixels.of(certificate))
+    yield Check("input", certified.sha256 == certificate.input.sha256, f"the pixels of {image} are others")
+    if checkpoint and replay:
         yield from check_votes(certificate, checkpoint, certified)
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What is known of an image's preparation when its model isn't here: the shape it came to."""
+
+    input_shape: tuple[int, int, int]
+    preprocessing: Preprocessing
+
+    @classmethod
+    def of(cls, certificate: Certificate) -> "Pixels":
+        shape = certificate.input.shape
+        return cls(shape, Preprocessing(mode="L" if shape[0] == 1 else "RGB", mean=(), std=()))
+
+
+def _find(certificate: Certificate, model: str | None, *, needed: bool) -> Checkpoint | None:
+    try:
+        return find_checkpoint(model or certificate.model.name)
+    except UnknownModel:
+        if model or needed:
+            raise
+        return None
 
 
 def check_model(certificate: Certificate, card: ModelCard) -> Check:

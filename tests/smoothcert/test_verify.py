@@ -47,6 +47,17 @@ def test_an_edited_certificate_is_refused_naming_the_field(
     assert_refused(replayed, "refused: input")
 
 
+def test_the_image_can_be_compared_where_the_model_is_not_there(
+    inside: Command, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMOOTHCERT_MODELS", str(tmp_path))
+    done = inside("verify", certificate, "--image", IMAGE)
+    assert done.returncode == 0, done.stderr
+    assert "input" in done.stdout
+    assert_refused(inside("verify", certificate, "--image", DATA / "digit-4.png"), "refused: input")
+    assert_refused(inside("verify", certificate, "--image", IMAGE, "--replay"), "There is no model", code=2)
+
+
 def test_votes_that_were_never_cast_are_found_by_replay(
     inside: Command, certificate: Path, tmp_path: Path
 ) -> None:
