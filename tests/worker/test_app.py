@@ -145,7 +145,7 @@ def test_an_unexpected_error_ends_the_job_without_its_details(steady: Plant) -> 
     assert job.status == "failed"
     assert job.error is not None
     assert "device-side" not in job.error.detail
-    assert any(b"device-side" in worker.log.read_bytes() for worker in steady.workers)
+    eventually(lambda: any(b"device-side" in worker.log.read_bytes() for worker in steady.workers) or None)
 
 
 def test_long_jobs_let_a_short_one_pass(steady: Plant) -> None:
