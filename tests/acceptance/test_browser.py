@@ -180,6 +180,20 @@ def test_a_file_that_is_no_image_is_refused_in_words(visit: Callable[..., Visit]
     here.says('[role="alert"]', "PNG, JPEG")
 
 
+def test_a_mistake_stays_on_show_while_another_job_runs(
+    visit: Callable[..., Visit], hand: WorkerHand
+) -> None:
+    here = visit()
+    claim = hand.claim(here.certify())
+    here.page.set_input_files("#file", DATA / "not-an-image.txt")
+    here.page.get_by_role("button", name="Certify").click()
+    here.says('[role="alert"]', "PNG, JPEG")
+    hand.progress(claim, 500, 0.75)
+    here.says("#verdict", "0.750")
+    here.says('[role="alert"]', "PNG, JPEG")
+    hand.finish(claim)
+
+
 def test_an_uploaded_picture_is_certified(visit: Callable[..., Visit], hand: WorkerHand) -> None:
     here = visit()
     here.page.set_input_files("#file", DATA / "digit-0-cmyk.jpg")

@@ -25,7 +25,16 @@ function take(job, name) {
   stopFollowing();
   history.replaceState(null, "", `#${job.id}`);
   show(job, name);
-  if (!ENDED.has(job.status)) stopFollowing = follow(job, (snapshot) => show(snapshot), showMistake);
+  if (!ENDED.has(job.status)) stopFollowing = follow(job, (snapshot) => show(snapshot), trouble());
+}
+
+/** Says when the service stops answering, and takes back only that when it answers again. */
+function trouble() {
+  let lost = false;
+  return (mistake) => {
+    if (mistake || lost) showMistake(mistake);
+    lost = Boolean(mistake);
+  };
 }
 
 async function submit(event) {
