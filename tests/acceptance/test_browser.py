@@ -3,8 +3,6 @@
 import json
 import shutil
 import signal
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from certification.contract.store.leases import Claim
 from service.app import create_app
 from service.settings import Settings
 from smoothcert.broker import Broker, free_port
+from tests.acceptance.visit import Server, Visit
 from tests.service.hand import WorkerHand, certificate
 from tests.service.shelf import MODEL, measured, write_model
 
@@ -32,28 +31,11 @@ FLAGS = [
     "--disable-background-networking",
 ]
 FLAGS += ["--disable-component-update", "--disable-sync"]
-PATIENCE = 10_000  # milliseconds
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on PATH"),
 ]
-
-
-class Server(uvicorn.Server):
-    """The service on a port of its own, in a thread."""
-
-    def __enter__(self) -> "Server":
-        self.thread = threading.Thread(target=self.run)
-        self.thread.start()
-        while not self.started:
-            assert self.thread.is_alive()
-            time.sleep(0.01)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.should_exit = True
-        self.thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -85,42 +67,6 @@ def chromium() -> Iterator["playwright.Browser"]:
         browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
         browser.close()
-
-
-class Visit:
-    """One browser window on the page. What it loads from elsewhere, and what goes wrong in it, is noted."""
-
-    def __init__(self, browser: "playwright.Browser", site: str, **options: object) -> None:
-        self.page = browser.new_context(**options).new_page()
-        self.page.set_default_timeout(PATIENCE)
-        self.strangers: list[str] = []
-        self.page.on(
-            "request",
-            lambda r: None if r.url.startswith((site, "blob:", "data:")) else self.strangers.append(r.url),
-        )
-        self.page.on("pageerror", lambda error: self.strangers.append(str(error)))
-        self.page.goto(site)
-        self.page.wait_for_selector(".model")
-
-    def certify(self) -> str:
-        """Clicks the button; the new job's id."""
-        before = self.page.evaluate("location.hash")
-        self.page.get_by_role("button", name="Certify").click()
-        self.page.wait_for_function("before => location.hash && location.hash !== before", arg=before)
-        return self.page.evaluate("location.hash.slice(1)")
-
-    def until(self, status: str) -> None:
-        self.page.wait_for_selector(f'#answer[data-status="{status}"]')
-
-    def text(self, selector: str) -> str:
-        return self.page.inner_text(selector)
-
-    def says(self, selector: str, text: str) -> None:
-        playwright.expect(self.page.locator(selector)).to_contain_text(text, timeout=PATIENCE)
-
-    def overflow(self) -> int:
-        """Pixels by which the page is wider than its window."""
-        return self.page.evaluate("document.documentElement.scrollWidth - innerWidth")
 
 
 @pytest.fixture
