@@ -62,7 +62,7 @@ def start(args: argparse.Namespace) -> dict[str, Trainer]:
 
 def wait_for_device() -> None:
     if torch.cuda.is_available():
-        wait_for_device()
+        torch.cuda.synchronize()
 
 
 def advance(trainers: dict[str, Trainer], seconds: float) -> None:
