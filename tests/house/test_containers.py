@@ -53,6 +53,12 @@ def test_full_broker_refuses_a_new_job_and_evicts_none() -> None:
     assert "--maxmemory" in command
 
 
+def test_broker_answers_the_other_containers() -> None:
+    """In protected mode Redis answers nobody but its own container, unless an image was built without it."""
+    command = service("redis")["command"]
+    assert command[command.index("--protected-mode") + 1] == "no"
+
+
 def test_worker_reserves_one_gpu() -> None:
     (device,) = service("worker")["deploy"]["resources"]["reservations"]["devices"]
     assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}

@@ -33,8 +33,8 @@ def broker_errors() -> Iterator[None]:
     except redis.exceptions.OutOfMemoryError as error:
         raise BrokerUnavailable("The broker is out of memory; try again later.") from error
     except redis.exceptions.ResponseError as error:
-        if str(error).startswith(("OOM", "LOADING", "READONLY", "MISCONF", "BUSY")):
-            raise BrokerUnavailable(f"The broker refuses to write: {error}.") from error
+        if str(error).startswith(("OOM", "LOADING", "READONLY", "MISCONF", "BUSY", "DENIED", "NOPERM")):
+            raise BrokerUnavailable(f"The broker refuses: {error}.") from error
         raise
 
 
