@@ -1,8 +1,9 @@
 """3x3 convolutions of narrow networks on CUDA, several times as fast as cuDNN's at 16 channels.
 
-cuDNN runs a CIFAR ResNet's first stage (16 channels) at a tenth of what the chip can do, and the weight gradients of
-every stage at a quarter (benchmarks/RESULTS.md). These kernels treat the convolution as nine small matrix products
-over shifted pixels. Stride 1, padding 1, equal channels in and out (16 or 32), bfloat16 in, float32 sums.
+cuDNN runs a CIFAR ResNet's first stage (16 channels) at a tenth of what the chip can do, and the weight
+gradients of the second at a quarter (benchmarks/RESULTS.md). These kernels treat the convolution as nine
+small matrix products over shifted pixels. Stride 1, padding 1, equal channels in and out (16 or 32),
+bfloat16 in, float32 sums.
 """
 
 from dataclasses import dataclass
@@ -31,7 +32,9 @@ GRADIENT = {16: Tiling(512, 32, 1), 32: Tiling(512, 32, 2)}
 
 
 @triton.jit
-def _convolve(x, w, y, H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, FLIP: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]  # fmt: skip
+def _convolve(
+    x, w, y, H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, FLIP: tl.constexpr, BLOCK: tl.constexpr
+):
     """y = x * w over BLOCK pixels, all channels; FLIP: with w turned round, which is the input's gradient.
 
     x, y: (pixels, C); w: (out, 3, 3, in), float32.
@@ -56,7 +59,19 @@ def _convolve(x, w, y, H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, FLIP: 
 
 
 @triton.jit
-def _tap(x, g, pixel, row, column, c, DOWN: tl.constexpr, ACROSS: tl.constexpr, H: tl.constexpr, W: tl.constexpr, C: tl.constexpr):  # type: ignore[no-untyped-def]  # fmt: skip
+def _tap(
+    x,
+    g,
+    pixel,
+    row,
+    column,
+    c,
+    DOWN: tl.constexpr,
+    ACROSS: tl.constexpr,
+    H: tl.constexpr,
+    W: tl.constexpr,
+    C: tl.constexpr,
+):
     """(out, in) sums of one tap over these pixels: g transposed times x shifted."""
     inside = (row + DOWN >= 0) & (row + DOWN < H) & (column + ACROSS >= 0) & (column + ACROSS < W)
     shifted = pixel + DOWN * W + ACROSS
@@ -65,7 +80,17 @@ def _tap(x, g, pixel, row, column, c, DOWN: tl.constexpr, ACROSS: tl.constexpr, 
 
 
 @triton.jit
-def _weigh(x, dy, dw, H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, PIXELS: tl.constexpr, BLOCK: tl.constexpr, DOWN: tl.constexpr):  # type: ignore[no-untyped-def]  # fmt: skip
+def _weigh(
+    x,
+    dy,
+    dw,
+    H: tl.constexpr,
+    W: tl.constexpr,
+    C: tl.constexpr,
+    PIXELS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    DOWN: tl.constexpr,
+):
     """Add to dw (out, 3, 3, in), float32, the gradient's row of taps DOWN over PIXELS pixels."""
     c = tl.arange(0, C)
     left = tl.zeros((C, C), tl.float32)
@@ -87,7 +112,9 @@ def _weigh(x, dy, dw, H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, PIXELS:
 
 
 @triton.jit
-def _weigh_all(x, dy, dw, H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, PIXELS: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]  # fmt: skip
+def _weigh_all(
+    x, dy, dw, H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, PIXELS: tl.constexpr, BLOCK: tl.constexpr
+):
     """The weight gradient of PIXELS pixels; the three rows of taps are three programs."""
     if tl.program_id(1) == 0:
         _weigh(x, dy, dw, H, W, C, PIXELS, BLOCK, -1)
@@ -99,7 +126,7 @@ def _weigh_all(x, dy, dw, H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, PIX
 
 @torch.library.custom_op("smoothcert::conv3x3", mutates_args=())
 def conv3x3(x: Tensor, weight: Tensor, flip: bool) -> Tensor:
-    """x (B, C, H, W) bfloat16, weight (C, C, 3, 3) float32, both channels-last; flip gives the input's gradient."""
+    """x (B, C, H, W) bfloat16, weight (C, C, 3, 3) float32; flip: the input's gradient. Channels-last."""
     x, weight = _last(x), _last(weight)
     batch, channels, height, width = x.shape
     y, tiling = torch.empty_like(x), FORWARD[channels]
@@ -116,7 +143,7 @@ def _(x: Tensor, weight: Tensor, flip: bool) -> Tensor:
 
 @torch.library.custom_op("smoothcert::conv3x3_weight", mutates_args=())
 def conv3x3_weight(x: Tensor, dy: Tensor) -> Tensor:
-    """The weight's gradient (C, C, 3, 3), float32, channels-last. Sums are atomic: their order varies."""
+    """The weight's gradient (C, C, 3, 3), float32, channels-last. Atomic sums: their order varies."""
     x, dy = _last(x), _last(dy)
     batch, channels, height, width = x.shape
     dw = torch.zeros(channels, 3, 3, channels, device=x.device)
@@ -161,7 +188,7 @@ class NarrowConv2d(nn.Conv2d):
 
 
 def use_narrow_convolutions(network: nn.Module) -> None:
-    """Turn every convolution these kernels can do into a NarrowConv2d, in place. For bfloat16 training on CUDA."""
+    """Turn every convolution these kernels can do into a NarrowConv2d, in place. bfloat16 on CUDA only."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and _fits(module):
             module.__class__ = NarrowConv2d

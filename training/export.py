@@ -1,7 +1,7 @@
 """From a finished run to a checkpoint folder that can be served."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -10,7 +10,7 @@ from certification.contract.card import ModelCard, Preprocessing
 from training.recipe import Recipe
 from training.trainer import Trainer
 
-MODES = {1: "L", 3: "RGB"}
+MODES: dict[int, Literal["L", "RGB"]] = {1: "L", 3: "RGB"}
 
 
 def run_name(recipe: Recipe) -> str:
@@ -38,7 +38,7 @@ def model_card(trainer: Trainer, name: str) -> ModelCard:
         labels=list(images.class_names),
         preprocessing=Preprocessing(
             mode=MODES[channels], resize=images.resize, mean=recipe.mean, std=recipe.std
-        ),  # type: ignore[arg-type]
+        ),
         sigma=recipe.method.sigma,
         method=recipe.method_name,
         method_options=_options(recipe),
@@ -57,7 +57,8 @@ def _options(recipe: Recipe) -> dict[str, Any]:
 def _record(trainer: Trainer) -> dict[str, Any]:
     recipe, device = trainer.recipe, trainer.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    return recipe.record()["schedule"] | {
+    schedule: dict[str, Any] = recipe.record()["schedule"]
+    return schedule | {
         "seed": recipe.seed,
         "precision": recipe.precision,
         "epochs_done": trainer.position.epoch,

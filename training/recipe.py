@@ -13,7 +13,7 @@ class Schedule:
     """SGD and its steps, as the published runs took them (REFERENCE §2).
 
     epochs: full passes; batch: forward samples of one optimizer step (images x noises).
-    lr_step: epochs between drops by `lr_decay`; the first drop comes one epoch late, as it did in the published runs.
+    lr_step: epochs between drops by `lr_decay`; the first drop comes an epoch late, as published.
     """
 
     epochs: int

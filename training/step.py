@@ -1,4 +1,4 @@
-"""One optimizer step: pick images, augment, add noise, loss, backward, update; on CUDA replayed as a graph."""
+"""One optimizer step, from picking images to the update; on CUDA replayed as a graph."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class ChannelsLast(nn.Module):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = network.to(memory_format=torch.channels_last)
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         logits: Tensor = self.network(images_BCHW.contiguous(memory_format=torch.channels_last))
@@ -61,10 +61,10 @@ class Step:
 
 
 class GraphedStep:
-    """The same step, captured once for each batch shape and replayed: a small network is launch-bound without.
+    """The same step, captured once for each batch shape and replayed: or small networks wait for launches.
 
-    The learning rate is baked in; call `forget` after changing it. The first steps of each shape run eagerly, as
-    the libraries' warm-up, and count like any other.
+    The learning rate is baked in; call `forget` after changing it. The first steps of each shape run eagerly,
+    as the libraries' warm-up, and count like any other.
     """
 
     WARM_UP = 3  # steps before capture

@@ -23,7 +23,7 @@ from training.step import ChannelsLast, GraphedStep, Step
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one epoch was like. loss: mean over its steps; seconds: since the run began, over all its resumptions."""
+    """What one epoch was like. loss: mean over its steps; seconds: since the run began."""
 
     epoch: int
     loss: float
@@ -34,8 +34,8 @@ class EpochRecord:
 class Trainer:
     """One training run. `steps()` trains; between two of its steps the state can be saved and restored.
 
-    Several trainers can share a GPU: each works on its own stream, so advancing their `steps()` in turn overlaps
-    them.
+    Several trainers can share a GPU: each works on its own stream, so advancing their `steps()` in turn
+    overlaps them.
     """
 
     def __init__(self, recipe: Recipe, images: ImageSet, device: torch.device) -> None:
@@ -44,7 +44,7 @@ class Trainer:
         self.position = Position()
         self.records: list[EpochRecord] = []
         self.device = device
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         with self._on_stream():
             torch.manual_seed(recipe.seed)  # the only use of the global generator: fresh weights
             self.network = build_network(
@@ -129,7 +129,8 @@ class Trainer:
         if recipe.compile:
             _compile_blocks(network)
         if recipe.narrow_kernels:
-            from training.conv3x3 import use_narrow_convolutions  # needs Triton, which comes with CUDA
+            # Triton, which it needs, comes with CUDA only.
+            from training.conv3x3 import use_narrow_convolutions  # noqa: PLC0415
 
             use_narrow_convolutions(network)
         return Step(

@@ -4,11 +4,14 @@ import sys
 import time
 
 import torch
-from smoke import random_images, trainer
 from torch.nn import functional
 
 from training import conv3x3 as fast
 from training.conv3x3 import Tiling
+from training.datasets import ImageSet
+from training.methods import build_method
+from training.recipe import Recipe, data_defaults
+from training.trainer import Trainer
 
 torch.backends.cudnn.benchmark = True
 SIZES = {16: 32, 32: 16}
@@ -80,9 +83,32 @@ def compare(channels: int) -> None:
     )
 
 
-def whole_steps(count: int) -> None:
-    photos = random_images(3, 32)
-    runs = [trainer("cifar10", photos, "consistency", True, narrow=True) for _ in range(count)]
+def photos(count: int = 50_176) -> ImageSet:
+    pixels = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8)
+    return ImageSet(
+        "random", "train", pixels, torch.randint(0, 10, (count,)), tuple("0123456789"), "", (3, 32, 32)
+    )
+
+
+def trainer(images: ImageSet, *, narrow: bool) -> Trainer:
+    known = data_defaults("cifar10")
+    recipe = Recipe(
+        "consistency",
+        build_method("consistency", "cifar10", 0.5),
+        "cifar10",
+        known.architecture,
+        known.schedule,
+        known.mean,
+        known.std,
+        compile=True,
+        narrow_kernels=narrow,
+    )
+    return Trainer(recipe, images, torch.device("cuda"))
+
+
+def whole_steps(count: int, *, narrow: bool) -> None:
+    images = photos()
+    runs = [trainer(images, narrow=narrow) for _ in range(count)]
     iterators = [run.steps() for run in runs]
     for _ in range(5):
         for it in iterators:
@@ -100,6 +126,7 @@ def whole_steps(count: int) -> None:
 
 if __name__ == "__main__":
     for count in map(int, sys.argv[1:]):
-        whole_steps(count)
+        whole_steps(count, narrow=False)
+        whole_steps(count, narrow=True)
     for channels in SIZES if len(sys.argv) == 1 else ():
         compare(channels)

@@ -72,7 +72,7 @@ def _unpack_sheet(content: bytes) -> Pixels:
 
 
 def load(data: Path, split: str) -> tuple[Pixels, NDArray[np.uint8]]:
-    """images (N, 3, 32, 32) and labels (N,) of `train` or `test`; test images that did not travel are black."""
+    """images (N, 3, 32, 32) and labels (N,) of one split; test images that did not travel are black."""
     if split == "train":
         batches = [np.load(data / f"data_batch_{i}.npz") for i in range(1, 6)]
         return np.concatenate([b["images"] for b in batches]), np.concatenate([b["labels"] for b in batches])

@@ -2,9 +2,9 @@
 
 python benchmarks/gpu/train.py PLAN.json --data DIR --state DIR --out DIR --seconds 480
 
-PLAN.json: [{"dataset", "method", "sigma", "options", "seed", "compile"}]. DIR of --data holds NAME.npz or CIFAR-10
-as pieces.py unpacks it. Every run works on its own CUDA stream; their steps are launched in turn and overlap.
-A finished run is written to OUT as a checkpoint folder; an unfinished one leaves its state in --state.
+PLAN.json: [{"dataset", "method", "sigma", "options", "seed", "compile", "narrow_kernels"}]. DIR of --data
+holds NAME.npz, or CIFAR-10 as pieces.py unpacks it. Every run works on its own CUDA stream; their steps are
+launched in turn and overlap. A finished run is written to OUT as a checkpoint folder; all leave their state.
 """
 
 import argparse
