@@ -109,7 +109,6 @@ def test_no_loss_looks_at_the_values_of_its_tensors(name, options):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize(("name", "options"), VARIANTS)
 def test_every_loss_can_be_captured_in_a_cuda_graph_and_follows_the_epoch(name, options):
     torch.manual_seed(0)

@@ -14,10 +14,7 @@ from certification.setup import Setup
 from certification.streams import device_key
 from certification.votes import VoteRange
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
-]
+pytestmark = pytest.mark.gpu
 
 VOTES = 10_000
 CountWith = Callable[..., list[NDArray[np.int64]]]

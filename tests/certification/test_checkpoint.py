@@ -1,0 +1,89 @@
+"""Checkpoint folders: what is saved is loaded, and what was altered is refused."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from certification.architectures import build_network
+from certification.catalogue import CARD_FILE, WEIGHTS_FILE, Catalogue
+from certification.checkpoint import load_network, save_card, save_checkpoint
+from certification.contract.card import ModelCard, Preprocessing
+from certification.errors import BadCheckpoint, UnknownModel
+
+CARD = ModelCard(
+    name="tiny", architecture="lenet", dataset="mnist", input_shape=(1, 28, 28), labels=list("0123456789"),
+    preprocessing=Preprocessing(mode="L", mean=(0.0,), std=(1.0,)), sigma=0.5, method="gaussian",
+    weights_sha256="0" * 64, data_license="none",
+)  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    torch.manual_seed(1)
+    save_checkpoint(tmp_path / "tiny", build_network("lenet", 10, [0.0], [1.0]), CARD)
+    return tmp_path / "tiny"
+
+
+def test_a_saved_network_answers_as_before(tmp_path: Path) -> None:
+    network = build_network("lenet", 10, [0.0], [1.0]).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    save_checkpoint(tmp_path / "tiny", network, CARD)
+    images = torch.rand(4, 1, 28, 28)
+    with torch.no_grad():
+        torch.testing.assert_close(load_network(tmp_path / "tiny")(images), network(images))
+
+
+def test_a_loaded_network_is_in_eval_mode(folder: Path) -> None:
+    assert not load_network(folder).training
+
+
+def test_the_card_learns_the_digest_of_the_weights(folder: Path) -> None:
+    assert Catalogue(folder.parent).card("tiny").weights_sha256 != CARD.weights_sha256
+
+
+def test_one_flipped_bit_in_the_weights_is_refused(folder: Path) -> None:
+    weights = bytearray((folder / WEIGHTS_FILE).read_bytes())
+    weights[-1] ^= 1
+    (folder / WEIGHTS_FILE).write_bytes(weights)
+    with pytest.raises(BadCheckpoint, match="sha256"):
+        load_network(folder)
+
+
+def test_weights_of_another_architecture_are_refused(folder: Path) -> None:
+    card = Catalogue(folder.parent).card("tiny")
+    save_card(folder, card.model_copy(update={"labels": list("012")}))
+    with pytest.raises(BadCheckpoint, match="does not fit lenet"):
+        load_network(folder)
+
+
+def test_a_pickle_in_place_of_the_weights_is_never_opened(folder: Path, tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (tmp_path / "exploded",)  # type: ignore[return-value]
+
+    torch.save(Bomb(), folder / WEIGHTS_FILE)
+    with pytest.raises(BadCheckpoint):
+        load_network(folder)
+    assert not (tmp_path / "exploded").exists()
+
+
+@pytest.mark.parametrize("missing", [CARD_FILE, WEIGHTS_FILE])
+def test_half_a_checkpoint_is_no_model(folder: Path, missing: str) -> None:
+    (folder / missing).unlink()
+    assert Catalogue(folder.parent).names() == []
+    with pytest.raises(UnknownModel, match="there are: none"):
+        Catalogue(folder.parent).folder("tiny")
+
+
+@pytest.mark.parametrize("name", ["../tiny", "", ".", "a/b", "TINY", "x" * 200])
+def test_names_that_could_leave_the_catalogue_are_unknown(folder: Path, name: str) -> None:
+    with pytest.raises(UnknownModel):
+        Catalogue(folder.parent).folder(name)
+
+
+def test_a_broken_card_is_left_out_of_the_list_and_explained_when_asked_for(folder: Path) -> None:
+    (folder / CARD_FILE).write_text('{"name": "tiny"}')
+    catalogue = Catalogue(folder.parent)
+    assert catalogue.cards() == []
+    with pytest.raises(BadCheckpoint, match="not a model card"):
+        catalogue.card("tiny")

@@ -1,0 +1,150 @@
+"""The training loop: published steps, and going on after a kill as if nothing had happened."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+
+from certification.errors import BadCheckpoint, UserMistake
+from training.datasets import ImageSet
+from training.methods import build_method
+from training.recipe import Recipe, Schedule, data_defaults
+from training.trainer import Trainer
+
+CPU = torch.device("cpu")
+IMAGES = 150
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def images(shape: tuple[int, int, int] = (1, 28, 28)) -> ImageSet:
+    generator = torch.Generator().manual_seed(5)
+    pixels = torch.randint(0, 256, (IMAGES, *shape), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(0, 10, (IMAGES,), generator=generator)
+    return ImageSet("mnist", "train", pixels, labels, tuple("0123456789"), "none", shape)
+
+
+def recipe(method: str = "consistency", dataset: str = "mnist", epochs: int = 2, **changes: object) -> Recipe:
+    known = data_defaults(dataset)
+    made = Recipe(
+        method, build_method(method, dataset, 0.5), dataset, known.architecture,
+        Schedule(epochs=epochs, lr=0.01, lr_step=1, batch=64), known.mean, known.std,
+    )  # fmt: skip
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in trainer.network.state_dict().items()}
+
+
+def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("stop", [1, 7, 6])  # early, in the second epoch, between the epochs
+def test_a_run_resumed_after_any_step_ends_with_the_same_weights(
+    tmp_path: Path, precision: str, stop: int
+) -> None:
+    wanted = recipe(precision=precision)
+    undisturbed = Trainer(wanted, images(), CPU)
+    list(undisturbed.steps())
+
+    killed = Trainer(wanted, images(), CPU)
+    list(islice(killed.steps(), stop))
+    killed.save(tmp_path / "state")
+    resumed = Trainer(wanted, images(), CPU)
+    resumed.restore(tmp_path / "state")
+    list(resumed.steps())
+
+    assert_same(weights(undisturbed), weights(resumed))
+    assert undisturbed.records[-1].loss == resumed.records[-1].loss
+
+
+def test_batch_norm_augmentation_and_momentum_resume_bit_for_bit_too(tmp_path: Path) -> None:
+    wanted = recipe(dataset="cifar10", epochs=1, architecture="resnet20")
+    small = images((3, 32, 32))
+    undisturbed = Trainer(wanted, small, CPU)
+    list(undisturbed.steps())
+
+    killed = Trainer(wanted, small, CPU)
+    list(islice(killed.steps(), 2))
+    killed.save(tmp_path / "state")
+    resumed = Trainer(wanted, small, CPU)
+    resumed.restore(tmp_path / "state")
+    list(resumed.steps())
+
+    assert_same(weights(undisturbed), weights(resumed))
+
+
+def test_a_seed_decides_the_weights() -> None:
+    one, same, other = (Trainer(recipe(seed=s, epochs=1), images(), CPU) for s in (3, 3, 4))
+    for trainer in (one, same, other):
+        list(trainer.steps())
+    assert_same(weights(one), weights(same))
+    assert not torch.equal(weights(one)["1.head.1.weight"], weights(other)["1.head.1.weight"])
+
+
+def test_training_learns_what_it_is_shown() -> None:
+    shown = images()
+    bright = replace(
+        shown, images_u8=shown.labels.view(-1, 1, 1, 1).expand(-1, 1, 28, 28).to(torch.uint8) * 25
+    )
+    trainer = Trainer(recipe("gaussian", epochs=40, schedule=Schedule(40, 0.05, 30, batch=32)), bright, CPU)
+    list(trainer.steps())
+    assert trainer.records[-1].loss < 0.7 * trainer.records[0].loss
+
+
+@pytest.mark.parametrize(("noises", "steps"), [(1, 3), (2, 6), (4, 12)])
+def test_each_batch_is_cut_into_as_many_steps_as_noises(noises: int, steps: int) -> None:
+    wanted = replace(recipe(), method=build_method("smoothadv", "mnist", 0.5, num_noises=noises))
+    trainer = Trainer(wanted, images(), CPU)
+    assert trainer.steps_per_epoch == steps  # 150 images: batches of 64, 64 and 22
+
+
+def test_every_image_is_seen_once_an_epoch() -> None:
+    trainer = Trainer(recipe(), images(), CPU)
+    order = torch.cat([trainer._order(0)[piece] for piece in trainer._slices])
+    assert sorted(order.tolist()) == list(range(IMAGES))
+    assert not torch.equal(trainer._order(0), trainer._order(1))
+
+
+def test_a_state_of_another_recipe_is_refused_by_name(tmp_path: Path) -> None:
+    trainer = Trainer(recipe(), images(), CPU)
+    trainer.save(tmp_path / "state")
+    with pytest.raises(UserMistake, match="seed"):
+        Trainer(recipe(seed=9), images(), CPU).restore(tmp_path / "state")
+
+
+def test_a_damaged_state_is_refused_with_its_path(tmp_path: Path) -> None:
+    (tmp_path / "state").write_bytes(b"not a state")
+    with pytest.raises(BadCheckpoint, match="state"):
+        Trainer(recipe(), images(), CPU).restore(tmp_path / "state")
+
+
+def test_the_learning_rate_drops_one_epoch_late_as_published() -> None:
+    schedule = data_defaults("mnist").schedule
+    rates = [schedule.lr_at(epoch) for epoch in range(schedule.epochs)]
+    assert rates[0] == rates[30] == 0.01
+    assert rates[31] == rates[60] == pytest.approx(0.001)
+    assert rates[61] == rates[89] == pytest.approx(0.0001)
+    assert schedule.first_drop == 31
+
+
+@pytest.mark.gpu
+def test_graphed_steps_train_as_well_as_eager_ones_on_the_cpu() -> None:
+    on_cpu = Trainer(recipe("gaussian", precision="float32", epochs=4), images(), CPU)
+    on_gpu = Trainer(recipe("gaussian", precision="float32", epochs=4), images(), torch.device("cuda"))
+    list(on_cpu.steps())
+    list(on_gpu.steps())
+    assert on_gpu.records[-1].loss == pytest.approx(on_cpu.records[-1].loss, rel=0.05)
