@@ -44,6 +44,10 @@ class BatchStream:
         whole = self.words(-(-count // _WORDS_PER))
         return whole.view(np.uint16)[:count]
 
+    def normals(self, count: int) -> NDArray[np.float64]:
+        """The next `count` standard normal values, as exact as float64 makes them: not for certificates."""
+        return np.random.Generator(self._bits).standard_normal(count)
+
 
 def device_key(seed: int, stage: Stage, batch: int, device: Literal["cuda"] = "cuda") -> int:
     """The 63-bit key of a device generator (Philox, which takes 64) for one batch: a hash of the triple."""
