@@ -1,6 +1,7 @@
 """Confidence bounds on vote probabilities, and the radius they prove. All errs on the safe side.
 
-n: votes drawn; k: votes of one class. Votes of nobody are draws in the clipped tail of the noise.
+n: votes drawn; k: votes of one class. What the counts lack of n is nobody's: our samplers have
+no such votes, but a source may.
 alpha: failure probability of one bound. radius: l2, pixels in [0,1], like sigma.
 Sources: Clopper & Pearson 1934; Cohen, Rosenfeld & Kolter 2019, theorem 1; Jeong & Shin 2020, eq. 3 and 4.
 """
@@ -30,6 +31,8 @@ __all__ = [
 
 # scipy's inverse of the incomplete beta function was seen 1.6e-12 off, relative to min(p, 1-p).
 P_MARGIN = 1e-10  # relative to min(p, 1-p)
+# Compared with exact tails down to here; at 1e-300 it gives bounds that fail at many times their alpha.
+LEAST_ALPHA = 1e-200
 # ndtri is good to a few units in the last place; its argument p costs as much again.
 Z_MARGIN = 1e-14  # relative to the larger quantile, plus as much absolute
 
@@ -41,7 +44,7 @@ def clopper_pearson_lower(k: int, n: int, alpha: float, slack: float = 0.0) -> f
     """
     assert 0 <= k <= n
     assert slack >= 0
-    if k == 0 or alpha <= 0:
+    if k == 0 or alpha < LEAST_ALPHA:
         return 0.0
     p = float(special.betaincinv(k, n - k + 1, alpha))
     return max(0.0, math.nextafter(p - P_MARGIN * min(p, 1 - p) - slack, 0.0))
@@ -51,7 +54,7 @@ def clopper_pearson_upper(k: int, n: int, alpha: float, slack: float = 0.0) -> f
     """Upper confidence bound of p at level 1-alpha from k of n votes, rounded up; `slack` as above."""
     assert 0 <= k <= n
     assert slack >= 0
-    if k == n or alpha <= 0:
+    if k == n or alpha < LEAST_ALPHA:
         return 1.0
     p = float(special.betainccinv(k + 1, n - k, alpha))
     return min(1.0, math.nextafter(p + P_MARGIN * min(p, 1 - p) + slack, 1.0))

@@ -9,6 +9,7 @@ ProcedureName = Literal["anytime", "certify", "predict"]
 DEFAULT_N0 = 100
 DEFAULT_N = 100_000
 DEFAULT_ALPHA = 0.001
+MIN_ALPHA = 1e-100  # below about 1e-250 the bounds' arithmetic fails; nobody needs it
 MAX_N = 10_000_000  # votes; keeps one job within hours on the slowest model
 
 
@@ -28,7 +29,7 @@ class Question(BaseModel):
     ] = "anytime"
     n0: Annotated[int, Field(ge=1, le=1_000_000, description="selection samples")] = DEFAULT_N0
     n: Annotated[int, Field(ge=1, le=MAX_N, description="estimation samples")] = DEFAULT_N
-    alpha: Annotated[float, Field(gt=0, lt=1, description="failure probability")] = DEFAULT_ALPHA
+    alpha: Annotated[float, Field(ge=MIN_ALPHA, lt=1, description="failure probability")] = DEFAULT_ALPHA
     target_radius: Annotated[
         float | None,
         Field(

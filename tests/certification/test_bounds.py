@@ -101,6 +101,12 @@ def test_erring_on_the_safe_side_costs_less_than_a_millionth_of_alpha(n: int, k:
         assert exact_tail(k, n, clopper_pearson_lower(k, n, alpha)) > alpha * (1 - 1e-6)
 
 
+def test_below_the_alpha_they_were_compared_at_bounds_say_nothing() -> None:
+    # scipy's inverse gives 0.99928 here, where so many votes are 14 times likelier than alpha
+    assert clopper_pearson_lower(999_995, 1_000_000, 1e-300) == 0
+    assert clopper_pearson_upper(5, 1_000_000, 1e-300) == 1
+
+
 @given(counts_of_n, alphas)
 def test_bounds_agree_with_statsmodels(counts: tuple[int, int], alpha: float) -> None:
     k, n = counts
