@@ -14,12 +14,13 @@ from certification.errors import BadCheckpoint
 from certification.files import write_whole
 
 
-def load_network(folder: Path) -> nn.Module:
+def load_network(folder: Path, card: ModelCard | None = None) -> nn.Module:
     """The base classifier of a checkpoint, in eval mode, on the CPU, float32.
 
+    card: the one read from this folder before, whose network it must still be: certificates will name it.
     Raises BadCheckpoint when the weights are missing, altered (sha256), or don't fit the card's architecture.
     """
-    card = read_card(folder)
+    card = card or read_card(folder)
     weights = _read_weights(folder, card.weights_sha256)
     network = build_network(
         card.architecture, len(card.labels), card.preprocessing.mean, card.preprocessing.std

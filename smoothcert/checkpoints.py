@@ -46,7 +46,8 @@ def fastest_setup(checkpoint: Checkpoint) -> "Setup":
     from certification.checkpoint import load_network
     from certification.tuner import Subject, choose_setup
 
-    card, network = checkpoint.card, load_network(checkpoint.folder)
+    card = checkpoint.card
+    network = load_network(checkpoint.folder, card)
     subject = Subject(network, card.input_shape, len(card.labels), card.weights_sha256)
     return choose_setup(subject, settings().cache)
 
@@ -60,4 +61,5 @@ def build_engine(checkpoint: Checkpoint, setup: str | None) -> "Engine":
     card = checkpoint.card
     setup = setup or settings().setup
     chosen = Setup.parse(setup) if setup else good_setup(checkpoint)
-    return Engine(load_network(checkpoint.folder), card.input_shape, len(card.labels), chosen)
+    network = load_network(checkpoint.folder, card)
+    return Engine(network, card.input_shape, len(card.labels), chosen)

@@ -18,9 +18,10 @@ class Loaded:
     engine: VotingEngine
     chosen: bool
 
-    def fits(self, weights: str, pinned: Description | None) -> bool:
-        """Whether a job with this pin (or none) can be done with it."""
-        if self.card.weights_sha256 != weights:
+    def fits(self, card: ModelCard, pinned: Description | None) -> bool:
+        """Whether a job with this pin (or none) can be done with it. Equal weights are not enough: what the
+        card says (name, labels, first layer) becomes part of the certificate or of the network."""
+        if self.card != card:
             return False
         return self.chosen if pinned is None else self.engine.description == pinned
 
@@ -37,7 +38,7 @@ class EngineCache:
     def load(self, model: str, pinned: Description | None) -> Loaded:
         """The model's engine, with the pinned set-up if there is one. Raises UnknownModel, Failure."""
         card = self._catalogue.card(model)
-        found = next((kept for kept in self._recent if kept.fits(card.weights_sha256, pinned)), None)
+        found = next((kept for kept in self._recent if kept.fits(card, pinned)), None)
         if found:
             self._recent.remove(found)
         else:

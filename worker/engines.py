@@ -27,7 +27,7 @@ class Engines:
 
     def build(self, folder: Path, card: ModelCard, pinned: Description | None) -> Engine:
         """One checkpoint under the pinned set-up, or under our choice. Raises BadCheckpoint, Failure."""
-        network = load_network(folder)
+        network = load_network(folder, card)
         subject = Subject(network, card.input_shape, len(card.labels), card.weights_sha256)
         setup = Setup.of(pinned) if pinned else self._choose(subject)
         return Engine(network, card.input_shape, len(card.labels), setup)

@@ -1,6 +1,8 @@
 """card.json: what is known of a checkpoint without loading its weights."""
 
+import json
 import re
+from hashlib import sha256
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -72,3 +74,11 @@ class ModelCard(BaseModel):
     evaluation: Evaluation | None = None
     weights_sha256: Annotated[str, Field(pattern=r"[0-9a-f]{64}")]
     data_license: str
+
+    @property
+    def classifier_sha256(self) -> str:
+        """A digest of all here that decides what the network answers. The weights alone do not: the first
+        layer's mean and std stand in the card only."""
+        first_layer = self.preprocessing.mean, self.preprocessing.std
+        said = [self.weights_sha256, self.architecture, len(self.labels), self.input_shape, first_layer]
+        return sha256(json.dumps(said).encode()).hexdigest()

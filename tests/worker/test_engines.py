@@ -6,8 +6,9 @@ import torch
 
 from certification.architectures import build_network
 from certification.catalogue import Catalogue
-from certification.checkpoint import save_checkpoint
+from certification.checkpoint import save_card, save_checkpoint
 from certification.contract.card import ModelCard, Preprocessing
+from certification.errors import BadCheckpoint
 from certification.setup import Setup
 from certification.votes import VoteRange
 from worker.cache import EngineCache, Loaded
@@ -73,3 +74,25 @@ def test_a_checkpoint_replaced_on_disk_is_another_engine(cache: EngineCache, set
     after = cache.load("m", None)
     assert after.card.weights_sha256 != before.card.weights_sha256
     assert after.engine is not before.engine
+
+
+def test_equal_weights_under_another_card_are_another_engine(cache: EngineCache, settings: Settings) -> None:
+    save(settings.models / "twin", seed=0)
+    card = Catalogue(settings.models).card("twin")
+    first_layer = card.preprocessing.model_copy(update={"std": (0.2,)})
+    save_card(
+        settings.models / "twin",
+        card.model_copy(update={"labels": list("abcdefghij"), "preprocessing": first_layer}),
+    )
+    one, twin = cache.load("m", None), cache.load("twin", None)
+    assert one.card.weights_sha256 == twin.card.weights_sha256
+    assert (twin.card.name, twin.card.labels[0]) == ("twin", "a")
+    assert one.card.classifier_sha256 != twin.card.classifier_sha256
+    assert votes_of(one) != votes_of(twin)
+
+
+def test_weights_replaced_after_the_card_was_read_do_not_vote_in_its_name(settings: Settings) -> None:
+    card = Catalogue(settings.models).card("m")
+    save(settings.models / "m", seed=1)
+    with pytest.raises(BadCheckpoint):
+        Engines(settings).build(settings.models / "m", card, None)
