@@ -35,7 +35,8 @@ class Terms:
 class Claim:
     """One job, held under one fence.
 
-    state: the procedure's, as reported last. engine, weights (their sha256): pinned by the first claim.
+    state: the procedure's, as reported last. engine, weights (the card's classifier_sha256): pinned by the
+    first claim.
     """
 
     job_id: str
@@ -73,7 +74,8 @@ class Leases:
         """Takes a queued job, one whose lease ran out, or one this very worker held when its child died.
 
         `platform` names what this worker computes on. A job pinned elsewhere is left to a living worker of
-        that platform; when there is none, it starts again from its first vote (with its old seed).
+        that platform that has the model; when there is none, it starts again from its first vote (with its
+        old seed).
         """
         terms = self.terms
         told = self.scripts.run(
@@ -107,7 +109,7 @@ class Leases:
 
     def renew(self, claim: Claim) -> None:
         """Extends the lease. Raises LostLease."""
-        self._held(self.scripts.run("renew", claim.job_id, claim.fence, self._lease))
+        self._held(self.scripts.run("renew", claim.job_id, claim.fence, self._lease, self.terms.ttl))
 
     def progress(
         self, claim: Claim, state: str, progress: Progress, certificate: Certificate | None = None

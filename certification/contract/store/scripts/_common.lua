@@ -83,10 +83,11 @@ local function holds(id, fence)
   return job[1] == 'running' and job[2] == fence
 end
 
-local function renew(id, lease)
+local function renew(id, lease, ttl)
   local expiry = text(now() + lease)
   redis.call('HSET', key('job', id), 'lease', expiry)
   redis.call('ZADD', key('running'), expiry, id)
+  redis.call('EXPIRE', key('running'), ttl)
 end
 
 -- Back to the first vote, with the old seed: another machine, or other weights, is another classifier.

@@ -3,9 +3,17 @@ local id, worker, platform = unpack(ARGV, 1, 3)
 local lease, max_attempts, error, ttl = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
 local hash = key('job', id)
 
-local function runs_elsewhere(wanted)
+local function has_model(worker, model)
+  local about = redis.call('HGET', key('workers', 'about'), worker)
+  for _, name in ipairs(about and cjson.decode(about).models or {}) do
+    if name == model then return true end
+  end
+  return false
+end
+
+local function runs_elsewhere(wanted, model)
   for _, other in ipairs(redis.call('ZRANGEBYSCORE', key('workers'), text(now()), '+inf')) do
-    if redis.call('HGET', key('workers', 'platform'), other) == wanted then return true end
+    if redis.call('HGET', key('workers', 'platform'), other) == wanted and has_model(other, model) then return true end
   end
   return false
 end
@@ -26,7 +34,7 @@ if tonumber(attempts) >= max_attempts then
   return {'exhausted'}
 end
 if pinned and pinned ~= platform then
-  if runs_elsewhere(pinned) then return {'elsewhere'} end
+  if runs_elsewhere(pinned, model) then return {'elsewhere'} end
   forget_votes(id)  -- nobody is left who could go on with them
 end
 
@@ -41,8 +49,7 @@ redis.call('HSETNX', hash, 'started', text(now()))
 redis.call('HSET', hash, 'status', 'running', 'holder', worker)
 redis.call('HINCRBY', hash, 'attempts', 1)
 local fence = redis.call('HINCRBY', hash, 'fence', 1)
-renew(id, lease)
-redis.call('EXPIRE', key('running'), ttl)
+renew(id, lease, ttl)
 touch(id, ttl)
 local taken = redis.call('HMGET', hash, 'model', 'parameters', 'seed', 'attempts', 'state', 'engine', 'weights')
 return {'claimed', text(fence), unpack(taken, 1, 7)}

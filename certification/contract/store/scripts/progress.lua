@@ -5,6 +5,6 @@ if not holds(id, fence) then return -1 end
 write_even_when_full(id, tonumber(ttl))
 redis.call('HSET', key('job', id), 'state', state, 'progress', progress)
 if certificate ~= '' then redis.call('HSET', key('job', id), 'certificate', certificate) end
-renew(id, tonumber(lease))
+renew(id, tonumber(lease), tonumber(ttl))
 touch(id, tonumber(ttl))
 return waiting()

@@ -1,5 +1,5 @@
 -- A longer lease, nothing else. Answers 0 when the fence is lost.
-local id, fence, lease = unpack(ARGV, 1, 3)
+local id, fence, lease, ttl = unpack(ARGV, 1, 4)
 if not holds(id, fence) then return 0 end
-renew(id, tonumber(lease))
+renew(id, tonumber(lease), tonumber(ttl))
 return 1

@@ -27,7 +27,7 @@ def store(client: redis.Redis) -> JobStore:
 
 @pytest.fixture
 def leases(client: redis.Redis) -> Leases:
-    return Leases(client, Terms(lease=LEASE, grace=0.05))
+    return Leases(client, Terms(lease=LEASE, grace=0.2))
 
 
 @pytest.fixture

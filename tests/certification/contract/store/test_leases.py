@@ -252,6 +252,28 @@ def test_a_pinned_job_waits_for_its_platform_while_that_lives(leases: Leases, jo
     assert again.seed == first.seed
 
 
+def test_a_pinned_job_does_not_wait_for_a_worker_that_lost_its_model(leases: Leases, job_id: str) -> None:
+    worker = WorkerInfo(id="w1", host="h", models=["m"], started_at=datetime.now(UTC))
+    leases.beat(worker, ttl=60)
+    first = claimed(leases, job_id, "w1", "x")
+    leases.pin(first, ENGINE, "x", "w")
+    leases.hand_back(first)
+    leases.beat(worker.model_copy(update={"models": ["another"]}), ttl=60)
+    assert claimed(leases, job_id, "w2", "y").engine is None
+
+
+def test_a_job_longer_than_a_records_life_stays_among_the_running(
+    leases: Leases, job_id: str, client: redis.Redis, store: JobStore
+) -> None:
+    claim = claimed(leases, job_id)
+    client.expire(f"{store.root}:running", 1)
+    leases.renew(claim)
+    assert client.ttl(f"{store.root}:running") > 1
+    client.expire(f"{store.root}:running", 1)
+    leases.progress(claim, "state", HALF)
+    assert client.ttl(f"{store.root}:running") > 1
+
+
 def test_a_restarted_job_forgets_its_votes(store: JobStore, leases: Leases, job_id: str) -> None:
     claim = claimed(leases, job_id)
     leases.pin(claim, ENGINE, "x", "w")
