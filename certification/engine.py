@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,19 +13,10 @@ from certification.errors import Failure, UserMistake
 from certification.hardware import describe
 from certification.sampler import BatchVoter, Sampler
 from certification.setup import Backend, DeviceKind, Precision, Setup
-from certification.votes import Counts, VoteRange
+from certification.votes import VoteSource
 
 Shape = tuple[int, int, int]  # C,H,W
 Image = NDArray[np.uint8]  # C,H,W
-
-
-class SoundVoteSource(Protocol):
-    """A VoteSource that knows its noise's total-variation slack, which bounds must take into account."""
-
-    num_classes: int
-    slack: float
-
-    def count(self, votes: VoteRange) -> Counts: ...
 
 
 _BACKENDS: dict[DeviceKind, set[Backend]] = {
@@ -37,7 +27,7 @@ _PRECISIONS: dict[DeviceKind, set[Precision]] = {
     "cpu": {"float32", "bfloat16"},
     "cuda": {"float32", "tf32", "bfloat16", "float16"},
 }
-SamplerOf = Callable[[Image, float, int], SoundVoteSource]
+SamplerOf = Callable[[Image, float, int], VoteSource]
 
 
 class Engine:
@@ -58,7 +48,7 @@ class Engine:
         self.description: EngineDescription = describe(setup)
         self._sampler_of = _sampler_of(network, shape_CHW, num_classes, setup)
 
-    def sampler(self, image_CHW: Image, sigma: float, seed: int) -> SoundVoteSource:
+    def sampler(self, image_CHW: Image, sigma: float, seed: int) -> VoteSource:
         """The votes of one image (uint8, C,H,W) at noise sigma (pixels in [0,1]); seed is 128 random bits."""
         return self._sampler_of(image_CHW, sigma, seed)
 

@@ -7,7 +7,7 @@ from certification.votes import Counts, VoteRange
 
 
 class Tally(BaseModel):
-    """Votes drawn in one stage, and how they fell. The counts sum to `drawn` less the clipped draws."""
+    """Votes drawn in one stage, and how they fell. The counts sum to `drawn`, less nobody's."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -36,8 +36,13 @@ def versions(setup: Setup) -> dict[str, str]:
 
 
 def platform_versions(device: DeviceKind) -> dict[str, str]:
-    """All that any set-up on this device may depend on."""
-    found = {"torch": str(torch.__version__), "openvino": package_version("openvino")}
+    """All that any set-up on this device may depend on. Our own version too: an upgrade may change how a
+    network is readied or when counts are looked at, so a job does not go on across one."""
+    found = {
+        "smoothcert": package_version("smoothcert"),
+        "torch": str(torch.__version__),
+        "openvino": package_version("openvino"),
+    }
     if device == "cuda":
         found["cuda"] = str(torch.version.cuda)
         found["cudnn"] = str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]

@@ -26,9 +26,9 @@ class VoteRange:
 class VoteSource(Protocol):
     """One (network, image, seed): vote i is a fixed function of (seed, stage, i), however it is asked for.
 
-    Additive: count(a, b) + count(b, c) == count(a, c). Counts sum to at most the votes asked for; a draw
-    that fell into the clipped tail of the noise is nobody's vote but still counts in n. slack: total
-    variation between the law of one vote's drawn noise and the Gaussian's; the bounds take it off.
+    Additive: count(a, b) + count(b, c) == count(a, c). Counts sum to at most the votes asked for: a source
+    may leave a draw to nobody, which still counts in n (our samplers don't). slack: total variation between
+    the law of one vote's drawn noise and the Gaussian's, clipped tails included; the bounds take it off.
     """
 
     num_classes: int

@@ -135,6 +135,7 @@ class CudaSampler:
         key = (self, stage, batch.index)
         if self._step.last == key:  # a range that goes on inside a batch needs no second evaluation
             return
+        self._step.last = None  # should the run fail, its buffer answers nobody
         self._generator.manual_seed(device_key(self._seed, stage, batch.index))
         # Without bounds: 63 random bits, the sign bit is always zero.
         self._step.words_BHWC.random_(generator=self._generator)

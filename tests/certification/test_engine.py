@@ -87,7 +87,7 @@ def test_building_leaves_the_network_as_it_was(small_network: nn.Module) -> None
 def test_a_description_says_what_decides_the_votes(engine: BuildEngine) -> None:
     description = engine(CPU_SETUPS[0]).description
     assert (description.device, description.precision, description.batch) == ("cpu", "float32", 64)
-    assert {"torch", "cpu"} <= set(description.versions)
+    assert {"smoothcert", "torch", "cpu"} <= set(description.versions)
 
 
 @pytest.mark.parametrize(
