@@ -14,10 +14,9 @@ from scipy import stats
 
 from certification.bounds import P_MARGIN, Reading, read_counts
 from certification.contract.certificate import Bound, Look
-from certification.contract.feasibility import shortage
+from certification.contract.feasibility import refuse_impossible
 from certification.contract.job import Progress
 from certification.contract.parameters import Parameters
-from certification.errors import ImpossibleRequest
 from certification.evidence import State, Tally
 from certification.schedule import Plan, plan_for
 from certification.stopping import is_enough, optimistic_radius
@@ -211,20 +210,6 @@ def predicts(counts_K: Counts, n: int, alpha: float, *, slack: float = 0.0) -> b
         return False
     p_value = stats.binomtest(first, first + second, 0.5).pvalue * (1 + P_MARGIN)
     return bool(p_value + n * slack <= alpha)
-
-
-def refuse_impossible(parameters: Parameters) -> None:
-    """Raise ImpossibleRequest when no outcome of the votes could certify, or reach the target radius."""
-    least = shortage(parameters)
-    if least is None:
-        return
-    what = (
-        "certify anything" if parameters.target_radius is None else f"prove radius {parameters.target_radius}"
-    )
-    raise ImpossibleRequest(
-        f"n = {parameters.n} votes can never {what} at alpha = {parameters.alpha}: the least n is {least}.",
-        least_n=least,
-    )
 
 
 def drive(certification: Certification, source: VoteSource, most: int) -> Iterator[Progress]:

@@ -115,6 +115,11 @@ def _naming(field: str) -> Callable[[Exception], ServiceError]:
     return lambda error: Unprocessable(str(error), [FieldProblem(field=field, detail=str(error))])
 
 
+def _impossible(error: Exception) -> ServiceError:
+    assert isinstance(error, ImpossibleRequest)
+    return _naming("n" if error.least_n else "target_radius")(error)
+
+
 def _invalid(error: Exception) -> Unprocessable:
     assert isinstance(error, RequestValidationError)
     errors = [
@@ -127,7 +132,7 @@ def _invalid(error: Exception) -> Unprocessable:
 ANSWERS: tuple[tuple[type[Exception], Callable[[Exception], ServiceError]], ...] = (
     (RequestValidationError, _invalid),
     (BadImage, lambda error: NotAnImage(str(error))),
-    (ImpossibleRequest, _naming("n")),
+    (ImpossibleRequest, _impossible),
     (UnknownModel, _naming("model")),
     (KeyReused, _naming("Idempotency-Key")),
     (OverQuota, lambda error: TooMany(str(error))),

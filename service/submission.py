@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import structlog
 
 from certification.contract.card import ModelCard
-from certification.contract.feasibility import shortage
+from certification.contract.feasibility import refuse_impossible
 from certification.contract.images import CertifiedImage, read_image
 from certification.contract.parameters import Parameters, Question
 from certification.contract.store.image import Image
 from certification.contract.store.jobs import Request
-from certification.errors import BrokerUnavailable, ImpossibleRequest
+from certification.errors import BrokerUnavailable
 from service.state import Service
 
 log = structlog.get_logger(__name__)
@@ -65,12 +65,7 @@ def default_model(service: Service) -> str:
 def ask(question: Question, card: ModelCard) -> Parameters:
     """The question put to one model. Raises ImpossibleRequest when no outcome could answer it."""
     parameters = Parameters(**question.model_dump(), sigma=card.sigma)
-    least = shortage(parameters)
-    if least is not None:
-        raise ImpossibleRequest(
-            f"n={parameters.n} can never be enough at alpha={parameters.alpha:g}: the least n is {least}.",
-            least_n=least,
-        )
+    refuse_impossible(parameters)
     return parameters
 
 

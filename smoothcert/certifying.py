@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from certification.contract.certificate import Certificate
+from certification.contract.feasibility import refuse_impossible
 from certification.contract.images import CertifiedImage, read_image
 from certification.contract.job import Job, Progress
 from certification.errors import BadImage, Failure
@@ -60,7 +61,7 @@ class Here:
 
     def _certify(self, image: CertifiedImage) -> Stream:
         from certification.issue import issue
-        from certification.procedure import Certification, drive, refuse_impossible
+        from certification.procedure import Certification, drive
 
         refuse_impossible(self.asked)
         seed = secrets.token_hex(16)

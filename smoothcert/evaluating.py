@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from certification.contract.feasibility import refuse_impossible
 from certification.contract.parameters import Parameters
 from certification.errors import UserMistake
-from certification.procedure import refuse_impossible
 from smoothcert.checkpoints import Checkpoint, build_engine, fastest_setup, good_setup
 from smoothcert.progress import Update, progress_bar
 from smoothcert.settings import settings

@@ -5,8 +5,10 @@ and a radius r at noise level sigma needs a**(1/n) > Phi(r/sigma).
 """
 
 import math
+from statistics import NormalDist
 
-from certification.contract.parameters import Parameters, ProcedureName
+from certification.contract.parameters import MAX_N, Parameters, ProcedureName
+from certification.errors import ImpossibleRequest
 
 # How the anytime procedure divides alpha; `certification.schedule` lays out the looks with these.
 FINAL_SHARE = 0.9  # of alpha, kept for the last look
@@ -38,6 +40,36 @@ def least_n(alpha: float, procedure: ProcedureName = "anytime") -> int:
     if procedure == "predict":
         return max(1, math.ceil(1 - math.log2(alpha)))
     return math.floor(-math.log2(alpha)) + 1
+
+
+def refuse_impossible(parameters: Parameters) -> None:
+    """Raise ImpossibleRequest when no outcome of the votes could certify, or reach the target radius.
+
+    It names the least n that could, or, where not even the most votes allowed could, the largest radius.
+    """
+    least, target = shortage(parameters), parameters.target_radius
+    if least is None:
+        return
+    if least > MAX_N:
+        largest = largest_radius(parameters.model_copy(update={"n": MAX_N}))
+        raise ImpossibleRequest(
+            f"No n can prove radius {target}: at sigma = {parameters.sigma} and alpha = {parameters.alpha} "
+            f"the most votes allowed, {MAX_N}, prove at most {math.floor(largest * 1000) / 1000}."
+        )
+    what = "certify anything" if target is None else f"prove radius {target}"
+    raise ImpossibleRequest(
+        f"n = {parameters.n} votes can never {what} at alpha = {parameters.alpha}: the least n is {least}.",
+        least_n=least,
+    )
+
+
+def largest_radius(parameters: Parameters) -> float:
+    """The radius that n equal votes prove at the last look; 0 where they prove none."""
+    alpha = parameters.alpha
+    if not has_one_look(parameters.procedure, parameters.n, alpha):
+        alpha *= final_share(parameters) * (1 - RUNNER_UP_SHARE)
+    p_lower: float = alpha ** (1 / parameters.n)
+    return parameters.sigma * NormalDist().inv_cdf(p_lower) if 0.5 < p_lower < 1 else 0.0
 
 
 def shortage(parameters: Parameters) -> int | None:

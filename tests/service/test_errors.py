@@ -99,6 +99,7 @@ def test_nine_votes_are_422_and_ten_named_as_the_least(client: TestClient, digit
         ("procedure", "guess", "'anytime', 'certify' or 'predict'"),
         ("target_radius", -0.1, "greater than 0"),
         ("target_radius", "inf", "finite"),
+        ("target_radius", 100, "prove at most "),
         ("tolerance", 2, "less than 1"),
         ("model", "nobody", MODEL),
         ("alfa", 0.01, "Extra inputs are not permitted"),

@@ -4,8 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certification.bounds import read_pair
-from certification.contract.feasibility import least_n, shortage
-from certification.contract.parameters import Parameters, ProcedureName
+from certification.contract.feasibility import largest_radius, least_n, refuse_impossible, shortage
+from certification.contract.parameters import MAX_N, Parameters, ProcedureName
+from certification.errors import ImpossibleRequest
 from certification.procedure import predicts
 from certification.schedule import plan_for
 
@@ -70,3 +71,20 @@ def test_nine_sigma_and_more_are_out_of_reach_of_any_real_number_of_votes(radius
     least = shortage(Parameters(sigma=0.5, target_radius=radius, n=10_000_000))
     assert least is not None
     assert least > 10**18
+
+
+@pytest.mark.parametrize("target", [2.6, 4.5, 50])
+def test_a_target_beyond_the_most_votes_allowed_names_the_largest_radius_and_no_n(target: float) -> None:
+    asked = Parameters(sigma=0.5, target_radius=target)
+    with pytest.raises(ImpossibleRequest, match=r"10000000, prove at most 2\.4\d\d\.$") as raised:
+        refuse_impossible(asked)
+    assert raised.value.least_n is None
+    assert largest_radius(asked) == pytest.approx(unanimous(asked), rel=1e-7)
+
+
+def test_a_target_just_within_the_most_votes_allowed_names_their_number() -> None:
+    asked = Parameters(sigma=0.5, target_radius=2.4)
+    with pytest.raises(ImpossibleRequest, match="the least n is ") as raised:
+        refuse_impossible(asked)
+    assert raised.value.least_n is not None
+    assert 1_000_000 < raised.value.least_n < MAX_N
