@@ -6,6 +6,8 @@ import typer
 from typer.exceptions import TyperException
 
 from certification.errors import SmoothCertError, UserMistake
+from smoothcert.commands.attack import attack
+from smoothcert.commands.bench import bench
 from smoothcert.commands.certify import certify
 from smoothcert.commands.evaluate import evaluate
 from smoothcert.commands.models import models
@@ -30,7 +32,7 @@ commands = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up, certify, models, evaluate, report, verify):
+for command in (up, certify, models, evaluate, report, verify, attack, bench):
     commands.command()(command)
 commands.command(context_settings=METHOD_OPTIONS)(train)
 

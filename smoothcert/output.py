@@ -27,6 +27,23 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(_line(cells, widths) for cells in (header, *rows))
 
 
+def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """The same on stdout as rich draws it: ruled on a terminal, in full where the terminal is narrow."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, title in enumerate(header):
+        drawn.add_column(title, justify="right" if index else "left", no_wrap=True)
+    for cells in rows:
+        drawn.add_row(*cells)
+    widest = sum(map(len, header)) + max((sum(map(len, cells)) for cells in rows), default=0)
+    console = Console(markup=False, highlight=False)
+    console.width = max(console.width, widest + 4 * len(header))
+    console.print(drawn)
+
+
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     first, *others = zip(cells, widths, strict=True)
     return "  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]).rstrip()

@@ -1,0 +1,51 @@
+"""What a set-up's speed is held against: the operations of a vote, and the machine's matrix products."""
+
+import time
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from certification.hardware import usable_cpus
+from certification.setup import DeviceKind, Precision
+from certification.setups.cuda import fixed_kernels
+from certification.setups.voter import DTYPES
+
+Shape = tuple[int, int, int]  # C,H,W
+_SIDE: dict[DeviceKind, int] = {"cpu": 2048, "cuda": 8192}  # of the square matrices
+
+
+def flop_per_vote(network: nn.Module, shape_CHW: Shape) -> int:
+    """Operations of one forward pass: two for each multiply-add of convolutions and matrix products."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.eval()(torch.zeros(1, *shape_CHW))
+    return int(counter.get_total_flops())
+
+
+def matrix_rate(device: DeviceKind, precision: Precision, seconds: float = 1.0) -> float:
+    """Operations per second of a large square matrix product on the whole device, the best within so long."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(usable_cpus())
+    try:
+        with fixed_kernels(precision == "tf32"):
+            return _best_rate(device, DTYPES[precision], seconds)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _best_rate(device: DeviceKind, dtype: torch.dtype, seconds: float) -> float:
+    side = _SIDE[device]
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    _timed(a, b)  # the first one chooses kernels
+    best, ends = float("inf"), time.perf_counter() + seconds
+    while best == float("inf") or time.perf_counter() < ends:
+        best = min(best, _timed(a, b))
+    return 2 * side**3 / best
+
+
+def _timed(a: Tensor, b: Tensor) -> float:
+    start = time.perf_counter()
+    torch.mm(a, b)
+    if a.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
