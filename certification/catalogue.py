@@ -9,6 +9,7 @@ from certification.contract.card import NAME, ModelCard
 from certification.errors import BadCheckpoint, UnknownModel
 
 BUNDLED = Path(__file__).resolve().parent.parent / "models"
+DEFAULT_MODEL = "mnist-lenet-consistency-0.50"  # where nobody names one: one home for all settings
 CARD_FILE = "card.json"
 WEIGHTS_FILE = "model.safetensors"
 

@@ -5,9 +5,8 @@ from pathlib import Path
 from pydantic import Field, RedisDsn, TypeAdapter
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from certification.catalogue import BUNDLED
+from certification.catalogue import BUNDLED, DEFAULT_MODEL
 
-DEFAULT_MODEL = "mnist-lenet-consistency-0.50"
 LOCAL_REDIS = TypeAdapter(RedisDsn).validate_python("redis://127.0.0.1:6379/0")
 
 

@@ -6,9 +6,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from certification.catalogue import BUNDLED, Catalogue
-
-DEFAULT_MODEL = "mnist-lenet-consistency-0.50"
+from certification.catalogue import BUNDLED, DEFAULT_MODEL, Catalogue
 
 
 class Settings(BaseSettings):
@@ -24,6 +22,7 @@ class Settings(BaseSettings):
     )
     setup: str | None = Field(default=None, description="the engine set-up, instead of the one chosen")
     default_model: str = Field(default=DEFAULT_MODEL, description="certifies where the command names none")
+    api_keys: Path | None = Field(default=None, description="file of API keys that `smoothcert keys` changes")
     api_key: SecretStr | None = Field(default=None, description="sent to a service that wants one")
 
     @field_validator("cache")

@@ -8,10 +8,8 @@ from typing import Any
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from certification.catalogue import BUNDLED, Catalogue
+from certification.catalogue import BUNDLED, DEFAULT_MODEL, Catalogue
 from certification.contract.store.leases import Terms
-
-DEFAULT_MODEL = "mnist-lenet-consistency-0.50"
 
 Seconds = float
 
