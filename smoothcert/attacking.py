@@ -9,9 +9,9 @@ from typing import IO, Any
 from certification.attack import Attacker, Budget, Claim, Findings
 from certification.bounds import ceil_to, floor_to, least_n
 from certification.checkpoint import load_network
+from certification.contract.feasibility import refuse_impossible
 from certification.contract.parameters import Parameters
 from certification.errors import UserMistake
-from certification.procedure import refuse_impossible
 from certification.setup import Setup
 from smoothcert.checkpoints import Checkpoint, build_engine
 from smoothcert.evaluating import Selection, describe_run, load_images
