@@ -101,6 +101,13 @@ def test_erring_on_the_safe_side_costs_less_than_a_millionth_of_alpha(n: int, k:
         assert exact_tail(k, n, clopper_pearson_lower(k, n, alpha)) > alpha * (1 - 1e-6)
 
 
+@pytest.mark.parametrize("alpha", [1.15e-3, 7.79263289664302e-06, 1.5757910469514125e-10])
+def test_bounds_hold_where_the_inverse_of_the_beta_function_does_not(alpha: float) -> None:
+    n, k = 10_000_000, 9_999_001  # scipy's inverse exceeds alpha by 0.01 to 0.04 % here
+    with mpmath.workdps(60):
+        assert exact_tail(k, n, clopper_pearson_lower(k, n, alpha)) <= alpha
+
+
 def test_below_the_alpha_they_were_compared_at_bounds_say_nothing() -> None:
     # scipy's inverse gives 0.99928 here, where so many votes are 14 times likelier than alpha
     assert clopper_pearson_lower(999_995, 1_000_000, 1e-300) == 0
