@@ -10,6 +10,7 @@ SmoothCertError
 └── Failure                the machine or the installation failed; exit 1
     ├── BadCheckpoint
     ├── BrokerUnavailable
+    ├── BadKeyFile         of API keys, or of keys that sign certificates
     └── QueueFull
 """
 
@@ -51,6 +52,10 @@ class BadCheckpoint(Failure):
 
 class BrokerUnavailable(Failure):
     """The broker does not answer; check SMOOTHCERT_REDIS_URL."""
+
+
+class BadKeyFile(Failure):
+    """The file of keys can't be read."""
 
 
 class OverQuota(UserMistake):

@@ -1,12 +1,19 @@
 """`python -m service [--host HOST] [--port PORT]`: the service alone, on loopback unless told otherwise."""
 
 import argparse
+import ipaddress
+import sys
 from types import FrameType
 
+import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from certification.contract import logs
 from service.app import create_app
+from service.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 GRACE = 3  # seconds that answers under way get when the service stops
 
@@ -17,7 +24,13 @@ class Server(uvicorn.Server):
     def __init__(self, app: FastAPI, host: str, port: int) -> None:
         self.app = app
         config = uvicorn.Config(
-            app, host, port, log_level="warning", server_header=False, timeout_graceful_shutdown=GRACE
+            app,
+            host,
+            port,
+            log_config=None,
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=GRACE,
         )
         super().__init__(config)
 
@@ -33,7 +46,34 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
-    Server(create_app(), options.host, options.port).run()
+    settings = Settings()
+    logs.configure(settings.log_level, settings.log_json)
+    check_host(options.host, settings)
+    Server(create_app(settings), options.host, options.port).run()
+
+
+def check_host(host: str, settings: Settings) -> None:
+    """Without API keys nobody but this machine may call, unless the operator says so. Else exits with 2."""
+    if settings.api_keys:
+        return
+    if is_loopback(host):
+        log.info("no API keys are configured: this machine alone may call", host=host)
+    elif settings.allow_anonymous:
+        log.warning("no API keys are configured: whoever reaches this address may call", host=host)
+    else:
+        sys.exit(
+            f"python -m service: without API keys it listens on loopback only, not on {host}. Make keys with "
+            "`smoothcert keys create` and name their file in SMOOTHCERT_API_KEYS, or set "
+            "SMOOTHCERT_ALLOW_ANONYMOUS=true where something in front decides who may call."
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody outside of this machine can reach the address."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 if __name__ == "__main__":

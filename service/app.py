@@ -1,4 +1,4 @@
-"""The HTTP face (DESIGN §4). `uvicorn --factory service.app:create_app` or `python -m service`."""
+"""The HTTP face (DESIGN §4). Start it with `python -m service`, which refuses to serve strangers unasked."""
 
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,14 +15,18 @@ from starlette.types import Lifespan
 from certification.catalogue import Catalogue
 from certification.contract.store.delivery import Courier, connect
 from certification.contract.store.jobs import JobStore, Limits
+from certification.contract.store.rates import Rates
 from certification.errors import SmoothCertError
 from service import batches, health, jobs, metrics, models, page
+from service.callers import Callers
 from service.errors import render
 from service.headers import SecurityHeaders
+from service.keys import KeyFile
 from service.limits import FORM_OVERHEAD, BodyLimit
 from service.openapi import complete_schema
 from service.settings import Settings
 from service.state import Service, State
+from service.tracing import Traced
 
 DESCRIPTION = """
 Upload an image, get the smoothed classifier's class and a certified l2 radius, or an abstention, with the
@@ -45,6 +49,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         middleware=[
             Middleware(metrics.Measured, metrics=metrics.RequestMetrics(registry)),
             Middleware(SecurityHeaders),
+            Middleware(Traced),
+            Middleware(Callers),
             Middleware(BodyLimit, limit_of=_limit_of(settings)),
         ],
     )
@@ -73,10 +79,13 @@ def _lifespan(settings: Settings, registry: CollectorRegistry, closing: Event) -
 
 def _assemble(settings: Settings, registry: CollectorRegistry, closing: Event) -> Service:
     limits = Limits(queue_cap=settings.max_queued, ttl=settings.record_ttl)
+    store = JobStore(connect(settings.broker, retries=0), limits)
     return Service(
         settings=settings,
         catalogue=Catalogue(settings.models),
-        store=JobStore(connect(settings.broker, retries=0), limits),
+        store=store,
+        keys=KeyFile(settings.api_keys) if settings.api_keys else None,
+        rates=Rates(store.scripts),
         courier=Courier(settings.broker),
         decoders=ThreadPoolExecutor(settings.decoders, "decoder"),
         registry=registry,

@@ -1,20 +1,24 @@
 """POST /batches: the same question about many images."""
 
+import hashlib
+from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Response, UploadFile
+from fastapi import APIRouter, Form, Header, Response
 
 from certification.contract.batch import Batch
 from certification.contract.problem import FieldProblem
-from certification.contract.store.batches import Batches
+from certification.contract.store.batches import Batches, Plan
 from certification.contract.store.jobs import Request
 from certification.errors import BadImage, SmoothCertError
+from service.callers import CallerOf
 from service.errors import NotAnImage, NotFound, TooLarge
 from service.examples import BATCH
 from service.forms import BatchForm
 from service.openapi import problems, shows
-from service.state import Caller, Service, ServiceOf
+from service.state import Service, ServiceOf
 from service.submission import Upload, place, prepare
+from service.tracing import RequestId
 
 RETRY_AFTER = "2"  # seconds until it is worth asking for a new batch's state
 
@@ -25,38 +29,45 @@ router = APIRouter(prefix="/batches", tags=["batches"])
     "",
     status_code=202,
     summary="Certify many images",
-    responses=problems(400, 413, 415, 422, 429, 503) | shows(202, BATCH),
+    responses=problems(400, 401, 413, 415, 422, 429, 503) | shows(202, BATCH),
 )
 def certify_many(
+    *,
     form: Annotated[BatchForm, Form(media_type="multipart/form-data")],
     response: Response,
     service: ServiceOf,
-    caller: Caller,
+    caller: CallerOf,
+    request_id: RequestId,
+    idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
 ) -> Batch:
-    """Queues one job for each image, all or none, and answers with their batch."""
+    """Queues one job for each image, all or none, and answers with their batch.
+
+    Sending the same `Idempotency-Key` again, with the same form, answers with the same batch.
+    """
     most = service.settings.max_batch_images
     if len(form.image) > most:
         raise TooLarge(f"A batch holds at most {most} images.")
-    requests = [_prepare(i, image, form, caller, service) for i, image in enumerate(form.image)]
-    batch_id = Batches(service.store).make(_place_all(requests, service), caller)
-    batch = read_batch(batch_id, service, caller)
+    uploads = (  # read one after the other: what was decoded is small, the files need not be
+        Upload(image.file.read(), form.question(), form.model, caller, request_id) for image in form.image
+    )
+    requests = [_prepare(i, upload, service) for i, upload in enumerate(uploads)]
+    plan = Batches(service.store).plan(len(requests), caller.name, idempotency_key, _digest(requests))
+    _place_all(plan, requests, service)
+    batch = read_batch(plan.batch_id, service, caller)
     response.headers.update({"Location": batch.links.self, "Retry-After": RETRY_AFTER})
     return batch
 
 
-@router.get("/{batch_id}", summary="One batch", responses=problems(404, 503) | shows(200, BATCH))
-def read_batch(batch_id: str, service: ServiceOf, caller: Caller) -> Batch:
+@router.get("/{batch_id}", summary="One batch", responses=problems(401, 404, 503) | shows(200, BATCH))
+def read_batch(batch_id: str, service: ServiceOf, caller: CallerOf) -> Batch:
     """How many of its jobs are in which state, and the jobs themselves in the order of their images."""
-    batch = Batches(service.store).batch(batch_id, caller)
+    batch = Batches(service.store).batch(batch_id, caller.name)
     if batch is None:
         raise NotFound("There is no such batch: the id is unknown, or the batch was made some time ago.")
     return batch
 
 
-def _prepare(
-    place_in_form: int, image: UploadFile, form: BatchForm, caller: str, service: Service
-) -> Request:
-    upload = Upload(image.file.read(), form.question(), form.model, caller)
+def _prepare(place_in_form: int, upload: Upload, service: Service) -> Request:
     try:
         return prepare(upload, service)
     except BadImage as error:
@@ -64,13 +75,18 @@ def _prepare(
         raise NotAnImage(f"Image {place_in_form + 1} of the batch: {error}", [which]) from error
 
 
-def _place_all(requests: list[Request], service: Service) -> list[str]:
+def _digest(requests: Sequence[Request]) -> str:
+    return hashlib.sha256("".join(request.body for request in requests).encode()).hexdigest()
+
+
+def _place_all(plan: Plan, requests: Sequence[Request], service: Service) -> None:
     placed: list[str] = []
     try:
-        for request in requests:
-            placed.append(place(request, service))
+        for job_id, request in zip(plan.job_ids, requests, strict=True):
+            if job_id in plan.missing:
+                placed.append(place(request, service, job_id))
     except SmoothCertError:
         for job_id in placed:
             service.store.cancel(job_id)
+        Batches(service.store).drop(plan)
         raise
-    return placed

@@ -2,6 +2,7 @@
 """What the service answers when it can't do what was asked: one tree, one handler, RFC 9457 throughout.
 
 ServiceError               carries its status; the docstring is the detail
+├── Unauthorized     401   no API key, or none of ours
 ├── NotFound         404   unknown, expired and foreign ids look the same
 ├── NotYet           409   the job has no certificate so far
 ├── TooLarge         413
@@ -11,7 +12,7 @@ ServiceError               carries its status; the docstring is the detail
 └── Unavailable      503   broker down, queue full, model broken: with Retry-After
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 
 from fastapi.exceptions import RequestValidationError
@@ -23,6 +24,7 @@ from certification.contract.problem import FieldProblem, Problem
 from certification.errors import (
     BadCheckpoint,
     BadImage,
+    BadKeyFile,
     BrokerUnavailable,
     ImpossibleRequest,
     KeyReused,
@@ -34,6 +36,7 @@ from certification.errors import (
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER = 2  # seconds
+CHALLENGE = 'Bearer realm="SmoothCert", Basic realm="SmoothCert", charset="UTF-8"'  # browsers know Basic
 
 
 class ServiceError(HTTPException):
@@ -43,10 +46,25 @@ class ServiceError(HTTPException):
     kind = "about:blank"
     retry_after: int | None = None
 
-    def __init__(self, detail: str | None = None, errors: Sequence[FieldProblem] = ()) -> None:
-        headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
-        super().__init__(self.status, detail or type(self).__doc__, headers)
+    def __init__(
+        self,
+        detail: str | None = None,
+        errors: Sequence[FieldProblem] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        said = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        super().__init__(self.status, detail or type(self).__doc__, said | dict(headers or {}))
         self.errors = list(errors) or None
+
+
+class Unauthorized(ServiceError):
+    """This service wants an API key: send it as `Authorization: Bearer KEY`."""
+
+    status = 401
+    kind = "urn:smoothcert:problem:unauthorized"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"WWW-Authenticate": CHALLENGE})
 
 
 class NotFound(ServiceError):
@@ -142,6 +160,7 @@ ANSWERS: tuple[tuple[type[Exception], Callable[[Exception], ServiceError]], ...]
         BadCheckpoint,
         lambda _: Unavailable("This model can't be served at the moment: its folder is damaged."),
     ),
+    (BadKeyFile, lambda _: Unavailable("The keys of this service can't be read; its operator has to look.")),
     (BrokerUnavailable, lambda _: Unavailable("The job store does not answer; try again shortly.")),
 )
 
@@ -166,4 +185,7 @@ def problem_response(error: HTTPException, path: str | None = None) -> Response:
 
 async def render(request: Request, error: Exception) -> Response:
     """The one exception handler of the application."""
-    return problem_response(as_service_error(error), request.url.path)
+    answer = problem_response(as_service_error(error), request.url.path)
+    if answer.status_code == 500:  # sent from outside of all middleware
+        answer.headers["X-Request-ID"] = getattr(request.state, "request_id", "none")
+    return answer

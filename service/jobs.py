@@ -11,12 +11,14 @@ from pydantic import BaseModel
 from certification.contract.certificate import Certificate
 from certification.contract.images import CertifiedImage
 from certification.contract.job import Job
+from service.callers import CallerOf
 from service.errors import NotFound, NotYet
 from service.examples import CANCELLED, CERTIFICATE, LIST, QUEUED, SUCCEEDED
 from service.forms import CertifyForm
 from service.openapi import problems, shows
-from service.state import Caller, ServiceOf
+from service.state import ServiceOf
 from service.submission import Upload, submit
+from service.tracing import RequestId
 from service.watch import snapshots, when_ended
 
 RETRY_AFTER = "1"  # seconds until it is worth asking for a new job's state
@@ -32,57 +34,62 @@ class JobList(BaseModel):
     next: str | None = None
 
 
-def _find(job_id: str, service: ServiceOf, caller: Caller) -> Job:
-    job = service.store.job(job_id, caller)
+def _find(job_id: str, service: ServiceOf, caller: CallerOf) -> Job:
+    job = service.store.job(job_id, caller.name)
     if job is None:
         raise NotFound("There is no such job: the id is unknown, or the job ended some time ago.")
     return job
 
 
 Found = Annotated[Job, Depends(_find)]
-Known = problems(404, 503)
+Known = problems(401, 404, 503)
 
 
 @router.post(
     "/certify",
     status_code=202,
     summary="Certify an image",
-    responses=problems(400, 413, 415, 422, 429, 503) | shows(202, QUEUED),
+    responses=problems(400, 401, 413, 415, 422, 429, 503) | shows(202, QUEUED),
 )
 def certify(
+    *,
     form: Annotated[CertifyForm, Form(media_type="multipart/form-data")],
     response: Response,
     service: ServiceOf,
-    caller: Caller,
+    caller: CallerOf,
+    request_id: RequestId,
     idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
 ) -> Job:
     """Queues the image and answers with its job.
 
     Sending the same `Idempotency-Key` again, with the same form, answers with the same job.
     """
-    upload = Upload(form.image.file.read(), form.question(), form.model, caller, idempotency_key)
-    job = service.store.job(submit(upload, service), caller)
+    data = form.image.file.read()
+    upload = Upload(data, form.question(), form.model, caller, request_id, idempotency_key)
+    job = service.store.job(submit(upload, service), caller.name)
     if job is None:
         raise NotFound("The job was forgotten as soon as it was made.")
     response.headers.update({"Location": job.links.self, "Retry-After": RETRY_AFTER})
     return job
 
 
-@router.get("/jobs", summary="Your jobs, newest first", responses=problems(422, 503) | shows(200, LIST))
+@router.get("/jobs", summary="Your jobs, newest first", responses=problems(401, 422, 503) | shows(200, LIST))
 def list_jobs(
     service: ServiceOf,
-    caller: Caller,
+    caller: CallerOf,
     cursor: Annotated[
         str | None, Query(pattern="^[0-9]{1,20}$", description="from `next` of the page before")
     ] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = SHOWN,
 ) -> JobList:
     """One page of jobs."""
-    page = service.store.page(caller, cursor, limit)
+    page = service.store.page(caller.name, cursor, limit)
     return JobList(jobs=page.jobs, next=page.cursor and f"/jobs?cursor={page.cursor}&limit={limit}")
 
 
-@router.get("/jobs/{job_id}", summary="One job", responses=problems(404, 422, 503) | shows(200, SUCCEEDED))
+@router.get(
+    "/jobs/{job_id}", summary="One job", responses=problems(401, 404, 422, 503) | shows(200, SUCCEEDED)
+)
 async def read_job(
     job: Found,
     service: ServiceOf,
@@ -116,7 +123,7 @@ def _event(job: Job) -> ServerSentEvent:
 
 
 @router.post("/jobs/{job_id}/cancel", summary="Stop a job", responses=Known | shows(200, CANCELLED))
-def cancel_job(job: Found, service: ServiceOf, caller: Caller) -> Job:
+def cancel_job(job: Found, service: ServiceOf, caller: CallerOf) -> Job:
     """Ends the job now; it keeps the best certificate it has reached. A job that has ended stays as it is."""
     service.store.cancel(job.id)
     return _find(job.id, service, caller)
@@ -125,7 +132,7 @@ def cancel_job(job: Found, service: ServiceOf, caller: Caller) -> Job:
 @router.get(
     "/jobs/{job_id}/certificate",
     summary="Download the certificate",
-    responses=problems(404, 409, 503) | shows(200, CERTIFICATE),
+    responses=problems(401, 404, 409, 503) | shows(200, CERTIFICATE),
 )
 def read_certificate(job: Found, request: Request, response: Response) -> Certificate:
     """The certificate document as a file: 409 while the job runs, 404 when it ended without one."""

@@ -13,6 +13,7 @@ Responses = dict[int | str, dict[str, Any]]
 
 SAYS = {
     400: "The form could not be read.",
+    401: "No API key, or none of ours, where the service wants one.",
     404: "No such thing: unknown, expired, or another caller's.",
     409: "The job has no certificate yet.",
     413: "More bytes than the service takes.",

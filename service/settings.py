@@ -24,7 +24,13 @@ class Settings(BaseSettings):
     max_queued: int = Field(default=10_000, gt=0, description="jobs waiting before new ones get 503")
     max_wait: float = Field(default=30.0, ge=0, description="seconds a ?wait= may take")
     record_ttl: int = Field(default=24 * 3600, gt=0, description="seconds a record outlives its last change")
+    max_open: int = Field(default=1000, gt=0, description="unfinished jobs of one API key's owner")
+    max_rate: int = Field(default=600, gt=0, description="submissions a minute of one API key's owner")
+    api_keys: Path | None = Field(default=None, description="file of API keys; without one, anybody may call")
+    allow_anonymous: bool = Field(default=False, description="beyond loopback without API keys")
     decoders: int = Field(default=2, gt=0, description="uploads decoded at the same time")
+    log_level: str = "INFO"
+    log_json: bool = True
 
     @property
     def broker(self) -> str:

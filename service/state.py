@@ -10,7 +10,9 @@ from prometheus_client import CollectorRegistry
 
 from certification.catalogue import Catalogue
 from certification.contract.store.delivery import Courier
-from certification.contract.store.jobs import ANYONE, JobStore
+from certification.contract.store.jobs import JobStore
+from certification.contract.store.rates import Rates
+from service.keys import KeyFile
 from service.settings import Settings
 
 
@@ -19,12 +21,15 @@ class Service:
     """`decoders` are the only threads that decode uploads: their number bounds the memory it takes, and what
     the C library keeps of it for each thread afterwards.
 
-    `closing` is set when the server is told to stop: whoever waits for a job is then answered at once.
+    `keys` is None where everybody may call. `closing` is set when the server is told to stop: whoever waits
+    for a job is then answered at once.
     """
 
     settings: Settings
     catalogue: Catalogue
     store: JobStore
+    keys: KeyFile | None
+    rates: Rates
     courier: Courier
     decoders: ThreadPoolExecutor
     registry: CollectorRegistry
@@ -41,10 +46,4 @@ def _service(request: Request) -> Service:
     return cast(Service, request.state.service)
 
 
-def _caller() -> str:
-    """Whose jobs these are. While no API keys are configured, everybody is the same caller."""
-    return ANYONE
-
-
 ServiceOf = Annotated[Service, Depends(_service)]
-Caller = Annotated[str, Depends(_caller)]

@@ -12,6 +12,7 @@ from certification.contract.parameters import Parameters, Question
 from certification.contract.store.image import Image
 from certification.contract.store.jobs import Request
 from certification.errors import BrokerUnavailable
+from service.callers import Caller
 from service.state import Service
 
 log = structlog.get_logger(__name__)
@@ -24,7 +25,8 @@ class Upload:
     data: bytes
     question: Question
     model: str | None
-    caller: str
+    caller: Caller
+    request_id: str
     idempotency_key: str | None = None
 
 
@@ -47,10 +49,11 @@ def prepare(upload: Upload, service: Service) -> Request:
     return _request(upload, card, parameters, image)
 
 
-def place(request: Request, service: Service) -> str:
+def place(request: Request, service: Service, job_id: str | None = None) -> str:
     """Writes the record, then sends its id. Raises KeyReused, QueueFull, OverQuota, BrokerUnavailable."""
-    submission = service.store.submit(request)
+    submission = service.store.submit(request, job_id)
     if submission.created:
+        log.info("submitted", job=submission.job_id, model=request.model, owner=request.owner)
         _send(submission.job_id, request.model, service)
     return submission.job_id
 
@@ -75,9 +78,11 @@ def _request(upload: Upload, card: ModelCard, parameters: Parameters, image: Cer
         model=card.name,
         parameters=parameters,
         image=Image(image.pixels, image.digest),
-        owner=upload.caller,
+        owner=upload.caller.name,
         idempotency_key=upload.idempotency_key,
         body=body.hexdigest(),
+        open_cap=upload.caller.open_jobs,
+        request_id=upload.request_id,
     )
 
 

@@ -6,6 +6,7 @@ import typer
 from typer.exceptions import TyperException
 
 from certification.errors import SmoothCertError, UserMistake
+from smoothcert.commands import keys
 from smoothcert.commands.attack import attack
 from smoothcert.commands.bench import bench
 from smoothcert.commands.certify import certify
@@ -22,6 +23,8 @@ EXTRAS = {
     "torchvision": "worker",
     "scipy": "worker",
     "safetensors": "worker",
+    "cryptography": "worker",
+    "rfc8785": "worker",
 }
 
 commands = typer.Typer(
@@ -35,6 +38,7 @@ commands = typer.Typer(
 for command in (up, certify, models, evaluate, report, verify, attack, bench):
     commands.command()(command)
 commands.command(context_settings=METHOD_OPTIONS)(train)
+commands.add_typer(keys.commands, name="keys")
 
 
 def app() -> None:

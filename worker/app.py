@@ -10,8 +10,9 @@ import structlog
 from billiard.util import set_pdeathsig  # type: ignore[attr-defined]
 from celery import Celery, Task, signals
 
+from certification.contract import logs
 from certification.contract.store.delivery import TASK, application
-from worker import drain, logs
+from worker import drain
 from worker.settings import settings
 from worker.upkeep import WORKER_ID, Upkeep
 

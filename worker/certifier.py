@@ -43,13 +43,16 @@ class Certifier:
         if isinstance(claim, str):
             log.info("not claimed", job=job_id, why=claim)
             return
-        log.info("claimed", job=job_id, model=claim.model, attempt=claim.attempt, fence=claim.fence)
-        message = Message(self._client, delivery_tag)
+        with structlog.contextvars.bound_contextvars(request=claim.request_id):
+            self._hold(claim, Message(self._client, delivery_tag))
+
+    def _hold(self, claim: Claim, message: Message) -> None:
+        log.info("claimed", job=claim.job_id, model=claim.model, attempt=claim.attempt, fence=claim.fence)
         try:
             with Keeper(self._leases, claim, message, self._settings.stall) as keeper:
                 self._work(claim, keeper)
         except LostLease:
-            log.info("lost", job=job_id, fence=claim.fence)
+            log.info("lost", job=claim.job_id, fence=claim.fence)
 
     def _work(self, claim: Claim, keeper: Keeper) -> None:
         try:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextvars import copy_context
 from types import TracebackType
 
 import redis
@@ -41,7 +42,9 @@ class Keeper:
         self._noted = time.monotonic()
         self._done = threading.Event()
         self._lost = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="keeper", daemon=True)
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._keep,), name="keeper", daemon=True
+        )
 
     @property
     def lost(self) -> bool:

@@ -69,6 +69,15 @@ def test_cpu_override_takes_the_reservation_away_and_changes_nothing_else() -> N
     assert compose("docker-compose.cpu.yml") == override
 
 
+def test_keys_override_lets_nobody_in_without_a_key_and_mounts_their_folder_read_only() -> None:
+    override = compose("docker-compose.keys.yml")["services"]["service"]
+    folder = Path(override["environment"]["SMOOTHCERT_API_KEYS"]).parent
+    assert override["environment"]["SMOOTHCERT_ALLOW_ANONYMOUS"] == "false"
+    assert override["volumes"] == [f"./keys:{folder}:ro"], (
+        "a file that is mounted by itself can't be replaced"
+    )
+
+
 @pytest.mark.parametrize("name", SERVICES)
 def test_containers_have_no_privilege_and_a_read_only_root(name: str) -> None:
     settings = service(name)

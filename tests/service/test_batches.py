@@ -57,3 +57,40 @@ def test_too_many_images_are_413_and_none_is_422(settings: Settings) -> None:
 
 def test_unknown_batches_are_404(client: TestClient) -> None:
     assert client.get("/batches/nobody").status_code == 404
+
+
+def test_the_same_key_and_form_answer_with_the_same_batch(client: TestClient, redis_url: str) -> None:
+    def send(*names: str, key: str = "k") -> object:
+        return client.post("/batches", files=images(*names), headers={"Idempotency-Key": key})
+
+    first = send("digit-1.png", "digit-2.png").json()
+    again = send("digit-1.png", "digit-2.png").json()
+    assert again == first
+    assert connect(redis_url).llen(queue_of(MODEL)) == 2
+    assert send("digit-2.png", "digit-1.png").status_code == 422
+    assert send("digit-1.png", "digit-2.png", key="other").json()["id"] != first["id"]
+
+
+def test_a_batch_that_was_interrupted_is_completed_by_the_same_request(
+    client: TestClient, redis_url: str
+) -> None:
+    def send() -> dict:
+        files = images("digit-1.png", "digit-2.png")
+        return client.post("/batches", files=files, headers={"Idempotency-Key": "k"}).json()
+
+    first = send()
+    lost = first["jobs"][1]["id"]
+    with connect(redis_url) as broker:  # as if the service had died between the two
+        broker.delete(f"{{smoothcert}}:job:{lost}")
+        assert len(client.get(first["links"]["self"]).json()["jobs"]) == 1
+    assert [job["id"] for job in send()["jobs"]] == [job["id"] for job in first["jobs"]]
+
+
+def test_the_key_of_a_refused_batch_may_be_used_again(settings: Settings) -> None:
+    with TestClient(create_app(settings.model_copy(update={"max_queued": 1}))) as client:
+
+        def send() -> int:
+            files = images("digit-1.png", "digit-2.png")
+            return client.post("/batches", files=files, headers={"Idempotency-Key": "k"}).status_code
+
+        assert [send(), send()] == [503, 503]

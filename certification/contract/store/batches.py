@@ -2,14 +2,24 @@
 
 import json
 import secrets
-from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from certification.contract.batch import Batch
-from certification.contract.store.jobs import JobStore
+from certification.contract.store.jobs import JobStore, hashed, new_id
 from certification.contract.store.record import job_of
 from certification.contract.store.scripts import broker_errors
+from certification.errors import KeyReused
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A batch written down before its jobs are: `missing` are those of them that have no record."""
+
+    batch_id: str
+    job_ids: tuple[str, ...]
+    missing: frozenset[str]
 
 
 class Batches:
@@ -18,24 +28,49 @@ class Batches:
     def __init__(self, store: JobStore) -> None:
         self.store = store
 
-    def make(self, job_ids: Sequence[str], owner: str) -> str:
-        """The id of a new batch of these jobs, kept as long as a job's record is."""
-        batch_id = secrets.token_urlsafe(18)
-        said = {"owner": owner, "created": datetime.now(UTC).isoformat(), "jobs": list(job_ids)}
+    def plan(self, size: int, owner: str, idempotency_key: str | None = None, body: str = "") -> Plan:
+        """A batch of `size` jobs, or the one that this key made before. Raises KeyReused.
+
+        The ids of the jobs are drawn here: who was interrupted asks again, and submits what is missing.
+        """
+        said = {
+            "owner": owner,
+            "created": datetime.now(UTC).isoformat(),
+            "jobs": [new_id() for _ in range(size)],
+        }
+        ttl, key = self.store.limits.ttl, hashed(idempotency_key)
+        what, found = self.store.scripts.run(
+            "plan", secrets.token_urlsafe(18), owner, json.dumps(said), key, body, ttl
+        )
+        if what == b"conflict":
+            raise KeyReused
+        batch_id = found.decode()
+        return self._plan(batch_id, said if what == b"created" else self._read(batch_id))
+
+    def _plan(self, batch_id: str, said: dict[str, Any]) -> Plan:
+        rows = self.store.scripts.run("view", *said["jobs"])
+        missing = [job_id for job_id, row in zip(said["jobs"], rows, strict=True) if not row]
+        return Plan(batch_id, tuple(said["jobs"]), frozenset(missing))
+
+    def drop(self, plan: Plan) -> None:
+        """Forgets a batch that came to nothing; its idempotency key is free again."""
         with broker_errors():
-            self.store.client.set(self._key(batch_id), json.dumps(said), ex=self.store.limits.ttl)
-        return batch_id
+            self.store.client.delete(self._key(plan.batch_id))
 
     def batch(self, batch_id: str, owner: str) -> Batch | None:
         """The batch with its jobs as they are; None when unknown, expired or somebody else's."""
-        with broker_errors():
-            stored: Any = self.store.client.get(self._key(batch_id))
-        said: dict[str, Any] = json.loads(stored) if stored else {"owner": None}
+        said = self._read(batch_id)
         if said["owner"] != owner:
             return None
         rows = self.store.scripts.run("view", *said["jobs"])
         jobs = [job_of(job_id, row) for job_id, row in zip(said["jobs"], rows, strict=True) if row]
         return Batch.of(batch_id, datetime.fromisoformat(said["created"]), jobs)
+
+    def _read(self, batch_id: str) -> dict[str, Any]:
+        with broker_errors():
+            stored: Any = self.store.client.get(self._key(batch_id))
+        said: dict[str, Any] = json.loads(stored) if stored else {"owner": None, "jobs": []}
+        return said
 
     def _key(self, batch_id: str) -> str:
         return f"{self.store.root}:batch:{batch_id}"

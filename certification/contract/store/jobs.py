@@ -29,7 +29,6 @@ class Limits:
     """Bounds of the store. `ttl`: seconds a record outlives its last change. 0 jobs: no bound."""
 
     queue_cap: int = 10_000
-    open_per_owner: int = 0
     ttl: int = DAY
 
 
@@ -38,6 +37,7 @@ class Request:
     """What is to be certified, and for whom.
 
     `body` is a digest of all that the caller sent; the same `idempotency_key` with another body is refused.
+    `open_cap`: unfinished jobs the owner may have at once; 0: any number. `request_id`: of the HTTP request.
     """
 
     model: str
@@ -46,6 +46,8 @@ class Request:
     owner: str = ANYONE
     idempotency_key: str | None = None
     body: str = ""
+    open_cap: int = 0
+    request_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,12 @@ def pauses(timeout: float) -> Iterator[float]:
         yield min(max(POLL_SHARE * waited, POLL_LEAST), POLL_MOST, timeout - waited)
 
 
-def _hashed(key: str | None) -> str:
+def new_id() -> str:
+    """144 random bits: who knows the id is who made the job."""
+    return secrets.token_urlsafe(18)
+
+
+def hashed(key: str | None) -> str:
     """Callers choose their keys; a digest is short and can't run into another owner's keys."""
     return "" if key is None else hashlib.sha256(key.encode()).hexdigest()
 
@@ -93,32 +100,34 @@ class JobStore:
         self.root = root
         self.scripts = Scripts(client, root)
 
-    def submit(self, request: Request) -> Submission:
+    def submit(self, request: Request, job_id: str | None = None) -> Submission:
         """Writes a queued job with its image and its secret seed. The caller sends the message, afterwards.
 
+        `job_id`: the one it is to have; submitting it twice makes one job.
         Raises KeyReused, QueueFull, OverQuota.
         """
         parameters, image = request.parameters, request.image
-        what, job_id = self.scripts.run(
+        what, made = self.scripts.run(
             "submit",
-            secrets.token_urlsafe(18),  # 144 bits: who knows the id is who made the job
+            job_id or new_id(),
             request.owner,
             request.model,
             parameters.model_dump_json(),
             Progress(of=parameters.n).model_dump_json(),
             secrets.token_hex(16),  # unpredictable until the answer is out
-            _hashed(request.idempotency_key),
+            hashed(request.idempotency_key),
             request.body,
             image.pixels,
             image.digest.model_dump_json(),
             self.limits.queue_cap,
-            self.limits.open_per_owner,
+            request.open_cap,
             self.limits.ttl,
+            request.request_id,
         )
         refusals = {b"conflict": KeyReused, b"full": QueueFull, b"quota": OverQuota}
         if what in refusals:
             raise refusals[what]
-        return Submission(job_id.decode(), created=what == b"created")
+        return Submission(made.decode(), created=what == b"created")
 
     def job(self, job_id: str, owner: str | None = None) -> Job | None:
         """The job; None when unknown, expired, or (with `owner`) somebody else's."""

@@ -36,7 +36,7 @@ class Claim:
     """One job, held under one fence.
 
     state: the procedure's, as reported last. engine, weights (the card's classifier_sha256): pinned by the
-    first claim.
+    first claim. request_id: of the HTTP request that asked for it.
     """
 
     job_id: str
@@ -48,6 +48,7 @@ class Claim:
     state: str | None
     engine: Engine | None
     weights: str | None
+    request_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Leases:
         if told[0] != b"claimed":
             refusal: Refusal = told[0].decode()
             return refusal
-        fence, model, parameters, seed, attempt, state, engine, weights = told[1:]
+        fence, model, parameters, seed, attempt, state, engine, weights, request = told[1:]
         return Claim(
             job_id=job_id,
             fence=fence.decode(),
@@ -95,6 +96,7 @@ class Leases:
             state=state.decode() if state else None,
             engine=Engine.model_validate_json(engine) if engine else None,
             weights=weights.decode() if weights else None,
+            request_id=request.decode() if request else "",
         )
 
     def pin(self, claim: Claim, engine: Engine, platform: str, weights: str) -> None:

@@ -51,5 +51,5 @@ redis.call('HINCRBY', hash, 'attempts', 1)
 local fence = redis.call('HINCRBY', hash, 'fence', 1)
 renew(id, lease, ttl)
 touch(id, ttl)
-local taken = redis.call('HMGET', hash, 'model', 'parameters', 'seed', 'attempts', 'state', 'engine', 'weights')
-return {'claimed', text(fence), unpack(taken, 1, 7)}
+local taken = redis.call('HMGET', hash, 'model', 'parameters', 'seed', 'attempts', 'state', 'engine', 'weights', 'request')
+return {'claimed', text(fence), unpack(taken, 1, 8)}

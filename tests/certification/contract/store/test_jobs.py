@@ -69,8 +69,8 @@ def test_a_known_key_is_answered_even_when_the_queue_is_full(client: redis.Redis
     assert store.submit(keyed).job_id == store.submit(keyed).job_id
 
 
-def test_an_owner_has_a_quota_of_open_jobs(client: redis.Redis, request_: Request) -> None:
-    store = JobStore(client, Limits(open_per_owner=1))
+def test_an_owner_has_a_quota_of_open_jobs(store: JobStore, request_: Request) -> None:
+    request_ = replace(request_, open_cap=1)
     first = store.submit(request_).job_id
     with pytest.raises(OverQuota):
         store.submit(request_)

@@ -1,0 +1,105 @@
+"""Who asks: API keys, and how often each caller may submit; checked before a body is read."""
+
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from anyio.to_thread import run_sync
+from fastapi import Depends, Request
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from certification.contract.store.jobs import ANYONE
+from certification.contract.store.rates import WINDOW, Allowance
+from certification.errors import SmoothCertError
+from service.errors import TooMany, Unauthorized, as_service_error, problem_response
+from service.keys import presented
+from service.state import Service
+
+GUARDED = ("/certify", "/jobs", "/batches")
+SUBMITTING = ("/certify", "/batches")
+POLICY = '"submissions"'
+
+
+@dataclass(frozen=True)
+class Caller:
+    """name: the owner of the jobs. open_jobs: that may be unfinished at once; per_minute: submissions.
+
+    0 is no bound. While no keys are configured, everybody is the same caller.
+    """
+
+    name: str = ANYONE
+    open_jobs: int = 0
+    per_minute: int = 0
+
+
+class Callers:
+    """ASGI middleware."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not _is_guarded(scope["path"]):
+            await self.app(scope, receive, send)
+            return
+        service = cast(Service, scope["state"]["service"])
+        try:
+            caller = admit(service, Headers(scope=scope))
+            limits = await _limit(service, caller, scope)
+        except (SmoothCertError, HTTPException) as error:
+            await problem_response(as_service_error(error), scope["path"])(scope, receive, send)
+            return
+        scope["state"]["caller"] = caller
+        await self.app(scope, receive, _telling(send, limits))
+
+
+def admit(service: Service, headers: Headers) -> Caller:
+    """The caller of a request. Raises Unauthorized, BadKeyFile."""
+    if service.keys is None:
+        return Caller()
+    key = service.keys.find(presented(headers))
+    if key is None:
+        raise Unauthorized
+    settings = service.settings
+    return Caller(key.owner, key.open_jobs or settings.max_open, key.per_minute or settings.max_rate)
+
+
+async def _limit(service: Service, caller: Caller, scope: Scope) -> dict[str, str]:
+    """What a submission is told of its caller's limits. Raises TooMany, BrokerUnavailable."""
+    if not caller.per_minute or scope["method"] != "POST" or scope["path"] not in SUBMITTING:
+        return {}
+    allowance = await run_sync(service.rates.spend, caller.name, caller.per_minute)
+    limits = _fields(caller, allowance)
+    if allowance.taken:
+        return limits
+    asked = f"You may submit {caller.per_minute} times a minute."
+    raise TooMany(asked, headers=limits | {"Retry-After": str(allowance.retry_in)})
+
+
+def _fields(caller: Caller, allowance: Allowance) -> dict[str, str]:
+    """The fields of draft-ietf-httpapi-ratelimit-headers-10."""
+    return {
+        "RateLimit-Policy": f"{POLICY};q={caller.per_minute};w={WINDOW}",
+        "RateLimit": f"{POLICY};r={allowance.remaining};t={allowance.full_in}",
+    }
+
+
+def _is_guarded(path: str) -> bool:
+    return any(path == place or path.startswith(f"{place}/") for place in GUARDED)
+
+
+def _telling(send: Send, fields: dict[str, str]) -> Send:
+    async def telling(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).update(fields)
+        await send(message)
+
+    return telling if fields else send
+
+
+def _caller(request: Request) -> Caller:
+    return cast(Caller, request.state.caller)
+
+
+CallerOf = Annotated[Caller, Depends(_caller)]

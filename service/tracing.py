@@ -1,0 +1,60 @@
+"""Request ids: taken from the caller or made, told in the answer, part of each log line about it."""
+
+import re
+import secrets
+import time
+from typing import Annotated, cast
+
+import structlog
+from fastapi import Depends, Request
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HEADER = "X-Request-ID"
+TAKEN = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")  # nothing that could break a log line or a header
+
+log = structlog.get_logger(__name__)
+
+
+class Traced:
+    """ASGI middleware. What reads leaves a line at level debug only: a job is polled many times."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id, status, start = _request_id(scope), 500, time.perf_counter()
+        scope["state"]["request_id"] = request_id
+
+        async def telling(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[HEADER] = request_id
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request=request_id):
+            try:
+                await self.app(scope, receive, telling)
+            finally:
+                _note(scope, status, time.perf_counter() - start)
+
+
+def _request_id(scope: Scope) -> str:
+    sent = Headers(scope=scope).get(HEADER, "")
+    return sent if TAKEN.fullmatch(sent) else secrets.token_hex(12)
+
+
+def _note(scope: Scope, status: int, seconds: float) -> None:
+    say = log.debug if scope["method"] in {"GET", "HEAD"} and status < 400 else log.info
+    say("answered", method=scope["method"], path=scope["path"], status=status, ms=round(1000 * seconds, 1))
+
+
+def _id_of(request: Request) -> str:
+    return cast(str, request.state.request_id)
+
+
+RequestId = Annotated[str, Depends(_id_of)]

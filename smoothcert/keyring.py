@@ -1,0 +1,51 @@
+"""The file of API keys, as `smoothcert keys` changes it."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from certification.contract.keys import Keyring, draw
+from certification.errors import UserMistake
+from smoothcert.settings import settings
+
+
+def keys_path(given: Path | None) -> Path:
+    """The file named, else the configured one. Raises UserMistake."""
+    path = given or settings().api_keys
+    if path is None:
+        raise UserMistake("Which file? Name it with --file, or in SMOOTHCERT_API_KEYS as for the service.")
+    return path
+
+
+def add_key(path: Path, owner: str, open_jobs: int | None, per_minute: int | None) -> str:
+    """A new key in the clear. Raises UserMistake, BadKeyFile."""
+    try:
+        new = draw(owner, open_jobs, per_minute)
+    except ValidationError as error:
+        raise UserMistake(
+            f"{owner!r} is no owner's name: small letters, digits and '._-', at most 63 of them."
+        ) from error
+    with _locked(path):
+        Keyring.read(path).having(new.record).write(path)
+    return new.text
+
+
+def remove_key(path: Path, key_id: str) -> None:
+    """Raises UserMistake for a key that isn't there, BadKeyFile."""
+    with _locked(path):
+        ring = Keyring.read(path)
+        if ring == (left := ring.without(key_id)):
+            raise UserMistake(f"There is no key {key_id!r} in {path}; `smoothcert keys list` lists them.")
+        left.write(path)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One change at a time: a revocation must not be undone by who read the file before it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f"{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
