@@ -13,6 +13,7 @@ from smoothcert.commands.certify import certify
 from smoothcert.commands.evaluate import evaluate
 from smoothcert.commands.models import models
 from smoothcert.commands.report import report
+from smoothcert.commands.reproduce import reproduce
 from smoothcert.commands.train import METHOD_OPTIONS, train
 from smoothcert.commands.up import up
 from smoothcert.commands.verify import verify
@@ -35,7 +36,7 @@ commands = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up, certify, models, evaluate, report, verify, attack, bench):
+for command in (up, certify, models, evaluate, report, verify, attack, bench, reproduce):
     commands.command()(command)
 commands.command(context_settings=METHOD_OPTIONS)(train)
 commands.add_typer(keys.commands, name="keys")

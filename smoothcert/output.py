@@ -16,6 +16,12 @@ def show(text: str) -> None:
     sys.stdout.flush()
 
 
+def note(text: str) -> None:
+    """What is going on, on stderr."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
 def show_json(document: Any) -> None:
     """One JSON document, on stdout."""
     show(json.dumps(document, indent=2))

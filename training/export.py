@@ -7,6 +7,8 @@ import torch
 
 from certification.checkpoint import save_checkpoint
 from certification.contract.card import ModelCard, Preprocessing
+from training.memory import peak_memory_mib
+from training.methods import hyperparameters
 from training.recipe import Recipe
 from training.trainer import Trainer
 
@@ -60,10 +62,13 @@ def _record(trainer: Trainer) -> dict[str, Any]:
     schedule: dict[str, Any] = recipe.record()["schedule"]
     return schedule | {
         "seed": recipe.seed,
+        "initial": recipe.initial,
         "precision": recipe.precision,
         "epochs_done": trainer.position.epoch,
         "seconds": round(trainer.position.seconds, 1),
         "device": name,
         "torch": torch.__version__,
+        "hyperparameters": hyperparameters(recipe.method),
+        "peak_memory_mib": peak_memory_mib(device),
         "final_loss": trainer.records[-1].loss if trainer.records else None,
     }

@@ -28,6 +28,8 @@ def build_recipe(
     epochs: int | None = None,
     seed: int = 0,
     precision: Precision = "bfloat16",
+    micro_batch: int | None = None,
+    initial: str | None = None,
 ) -> Recipe:
     """The recipe the field uses on this data set, or what is asked instead. Raises UserMistake."""
     known = data_defaults(dataset)
@@ -42,6 +44,8 @@ def build_recipe(
         std=std,
         seed=seed,
         precision=precision,
+        micro_batch=micro_batch,
+        initial=initial,
         method_options=options,
     )
 

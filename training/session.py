@@ -8,13 +8,14 @@ from certification.catalogue import CARD_FILE
 from certification.contract.card import NAME, ModelCard
 from certification.errors import UserMistake
 from certification.files import write_whole
-from training.export import export_checkpoint
+from training.distributed import is_first
+from training.export import export_checkpoint, model_card
 from training.state import Position
 from training.trainer import Trainer
 
 STATE_FILE = "training.state"
 METRICS_FILE = "metrics.tsv"
-METRICS = ("epoch", "loss", "lr", "seconds")
+METRICS = ("epoch", "loss", "lr", "seconds", "peak_memory_mib")
 SAVE_EVERY = 60.0  # seconds between two saved states within an epoch: what a kill can cost
 
 
@@ -45,12 +46,16 @@ class Session:
         self.save()
 
     def save(self) -> None:
-        """Keep where the run stands; between two steps only."""
+        """Keep where the run stands; between two steps only. Of several processes the first writes."""
+        if not is_first():
+            return
         self.trainer.save(self._state)
         write_whole(self.folder / METRICS_FILE, self._metrics_text().encode())
 
     def export(self) -> ModelCard:
-        """Write the checkpoint, after which the state is of no more use."""
+        """Write the checkpoint, after which the state is of no more use. Other processes get its card."""
+        if not is_first():
+            return model_card(self.trainer, self.folder.name)
         card = export_checkpoint(self.trainer, self.folder)
         self._state.unlink(missing_ok=True)
         return card
@@ -64,7 +69,10 @@ class Session:
         self._metrics = [line for line in lines if int(line.split("\t")[0]) < self.trainer.position.epoch]
 
     def _metrics_text(self) -> str:
-        fresh = [f"{r.epoch}\t{r.loss:.6g}\t{r.lr:.6g}\t{r.seconds:.1f}" for r in self.trainer.records]
+        fresh = [
+            f"{r.epoch}\t{r.loss:.6g}\t{r.lr:.6g}\t{r.seconds:.1f}\t{r.peak_memory_mib}"
+            for r in self.trainer.records
+        ]
         return "\n".join(["\t".join(METRICS), *self._metrics, *fresh]) + "\n"
 
 

@@ -40,14 +40,20 @@ class Step:
     moment: Moment
     loss_sum: Tensor
     autocast: bool
+    micro_batch: int | None = None
 
     def __call__(self, indices_B: Tensor) -> None:
-        """Train on these images once. Each is repeated with the method's number of noises."""
+        """Train on these images once. Each is repeated with the method's number of noises.
+
+        With `micro_batch` gradients add up over parts of so many images: batch norm, and a loss that is no
+        mean over images, then see a part at a time.
+        """
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self._loss(indices_B)
-        loss.backward()  # type: ignore[no-untyped-call]
+        for part_B in indices_B.split(self.micro_batch or len(indices_B)):  # type: ignore[no-untyped-call]
+            loss = self._loss(part_B) * (len(part_B) / len(indices_B))
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.loss_sum.add_(loss.detach())
         self.optimizer.step()
-        self.loss_sum.add_(loss.detach())
 
     def _loss(self, indices_B: Tensor) -> Tensor:
         images_u8 = self.images_u8[indices_B]

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from certification.architectures import build_network
 from certification.architectures.resnet_cifar import BasicBlock
+from training import distributed
 from training.augment import augmentation_for
 from training.datasets import ImageSet
+from training.memory import peak_memory_mib
 from training.methods.base import Moment
 from training.recipe import Recipe
 from training.state import Position, load_state, save_state
@@ -23,12 +25,16 @@ from training.step import ChannelsLast, GraphedStep, Step
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one epoch was like. loss: mean over its steps; seconds: since the run began."""
+    """What one epoch was like. loss: mean over its steps; seconds: since the run began.
+
+    peak_memory_mib: the most that this process has held, on its GPU or, without one, in memory.
+    """
 
     epoch: int
     loss: float
     lr: float
     seconds: float
+    peak_memory_mib: int = 0
 
 
 class Trainer:
@@ -53,7 +59,9 @@ class Trainer:
             self._optimizer = _optimizer(self.network, recipe)
             self._step = self._build_step(images)
         self._run_step: GraphedStep | Step = (
-            GraphedStep(self._step, self._stream) if self._stream else self._step
+            GraphedStep(self._step, self._stream)
+            if self._stream and not distributed.is_shared()
+            else self._step
         )
 
     @property
@@ -73,6 +81,11 @@ class Trainer:
         """Write the state; only between two steps."""
         with self._on_stream():
             save_state(path, self._tensors(), self.position, self.recipe.record())
+
+    def start_from(self, weights: dict[str, Tensor]) -> None:
+        """Begin with these weights, under the network's own names, in place of fresh ones."""
+        with self._on_stream():
+            self.network.load_state_dict(weights)
 
     def restore(self, path: Path) -> None:
         """Go on from a state that `save` wrote. Raises UserMistake (another recipe), BadCheckpoint."""
@@ -107,7 +120,8 @@ class Trainer:
             loss = float(self._step.loss_sum) / self.steps_per_epoch
             self._step.loss_sum.zero_()
         self.position = Position(epoch + 1, 0, time.monotonic() - self._clock)
-        self.records.append(EpochRecord(epoch, loss, lr, self.position.seconds))
+        peak = peak_memory_mib(self.device)
+        self.records.append(EpochRecord(epoch, loss, lr, self.position.seconds, peak))
 
     def _order(self, epoch: int) -> Tensor:
         """This epoch's order of the images, the same on every device."""
@@ -134,7 +148,7 @@ class Trainer:
 
             use_narrow_convolutions(network)
         return Step(
-            network=network,
+            network=distributed.share(network, self._optimizer) if distributed.is_shared() else network,
             method=recipe.method,
             optimizer=self._optimizer,
             images_u8=images.images_u8.to(device),
@@ -144,6 +158,7 @@ class Trainer:
             moment=Moment(torch.zeros((), device=device), float(recipe.schedule.first_drop)),
             loss_sum=torch.zeros((), device=device),
             autocast=recipe.precision == "bfloat16",
+            micro_batch=recipe.micro_batch,
         )
 
     def _tensors(self) -> dict[str, Tensor]:

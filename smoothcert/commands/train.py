@@ -1,15 +1,11 @@
 """smoothcert train: a base classifier by one of the published methods."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from smoothcert.output import show
-from smoothcert.progress import progress_bar
-
-if TYPE_CHECKING:
-    from training.session import Session
 
 METHOD_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}  # the method's own fields
 
@@ -34,21 +30,29 @@ def train(
     seed: Annotated[int, typer.Option(min=0, help="Of weights, order and noise.")] = 0,
     size: Annotated[int | None, typer.Option(min=1, help="Side of a folder's images, in pixels.")] = None,
     precision: Annotated[Literal["bfloat16", "float32"], typer.Option(help="Of autocast.")] = "bfloat16",
+    micro_batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="Images of one forward pass; else all of a step's."),
+    ] = None,
+    init: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Weights to start from: checkpoint, safetensors, .pt.")
+    ] = None,
+    new_head: Annotated[bool, typer.Option("--new-head", help="The last layer starts fresh.")] = False,
 ) -> None:
     """Train a base classifier.
 
     Options of the method itself, as `--weight` of consistency, are given as --NAME VALUE. They start from
     what is published for the data set. One that the method doesn't have is answered with those it has.
+    Started by torchrun, several processes, one a GPU, train one network together.
     """
-    import torch
-
+    from smoothcert.fitting import fit
     from training.datasets import load_dataset
     from training.export import run_name
+    from training.initial import Initial
     from training.options import build_recipe, parse_options
-    from training.session import Session
-    from training.trainer import Trainer
 
     options = parse_options(method, context.args)
+    initial = None if init is None else Initial.read(init, new_head=new_head)
     images = load_dataset(dataset, "train", data_root, size=size)
     recipe = build_recipe(
         *(method, dataset, sigma),
@@ -58,19 +62,11 @@ def train(
         epochs=epochs,
         seed=seed,
         precision=precision,
+        micro_batch=micro_batch,
+        initial=initial.digest if initial else None,
     )
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    session = Session(Trainer(recipe, images, device), out or Path("runs") / run_name(recipe), resume=resume)
-    _run(session)
-    card = session.export()
-    show(f"{card.name}: {session.folder}, loss {card.training['final_loss']}, {card.training['seconds']} s")
-
-
-def _run(session: "Session") -> None:
-    trainer = session.trainer
-    per_epoch, epochs = trainer.steps_per_epoch, trainer.recipe.schedule.epochs
-    with progress_bar("steps") as update:
-        for position in session.train():
-            loss = f"loss {trainer.records[-1].loss:.3f}" if trainer.records else ""
-            said = f"epoch {position.epoch + 1} of {epochs} {loss}"
-            update(position.epoch * per_epoch + position.step, epochs * per_epoch, said)
+    folder = out or Path("runs") / run_name(recipe)
+    card = fit(recipe, images, folder, resume=resume, initial=initial)
+    if card is not None:
+        said = f"loss {card.training['final_loss']}, {card.training['seconds']} s"
+        show(f"{card.name}: {folder}, {said}")

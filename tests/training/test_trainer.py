@@ -148,3 +148,14 @@ def test_graphed_steps_train_as_well_as_eager_ones_on_the_cpu() -> None:
     list(on_cpu.steps())
     list(on_gpu.steps())
     assert on_gpu.records[-1].loss == pytest.approx(on_cpu.records[-1].loss, rel=0.05)
+
+
+def test_parts_of_a_step_add_up_to_the_whole() -> None:
+    """Consistency draws noise part by part, so the noise is made negligible."""
+    quiet = replace(recipe(epochs=1), method=build_method("consistency", "mnist", 1e-9), precision="float32")
+    whole, parts = Trainer(quiet, images(), CPU), Trainer(replace(quiet, micro_batch=10), images(), CPU)
+    list(whole.steps())
+    list(parts.steps())
+    assert parts.records[0].loss == pytest.approx(whole.records[0].loss, rel=1e-5)
+    for name, weight in weights(whole).items():
+        torch.testing.assert_close(weights(parts)[name], weight, rtol=1e-4, atol=1e-6)

@@ -12,7 +12,7 @@ from training.methods.smoothadv import SmoothAdv
 from training.methods.smoothadv_consistency import SmoothAdvConsistency
 from training.methods.stability import Stability
 
-__all__ = ["METHODS", "Method", "Moment", "build_method", "defaults", "option_names"]
+__all__ = ["METHODS", "Method", "Moment", "build_method", "defaults", "hyperparameters", "option_names"]
 
 METHODS: dict[str, type[Method]] = {
     "gaussian": Gaussian,
@@ -54,3 +54,9 @@ def build_method(name: str, dataset: str, sigma: float, **options: Any) -> Metho
         known = ", ".join(option_names(name))
         raise UserMistake(f"{name} has no option {unknown[0]!r}; it has: {known}.")
     return find_method(name)(sigma=sigma, **(defaults(name, dataset, sigma, **options) | options))  # type: ignore[call-arg]
+
+
+def hyperparameters(method: Method) -> int:
+    """How many numbers a method leaves to be chosen beside sigma (the paper's Table 3 counts such)."""
+    values = [getattr(method, f.name) for f in fields(method) if f.name != "sigma"]  # type: ignore[arg-type]
+    return sum(isinstance(value, int | float) and not isinstance(value, bool) for value in values)

@@ -1,0 +1,115 @@
+"""Declared experiments: recipes can be built, published figures are found, differences are right."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from certification.contract.card import NAME, ModelCard, Preprocessing
+from certification.errors import UserMistake
+from training.experiments import EXPERIMENTS, Arm, find_experiment
+from training.experiments.compare import Outcome, comparison, measured
+from training.experiments.gaps import log_probability_gaps
+from training.experiments.published import BY_DATASET, MNIST_EVERY_20TH, RADII, published, same_images
+from training.log import Log, Row
+from training.methods import hyperparameters
+
+ARMS = [arm for experiment in EXPERIMENTS.values() for arm in experiment.arms]
+METHODS = ("gaussian", "stability", "consistency", "macer", "smoothadv")
+CARD = ModelCard(
+    name="shortened",
+    architecture="lenet",
+    dataset="mnist",
+    input_shape=(1, 28, 28),
+    labels=list("0123456789"),
+    preprocessing=Preprocessing(mode="L", mean=(0.0,), std=(1.0,)),
+    sigma=0.25,
+    method="gaussian",
+    training={"epochs": 9},
+    weights_sha256="0" * 64,
+    data_license="none",
+)
+
+
+def row(idx: int, radius: float, *, correct: bool = True) -> Row:
+    return Row(idx, 3, 3 if correct else 4, radius, correct, 0.1)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_arms_have_recipes_and_names_of_their_own(name: str) -> None:
+    arms = EXPERIMENTS[name].arms
+    assert all(NAME.fullmatch(arm.name) for arm in arms)
+    methods = {arm.name: arm.recipe(arm.dataset).method for arm in arms}
+    assert all(methods[arm.name] == arm.recipe(arm.dataset).method for arm in arms)
+    assert len(methods) == len(set(methods.values()))  # ablations share the published recipe, and its name
+
+
+def test_bundled_names_are_those_of_the_published_recipes() -> None:
+    by_default = Arm("consistency", "consistency", "mnist", 1.0, {"weight": 5.0})
+    assert by_default.name == "mnist-lenet-consistency-1.00"
+    assert (
+        Arm("", "consistency", "mnist", 1.0, {"weight": 25}).name == "mnist-lenet-consistency-1.00-weight-25"
+    )
+    assert (
+        Arm("", "consistency", "mnist", 0.5, {"form": "legacy"}).name == "mnist-lenet-consistency-legacy-0.50"
+    )
+
+
+def test_every_arm_but_three_forms_of_the_loss_has_a_published_figure() -> None:
+    unpublished = {arm.label for arm in ARMS if published(arm, 1) is None}
+    assert unpublished == {"consistency-xent", "consistency-kl", "consistency-mse"}
+
+
+def test_accuracies_stand_at_the_radii_of_their_table() -> None:
+    for (_, sigma), figures in (BY_DATASET["mnist"] | MNIST_EVERY_20TH).items():
+        assert len(figures.accuracy) == len(RADII["mnist", sigma])
+        assert list(figures.accuracy) == sorted(figures.accuracy, reverse=True)
+
+
+def test_the_figures_of_the_same_images_are_taken_where_there_are_some() -> None:
+    mnist, cifar10 = (Arm("gaussian", "gaussian", dataset, 0.5) for dataset in ("mnist", "cifar10"))
+    assert [getattr(published(mnist, every), "acr", None) for every in (1, 20)] == [1.5581, 1.5370]
+    assert same_images(mnist, 20)
+    assert not same_images(mnist, 10)
+    assert getattr(published(cifar10, 20), "acr", None) == 0.5251
+    assert not same_images(cifar10, 20)
+
+
+def test_a_shortened_recipe_keeps_its_proportions() -> None:
+    recipe = Arm("", "smoothadv", "mnist", 0.5).recipe("mnist", 0.1)
+    assert (recipe.schedule.epochs, recipe.schedule.lr_step) == (9, 3)
+    assert recipe.record()["method"]["warmup"] == 1
+
+
+def test_measured_figures_and_differences_stand_beside_the_published_ones() -> None:
+    arm = Arm("gaussian", "gaussian", "mnist", 0.25)
+    log = Log("log", (row(0, 0.9), row(20, 0.3), row(40, 0.9, correct=False), row(60, 0.0)), of=80)
+    figures = measured(log, RADII["mnist", 0.25])
+    assert figures.acr == pytest.approx(0.3)
+    assert figures.accuracy == (75.0, 50.0, 25.0, 25.0)
+    text = comparison([Outcome(arm, CARD, log, scale=0.1), Outcome(replace(arm, label="macer"))], every=20)
+    assert "| difference |  | -0.5984 | -23.9 | -47.3 | -70.4 | -65.9 |" in text
+    assert "- gaussian: trained at scale 0.1 (9 epochs), not as published" in text
+    assert "- macer: not trained" in text
+
+
+def test_hyperparameters_are_the_methods_own_numbers() -> None:
+    count = {name: hyperparameters(Arm("", name, "mnist", 0.5).recipe("mnist").method) for name in METHODS}
+    assert count == {"gaussian": 1, "stability": 2, "consistency": 3, "macer": 4, "smoothadv": 4}
+
+
+def test_gaps_are_the_distance_of_the_right_class_from_the_next() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False))
+    with torch.no_grad():
+        network[1].weight.copy_(torch.eye(2))
+    image = torch.tensor([255, 0], dtype=torch.uint8).view(1, 1, 2)
+    gaps = log_probability_gaps(network, image, label=0, sigma=0.5)
+    # x_0 - x_1 is the gap: mean 1, standard deviation 0.5 * sqrt(2); 4096 copies, five standard errors
+    assert float(gaps.mean()) == pytest.approx(1.0, abs=5 * 0.71 / 64)
+    assert float(gaps.std()) == pytest.approx(0.71, abs=0.05)
+
+
+def test_an_unknown_experiment_is_answered_with_those_there_are() -> None:
+    with pytest.raises(UserMistake, match="table1"):
+        find_experiment("table9")

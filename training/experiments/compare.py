@@ -1,0 +1,136 @@
+"""Measured beside published, as Markdown, with what makes the two not the same thing."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from certification.contract.card import ModelCard
+from training.experiments.experiment import Arm, Figures
+from training.experiments.published import HOURS, OTHER_RADII, RADII, published, same_images
+from training.log import Log
+from training.methods import hyperparameters
+from training.summary import average_certified_radius, certified_accuracy
+
+DATASETS = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "imagenet": "ImageNet"}
+NONE = "–"
+PUBLISHED_N = 100_000
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """An arm with what there is of it. scale: the share of the published epochs that it was trained for."""
+
+    arm: Arm
+    card: ModelCard | None = None
+    log: Log | None = None
+    scale: float = 1.0
+
+
+def heading(arm: Arm) -> str:
+    """What a table of arms is about."""
+    return arm.group or f"{DATASETS[arm.dataset]}, σ = {arm.sigma:g}"
+
+
+def by_heading(outcomes: Sequence[Outcome]) -> list[tuple[str, list[Outcome]]]:
+    """The outcomes of each table, in their order."""
+    return [(head, list(some)) for head, some in groupby(outcomes, key=lambda o: heading(o.arm))]
+
+
+def comparison(outcomes: Sequence[Outcome], every: int) -> str:
+    """One table a heading: here, published, difference; then what to know of them."""
+    return "\n".join(_table(head, some, every) for head, some in by_heading(outcomes))
+
+
+def measured(log: Log, radii: Sequence[float]) -> Figures:
+    """ACR and certified accuracies in %."""
+    return Figures(
+        average_certified_radius(log.rows), tuple(100 * certified_accuracy(log.rows, r) for r in radii)
+    )
+
+
+def costs(outcomes: Sequence[Outcome]) -> str:
+    """The paper's Table 3: what each method's training took, here and there."""
+    heads = ("", "hyperparameters", "peak memory, MiB", "hours", "on", "hours, TITAN X Pascal (published)")
+    rows = [_line(heads), "|---|---:|---:|---:|---|---:|"]
+    for outcome in outcomes:
+        training = outcome.card.training if outcome.card else {}
+        hours = f"{training['seconds'] / 3600:.2f}" if "seconds" in training else NONE
+        count = str(hyperparameters(outcome.arm.recipe(outcome.arm.dataset).method))
+        memory, device = (str(training.get(key, NONE)) for key in ("peak_memory_mib", "device"))
+        there = f"{HOURS[outcome.arm.label]:.1f}"
+        rows.append(_line((outcome.arm.label, count, memory, hours, device, there)))
+    notes = [f"- {outcome.arm.label}: {note}" for outcome in outcomes for note in _training_notes(outcome)]
+    return "\n".join([*rows, *_listed(notes)]) + "\n"
+
+
+def _table(head: str, outcomes: Sequence[Outcome], every: int) -> str:
+    first = outcomes[0].arm
+    radii = RADII.get((first.dataset, first.sigma), OTHER_RADII)
+    lines = [
+        f"### {head}",
+        "",
+        _line(["", "images", "ACR", *(f"r={r:g}" for r in radii)]),
+        "|---" + "|---:" * (len(radii) + 2) + "|",
+    ]
+    for outcome in outcomes:
+        lines += _rows(outcome, radii, every)
+    notes = [f"- {outcome.arm.label}: {note}" for outcome in outcomes for note in _notes(outcome, every)]
+    return "\n".join([*lines, *_listed(notes)]) + "\n"
+
+
+def _rows(outcome: Outcome, radii: Sequence[float], every: int) -> Iterator[str]:
+    arm, theirs = outcome.arm, published(outcome.arm, every)
+    ours = measured(outcome.log, radii) if outcome.log and outcome.log.rows else None
+    images = str(len(outcome.log.rows)) if outcome.log else NONE
+    yield _line([f"**{arm.label}** here", images, *_cells(ours, len(radii))])
+    if theirs is not None:
+        whose = "the same images" if same_images(arm, every) else "whole test set"
+        yield _line([f"published, {whose}", "", *_cells(theirs, len(radii))])
+    if ours is not None and theirs is not None:
+        gap = Figures(ours.acr - theirs.acr, _differences(ours.accuracy, theirs.accuracy))
+        yield _line(["difference", "", *_cells(gap, len(radii), sign="+")])
+
+
+def _differences(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, ...]:
+    return tuple(a - b for a, b in zip(ours, theirs, strict=False))  # nothing where only the ACR is known
+
+
+def _cells(figures: Figures | None, radii: int, sign: str = "") -> list[str]:
+    if figures is None:
+        return [NONE] * (radii + 1)
+    accuracy = [f"{share:{sign}.1f}" for share in figures.accuracy]
+    return [f"{figures.acr:{sign}.4f}", *accuracy, *[NONE] * (radii - len(accuracy))]
+
+
+def _notes(outcome: Outcome, every: int) -> Iterator[str]:
+    yield from _training_notes(outcome)
+    if outcome.card is None:
+        return
+    if outcome.log is None or not outcome.log.rows:
+        yield "not evaluated"
+        return
+    expected = -(-(outcome.log.of or 0) // every)
+    if len(outcome.log.rows) < expected:
+        yield f"{len(outcome.log.rows)} of {expected} images so far"
+    votes = {row.evidence.n for row in outcome.log.rows if row.evidence}
+    if votes != {PUBLISHED_N}:
+        drawn = ", ".join(map(str, sorted(votes)))
+        yield f"certified with n = {drawn} votes, not {PUBLISHED_N}: other radii"
+    if not same_images(outcome.arm, every):
+        yield f"every {every}th test image here, the whole test set there"
+
+
+def _training_notes(outcome: Outcome) -> Iterator[str]:
+    if outcome.card is None:
+        yield "not trained"
+    elif outcome.scale != 1:
+        epochs = outcome.card.training.get("epochs")
+        yield f"trained at scale {outcome.scale:g} ({epochs} epochs), not as published"
+
+
+def _listed(notes: Sequence[str]) -> list[str]:
+    return ["", *notes] if notes else []
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"

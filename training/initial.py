@@ -1,0 +1,101 @@
+"""Weights to start from: a checkpoint folder, a safetensors file, or a torch state dict; none is run."""
+
+import hashlib
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor, nn
+
+from certification.catalogue import WEIGHTS_FILE
+from certification.errors import UserMistake
+
+Weights = dict[str, Tensor]
+BODY = "1."  # the network's first layer normalises and has no weights; other programs save the rest alone
+WRAPPERS = ("module.", BODY)
+NAMED = 3  # names or shapes told of a mismatch
+
+
+@dataclass(frozen=True)
+class Initial:
+    """Tensors by name, on the CPU. new_head: the network's last layer starts fresh all the same."""
+
+    weights: Weights
+    new_head: bool = False
+
+    @classmethod
+    def read(cls, path: Path, *, new_head: bool = False) -> "Initial":
+        """Raises UserMistake when the file can't be read as weights."""
+        path = path / WEIGHTS_FILE if path.is_dir() else path
+        try:
+            weights = load(path.read_bytes()) if path.suffix == ".safetensors" else _read_state_dict(path)
+        except (OSError, SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise UserMistake(f"--init {path} can't be read as weights: {error}") from error
+        return cls({_bare(name): tensor for name, tensor in weights.items()}, new_head)
+
+    @property
+    def digest(self) -> str:
+        """sha256 over names and values, for the recipe: a run goes on only from the weights it began with."""
+        sha256 = hashlib.sha256(b"new head" if self.new_head else b"")
+        for name, tensor in sorted(self.weights.items()):
+            sha256.update(name.encode() + tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return sha256.hexdigest()
+
+    def fitted(self, network: nn.Module) -> Weights:
+        """All of the network's tensors under its own names.
+
+        Raises UserMistake naming what is missing, what is too much and which shapes differ.
+        """
+        own = network.state_dict()
+        head = _head(network) if self.new_head else None
+        wanted = {name: value for name, value in own.items() if head is None or not name.startswith(head)}
+        given = {BODY + name: value for name, value in self.weights.items()}
+        given = {name: value for name, value in given.items() if name in wanted or name not in own}
+        _check(given, wanted, self.new_head)
+        return own | given
+
+
+def _check(given: Weights, wanted: Weights, new_head: bool) -> None:
+    shapes = [
+        f"{name} is {tuple(given[name].shape)}, not {tuple(wanted[name].shape)}"
+        for name in wanted.keys() & given.keys()
+        if given[name].shape != wanted[name].shape
+    ]
+    said = {
+        "missing": wanted.keys() - given.keys(),
+        "unknown": given.keys() - wanted.keys(),
+        "of another shape": shapes,
+    }
+    complaints = [f"{what}: {_some(sorted(names))}" for what, names in said.items() if names]
+    if complaints:
+        hint = "" if new_head else " A head for other classes is left out with --new-head."
+        raise UserMistake(f"--init does not fit the network: {'; '.join(complaints)}.{hint}")
+
+
+def _read_state_dict(path: Path) -> Weights:
+    loaded = torch.load(path, map_location="cpu", weights_only=True)
+    for key in ("state_dict", "model"):
+        loaded = loaded.get(key, loaded) if isinstance(loaded, dict) else loaded
+    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise UserMistake(f"--init {path} holds no state dict: names with tensors.")
+    return loaded
+
+
+def _bare(name: str) -> str:
+    for wrapper in WRAPPERS:
+        name = name.removeprefix(wrapper)
+    return name
+
+
+def _head(network: nn.Module) -> str:
+    """The last linear layer's name, with a dot."""
+    names = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    return f"{names[-1]}."
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
