@@ -50,7 +50,7 @@ def clopper_pearson_lower(k: int, n: int, alpha: float, slack: float = 0.0) -> f
     if k == 0 or alpha < LEAST_ALPHA:
         return 0.0
     inverse = float(special.betaincinv(k, n - k + 1, alpha))
-    p = _moved_until(lambda p: special.betainc(k, n - k + 1, p) <= alpha, inverse, -1)
+    p = _moved_until(lambda p: bool(special.betainc(k, n - k + 1, p) <= alpha), inverse, -1)
     return max(0.0, math.nextafter(p - slack, 0.0))
 
 
@@ -61,7 +61,7 @@ def clopper_pearson_upper(k: int, n: int, alpha: float, slack: float = 0.0) -> f
     if k == n or alpha < LEAST_ALPHA:
         return 1.0
     inverse = float(special.betainccinv(k + 1, n - k, alpha))
-    p = _moved_until(lambda p: special.betaincc(k + 1, n - k, p) <= alpha, inverse, +1)
+    p = _moved_until(lambda p: bool(special.betaincc(k + 1, n - k, p) <= alpha), inverse, +1)
     return min(1.0, math.nextafter(p + slack, 1.0))
 
 
@@ -70,7 +70,7 @@ def _moved_until(holds: Callable[[float], bool], p: float, direction: Literal[-1
     margin = P_MARGIN * min(p, 1 - p)
     while 0 < (moved := p + direction * margin) < 1 and not holds(moved):
         margin *= 2
-    return moved
+    return float(moved)
 
 
 def radius_between(sigma: float, p_lower: float, p_upper: float) -> float:

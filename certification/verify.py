@@ -13,8 +13,10 @@ from certification.contract.certificate import Certificate, Look
 from certification.contract.parameters import MAX_N
 from certification.noise import LARGEST_SIGMA, slack
 
-P_TOLERANCE = 1e-9  # absolute, on probabilities
-TOLERANCE = 1e-8  # relative, on radii and on alpha
+P_TOLERANCE = 1e-8  # absolute, on probabilities
+TOLERANCE = 1e-8  # relative, on alpha
+SHORTFALL = 1e-6  # relative and absolute: how far a radius may lie below the one recomputed
+EXCESS = 1e-9  # relative and absolute: how far it may lie above, for the recomputation is not rounded down
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def _checks_of_claims(certificate: Certificate, proof: Proof) -> Iterator[Check]
     outcome = "certified" if certified else "abstained"
     yield Check("p_lower", _near(certificate.p_lower, proof.p_lower), _follows(proof.p_lower))
     yield Check("p_upper", _near(certificate.p_upper, proof.p_upper), _follows(proof.p_upper))
-    yield Check("radius", _proved(certificate.radius, proof.radius), _follows(proof.radius))
+    yield Check("radius", _proved(certificate, proof.radius), _follows(proof.radius))
     yield Check("outcome", certificate.outcome == outcome, f"the counts say {outcome}")
     winner = _leader(certificate) if certified else None
     yield Check("predicted_class", certificate.predicted_class == winner, f"the counts say {winner}")
@@ -93,7 +95,7 @@ def _checks_of_claims(certificate: Certificate, proof: Proof) -> Iterator[Check]
 def _is_certified(certificate: Certificate, proof: Proof) -> bool:
     if certificate.procedure == "predict":
         return _predicts(certificate)
-    return proof.radius > (0 if certificate.radius > 0 else TOLERANCE)  # rounding down may have left nothing
+    return proof.radius > (0 if certificate.radius > 0 else SHORTFALL)  # rounding down may have left nothing
 
 
 def _rule(certificate: Certificate, alpha: float) -> list[tuple[int, float, float]]:
@@ -196,8 +198,9 @@ def _near(claimed: float, proved: float) -> bool:
     return abs(claimed - proved) <= P_TOLERANCE
 
 
-def _proved(claimed: float, proved: float) -> bool:
-    return math.isclose(claimed, proved, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+def _proved(certificate: Certificate, proved: float) -> bool:
+    scale = max(1.0, certificate.sigma, proved)
+    return proved - SHORTFALL * scale <= certificate.radius <= proved + EXCESS * scale
 
 
 def _follows(figure: float) -> str:

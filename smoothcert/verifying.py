@@ -35,10 +35,13 @@ def check_evidence(
     checkpoint = _find(certificate, model, needed=replay)
     if checkpoint and (model or replay):
         yield check_model(certificate, checkpoint.card)
+    if checkpoint and checkpoint.card.weights_sha256 == certificate.model.sha256:
+        yield check_label(certificate, checkpoint.card)
     if image is None:
         return
     certified = read_image(read_file(image), checkpoint.card if checkpoint else Pixels.of(certificate))
-    yield Check("input", certified.sha256 == certificate.input.sha256, f"the pixels of {image} are others")
+    same = (certified.shape, certified.sha256) == (certificate.input.shape, certificate.input.sha256)
+    yield Check("input", same, f"the pixels of {image} are others")
     if checkpoint and replay:
         yield from check_votes(certificate, checkpoint, certified)
 
@@ -72,6 +75,13 @@ def check_model(certificate: Certificate, card: ModelCard) -> Check:
         certificate.model.sha256 == card.weights_sha256,
         f"the weights of {card.name} here are others",
     )
+
+
+def check_label(certificate: Certificate, card: ModelCard) -> Check:
+    """Whether the class has the name that the model's card gives it: the name is what people read."""
+    k = certificate.predicted_class
+    label = card.labels[k] if k is not None and 0 <= k < len(card.labels) else None
+    return Check("label", certificate.label == label, f"{card.name} calls class {k} {label!r}")
 
 
 def check_votes(certificate: Certificate, checkpoint: Checkpoint, image: CertifiedImage) -> Iterator[Check]:

@@ -134,6 +134,12 @@ def test_an_edited_certificate_is_refused_with_the_field_that_is_wrong(
     assert wrong_field(certificate_for({}), **edit) == field
 
 
+def test_a_radius_is_not_forgiven_its_ninth_digit() -> None:
+    certificate = certificate_for({})
+    assert wrong_field(certificate, radius=certificate.radius + 2e-9) == "radius"
+    assert wrong_field(certificate, radius=certificate.radius - 2e-9) is None
+
+
 def test_a_look_moved_to_the_luckiest_moment_is_refused() -> None:
     certificate = certificate_for({})
     schedule = [*certificate.schedule[:-1], certificate.schedule[-1].model_copy(update={"n": 9_999})]

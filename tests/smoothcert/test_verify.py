@@ -42,6 +42,11 @@ def test_an_edited_certificate_is_refused_naming_the_field(
     radius = json.loads(certificate.read_text())["radius"]
     assert_refused(inside("verify", edited(certificate, tmp_path, radius=radius + 0.01)), "refused: radius")
     assert_refused(inside("verify", edited(certificate, tmp_path, radius=-1)), "is not a certificate", code=2)
+    relabelled = edited(certificate, tmp_path, label="8")
+    assert_refused(inside("verify", relabelled), "refused: label")
+    reshaped = json.loads(certificate.read_text())["input"] | {"shape": [1, 14, 56]}
+    squeezed = edited(certificate, tmp_path, input=reshaped)
+    assert_refused(inside("verify", squeezed, "--image", IMAGE), "refused: input")
     other_seed = edited(certificate, tmp_path, seed="0" * 32)
     replayed = inside("verify", other_seed, "--image", DATA / "noise.png", "--replay")
     assert_refused(replayed, "refused: input")
