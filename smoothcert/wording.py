@@ -8,6 +8,7 @@ from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
 
 from certification.contract.certificate import Certificate
+from certification.contract.job import Progress
 from smoothcert.certifying import Certified
 from smoothcert.output import table
 
@@ -17,13 +18,13 @@ COLUMNS = ("image", "outcome", "class", "label", "radius", "n", "alpha", "sigma"
 def describe(certificate: Certificate) -> str:
     """One certificate in a few lines."""
     c = certificate
-    drawn = f"{c.n} votes at sigma {c.sigma:g}, error probability at most {c.alpha:g}"
+    drawn = f"{c.n} votes at sigma {c.sigma:g}, error probability at most {c.alpha}"
     votes = sorted(((count, k) for k, count in enumerate(c.counts) if count), reverse=True)[:3]
     counted = ", ".join(f"class {k}: {count}" for count, k in votes)
     lines = [_answer(c), f"{c.model.name}, {c.procedure}: {drawn} ({counted})"]
     lines += [f"the image was {', '.join(c.input.preprocessing)}"] * bool(c.input.preprocessing)
     if c.target_met is not None:
-        lines.append(f"target radius {c.target_radius:g}: {'proved' if c.target_met else 'not proved'}")
+        lines.append(f"target radius {c.target_radius}: {'proved' if c.target_met else 'not proved'}")
     return "\n".join(lines)
 
 
@@ -50,7 +51,7 @@ def to_json(certified: Sequence[Certified]) -> str:
 
 def _row(path: Path, c: Certificate) -> list[str]:
     winner = "-" if c.predicted_class is None else str(c.predicted_class)
-    figures = [_rounded_down(c.radius), str(c.n), f"{c.alpha:g}", f"{c.sigma:g}"]
+    figures = [rounded_down(c.radius), str(c.n), str(c.alpha), f"{c.sigma:g}"]
     return [str(path), c.outcome, winner, c.label or "-", *figures, c.model.name]
 
 
@@ -60,8 +61,14 @@ def _answer(c: Certificate) -> str:
     named = f"class {c.predicted_class}" + (f" ({c.label})" if c.label != str(c.predicted_class) else "")
     if c.procedure == "predict":
         return f"{named}, without a radius"
-    return f"{named}, certified within l2 radius {_rounded_down(c.radius)} (pixels in [0,1])"
+    return f"{named}, certified within l2 radius {rounded_down(c.radius)} (pixels in [0,1])"
 
 
-def _rounded_down(radius: float) -> str:
+def so_far(progress: Progress) -> str:
+    """What a progress bar says beside the votes."""
+    return f"radius {rounded_down(progress.radius or 0.0)} so far"
+
+
+def rounded_down(radius: float) -> str:
+    """Four digits, never more than was proved."""
     return str(Decimal(radius).quantize(Decimal("0.0001"), ROUND_FLOOR))

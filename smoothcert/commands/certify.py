@@ -71,12 +71,13 @@ def _certifier(
 
 def _watch(stream: "Stream") -> Any:
     from certification.contract.certificate import Certificate
+    from smoothcert.wording import so_far
 
     with progress_bar("votes") as update:
         for sign in stream:
             if isinstance(sign, Certificate):
                 return sign
-            update(sign.samples, sign.of, f"radius {sign.radius or 0:.3f} so far")
+            update(sign.samples, sign.of, so_far(sign))
     raise AssertionError("the stream ends in a certificate")
 
 

@@ -255,3 +255,10 @@ def test_an_accessibility_check_finds_nothing(
     here.until("succeeded")
     here.page.click("#evidence summary")
     assert axe.Axe().run(here.page).response["violations"] == []
+
+
+def test_a_radius_is_never_shown_larger_than_it_is(visit: Callable[..., Visit]) -> None:
+    here = visit()
+    radii = [0.11699999999999999, 0.117, 0.11799999, 1.9996]  # the first one's product with 1000 is 117
+    script = "async radii => { const m = await import('/static/js/dom.js'); return radii.map(m.radiusText); }"
+    assert here.page.evaluate(script, radii) == ["0.116", "0.117", "0.117", "1.999"]

@@ -87,7 +87,11 @@ function waiting({ job }) {
   return ahead ? `Waiting: ${whole(ahead)} ${ahead === 1 ? "job is" : "jobs are"} ahead of this one.` : "Waiting for a worker.";
 }
 
-const confidence = (alpha) => `${Number((100 * (1 - alpha)).toPrecision(10))} %`;
+/** A tiny alpha is not rounded to 100 %: nothing here is certain. */
+function confidence(alpha) {
+  const percentage = Number((100 * (1 - alpha)).toPrecision(10));
+  return percentage < 100 ? `${percentage} %` : `1 − ${alpha}`;
+}
 
 function guarantee({ certificate, name, radius }) {
   const values = certificate.input.shape.reduce((a, b) => a * b, 1);

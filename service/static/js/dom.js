@@ -24,4 +24,7 @@ export const whole = (number) => number.toLocaleString("en").replaceAll(",", " "
 export const percent = (share) => `${(100 * share).toFixed(1)}\u00a0%`;
 
 /** Radii are rounded down: what is shown must not claim more than was proved. */
-export const radiusText = (radius) => (Math.floor(radius * 1000) / 1000).toFixed(3);
+export function radiusText(radius) {
+  const nearest = Math.round(radius * 1000) / 1000; // not the floor of the product, which may be rounded up itself
+  return (nearest > radius ? nearest - 0.001 : nearest).toFixed(3);
+}
