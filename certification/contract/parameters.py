@@ -9,7 +9,7 @@ ProcedureName = Literal["anytime", "certify", "predict"]
 DEFAULT_N0 = 100
 DEFAULT_N = 100_000
 DEFAULT_ALPHA = 0.001
-MIN_ALPHA = 1e-100  # below about 1e-250 the bounds' arithmetic fails; nobody needs it
+MIN_ALPHA = 1e-12  # far below it the bounds' arithmetic fails; nobody needs it
 MAX_N = 10_000_000  # votes; keeps one job within hours on the slowest model
 
 

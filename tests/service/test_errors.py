@@ -95,7 +95,7 @@ def test_nine_votes_are_422_and_ten_named_as_the_least(client: TestClient, digit
         ("n0", -1, "greater than or equal to 1"),
         ("alpha", 1, "less than 1"),
         ("alpha", "nan", "less than 1"),
-        ("alpha", 1e-300, "greater than or equal to 1e-100"),
+        ("alpha", 1e-300, "greater than or equal to 0.000000000001"),
         ("procedure", "guess", "'anytime', 'certify' or 'predict'"),
         ("target_radius", -0.1, "greater than 0"),
         ("target_radius", "inf", "finite"),
