@@ -20,23 +20,22 @@ from training.journal import Journal, Run
 from training.measurement import record_in_card
 from training.summary import average_certified_radius
 
-SPLIT = 10_000  # images in the test splits of MNIST, Fashion-MNIST and CIFAR-10
-
 
 def certify(folder: Path, args: argparse.Namespace, deadline: float) -> None:
     card = Catalogue(folder.parent).card(folder.name)
     setup = Setup.parse(args.setup)
+    photos = images.load_images(card.dataset, "test", args.data)
     run = Run(
         model=card.name, weights_sha256=card.weights_sha256, dataset=card.dataset, split="test",
-        split_images=SPLIT, every=args.every, procedure="certify", n0=100, n=args.n, alpha=0.001,
+        split_images=len(photos), every=args.every, procedure="certify", n0=100, n=args.n, alpha=0.001,
         sigma=card.sigma, seed=0, setup=str(setup),
     )  # fmt: skip
     engine = Engine(load_network(folder), card.input_shape, len(card.labels), setup)
-    photos = images.load_images(card.dataset, "test", args.data)
+    wanted = range(0, len(photos), args.every)
     with Journal(args.logs / f"{card.name}-n{args.n}.tsv", run, resume=True) as journal:
         rows = list(journal.rows)
         began = time.monotonic()
-        for step in evaluate(engine, photos, run, range(0, SPLIT, args.every), {row.idx for row in rows}):
+        for step in evaluate(engine, photos, run, wanted, {row.idx for row in rows}):
             if step.row is not None:
                 journal.append(step.row)
                 rows.append(step.row)
@@ -47,7 +46,7 @@ def certify(folder: Path, args: argparse.Namespace, deadline: float) -> None:
         f" ACR {average_certified_radius(rows):.4f}",
         flush=True,
     )
-    if len(rows) == len(range(0, SPLIT, args.every)):
+    if len(rows) == len(wanted):
         record_in_card(folder, rows, run)
 
 

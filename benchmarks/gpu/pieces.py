@@ -77,7 +77,8 @@ def load(data: Path, split: str) -> tuple[Pixels, NDArray[np.uint8]]:
         batches = [np.load(data / f"data_batch_{i}.npz") for i in range(1, 6)]
         return np.concatenate([b["images"] for b in batches]), np.concatenate([b["labels"] for b in batches])
     test = np.load(data / "test_batch.npz")
-    images, labels = np.zeros((10_000, 3, 32, 32), np.uint8), np.zeros(10_000, np.uint8)
+    whole = len(test["labels"]) * EVERY
+    images, labels = np.zeros((whole, 3, 32, 32), np.uint8), np.zeros(whole, np.uint8)
     images[::EVERY], labels[::EVERY] = test["images"], test["labels"]
     return images, labels
 

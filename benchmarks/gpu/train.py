@@ -2,9 +2,10 @@
 
 python benchmarks/gpu/train.py PLAN.json --data DIR --state DIR --out DIR --seconds 480
 
-PLAN.json: [{"dataset", "method", "sigma", "options", "seed", "compile", "narrow_kernels"}]. DIR of --data
-holds NAME.npz, or CIFAR-10 as pieces.py unpacks it. Every run works on its own CUDA stream; their steps are
-launched in turn and overlap. A finished run is written to OUT as a checkpoint folder; all leave their state.
+PLAN.json: [{"dataset", "method", "sigma", and, where they are not the usual ones, "architecture", "options",
+"seed", "compile", "narrow_kernels"}]. DIR of --data holds NAME.npz, or CIFAR-10 as pieces.py unpacks it.
+Every run works on its own CUDA stream; their steps are launched in turn and overlap. A finished run is
+written to OUT as a checkpoint folder; all leave their state.
 """
 
 import argparse
@@ -32,7 +33,7 @@ def build_recipe(run: dict[str, Any], epochs: int | None) -> Recipe:
         run["method"],
         method,
         run["dataset"],
-        known.architecture,
+        run.get("architecture", known.architecture),
         schedule,
         known.mean,
         known.std,
