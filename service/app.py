@@ -17,7 +17,7 @@ from certification.contract.store.delivery import Courier, connect
 from certification.contract.store.jobs import JobStore, Limits
 from certification.contract.store.rates import Rates
 from certification.errors import SmoothCertError
-from service import batches, health, jobs, metrics, models, page
+from service import batches, health, jobs, metrics, models, page, signing
 from service.callers import Callers
 from service.errors import render
 from service.headers import SecurityHeaders
@@ -57,7 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.closing = closing
     for error in (HTTPException, RequestValidationError, SmoothCertError, Exception):
         app.add_exception_handler(error, render)
-    for module in (jobs, batches, models, health, metrics, page):
+    for module in (jobs, batches, models, signing, health, metrics, page):
         app.include_router(module.router)
     app.mount("/static", page.static_files)
     complete_schema(app)

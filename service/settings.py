@@ -27,6 +27,7 @@ class Settings(BaseSettings):
     max_open: int = Field(default=1000, gt=0, description="unfinished jobs of one API key's owner")
     max_rate: int = Field(default=600, gt=0, description="submissions a minute of one API key's owner")
     api_keys: Path | None = Field(default=None, description="file of API keys; without one, anybody may call")
+    signing_keys: Path | None = Field(default=None, description="public keys of certificates, to be served")
     allow_anonymous: bool = Field(default=False, description="beyond loopback without API keys")
     decoders: int = Field(default=2, gt=0, description="uploads decoded at the same time")
     log_level: str = "INFO"

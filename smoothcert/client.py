@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from certification.contract.batch import Batch
 from certification.contract.job import Job
 from certification.contract.problem import Problem
+from certification.contract.signature import PublicKeys
 from certification.errors import Failure, UserMistake
 
 TIMEOUT = 30.0  # seconds until a silent service counts as gone
@@ -67,6 +68,10 @@ class ServiceClient:
     def cancel(self, job: Job) -> None:
         """POST /jobs/{id}/cancel; the job keeps what it has proved."""
         self._ask("POST", job.links.cancel)
+
+    def signing_keys(self) -> PublicKeys:
+        """GET /keys/signing: what its certificates are signed with."""
+        return _read(PublicKeys, self._ask("GET", "/keys/signing"))
 
     def _keep_asking(self, path: str, **request: object) -> httpx2.Response:
         deadline = time.monotonic() + PATIENCE

@@ -9,6 +9,7 @@ from certification.contract.store.image import Image
 from certification.contract.store.jobs import JobStore
 from certification.contract.store.leases import Claim, Leases, LostLease
 from certification.errors import BrokerUnavailable, Failure, SmoothCertError, UserMistake
+from certification.signing import Signer
 from worker.cache import EngineCache, Loaded
 from worker.drive import Drive, Turn
 from worker.keeper import Keeper, Message
@@ -28,7 +29,8 @@ class Certifier:
         self._leases = Leases(self._client, settings.terms)
         self._courier = Courier(settings.redis_url)
         self._engines = EngineCache(settings.catalogue, settings.engine_builder())
-        self._turn = Turn(settings.chunk, settings.quantum)
+        signer = Signer.read(settings.signing_key) if settings.signing_key else None
+        self._turn = Turn(settings.chunk, settings.quantum, signer)
 
     def warm_up(self) -> None:
         """Loads the default model, so that the first job needn't wait for that."""

@@ -14,6 +14,7 @@ from certification.errors import BrokerUnavailable
 from certification.evidence import State
 from certification.issue import issue
 from certification.procedure import Certification
+from certification.signing import Signer
 from certification.votes import VoteRange, VoteSource
 from worker.cache import Loaded
 from worker.drain import draining
@@ -30,10 +31,11 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Turn:
-    """How long a job may run. chunk: seconds between reports. quantum: seconds, while others wait."""
+    """How long a job may run, and who signs. chunk: seconds between reports. quantum: while others wait."""
 
     chunk: float
     quantum: float
+    signer: Signer | None = None
 
 
 class Drive:
@@ -101,7 +103,7 @@ class Drive:
                 time.sleep(RETRY)
 
     def _certificate(self) -> Certificate:
-        return issue(
+        certificate = issue(
             self._certification.result,
             self._claim.parameters,
             card=self._loaded.card,
@@ -109,6 +111,7 @@ class Drive:
             seed=self._claim.seed,
             engine=self._loaded.engine.description,
         )
+        return self._turn.signer.sign(certificate) if self._turn.signer else certificate
 
 
 def _certification(claim: Claim, source: VoteSource) -> Certification:

@@ -23,6 +23,7 @@ class Settings(BaseSettings):
     models: Path = Field(default=BUNDLED, description="folder of checkpoint folders")
     default_model: str = Field(default=DEFAULT_MODEL, description="loaded before the first job comes")
     setup: str | None = Field(default=None, description="the engine set-up, for all models")
+    signing_key: Path | None = Field(default=None, description="private key that signs certificates")
     tune: bool = Field(default=True, description="time set-ups when a model first loads (seconds, once)")
     cache: Path = Field(default=Path("~/.cache/smoothcert"), description="where measured set-ups are kept")
     engines: str = Field(default="worker.engines:Engines", description="the class that builds engines")

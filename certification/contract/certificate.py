@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from certification.contract.parameters import ProcedureName
+from certification.contract.signature import Signature
 
 Bound = Literal["one_sided", "runner_up"]
 
@@ -93,3 +94,6 @@ class Certificate(BaseModel):
     seed: str = Field(description="128 random bits, hexadecimal; every vote can be redrawn from it")
     engine: Engine
     issued_at: datetime
+    signature: Signature | None = Field(
+        default=None, description="over all of the above; the service's keys are at /keys/signing"
+    )

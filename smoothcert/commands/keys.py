@@ -73,3 +73,22 @@ def revoke(
 
     remove_key(keys_path(file), key_id)
     show(f"{key_id} is revoked.")
+
+
+@commands.command()
+def signing(
+    *,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where both files go.")] = Path("keys"),
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Make a new key beside the old public ones.")
+    ] = False,
+) -> None:
+    """Make the key that signs certificates.
+
+    The worker gets signing-key.pem (SMOOTHCERT_SIGNING_KEY), the service the public signing-keys.json
+    (SMOOTHCERT_SIGNING_KEYS).
+    """
+    from smoothcert.signatures import PRIVATE, PUBLIC, make_keys
+
+    keys = make_keys(out, replace=replace)
+    show(f"{keys.keys[0].kid}: {out / PRIVATE} signs, {out / PUBLIC} checks")

@@ -20,6 +20,11 @@ def verify(
     model: Annotated[
         str | None, typer.Option(help="The model as a name or folder; else the one the certificate names.")
     ] = None,
+    public_key: Annotated[
+        Path | None,
+        typer.Option(metavar="KEYS.json", help="Whose signature is wanted, as a JSON web key set."),
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="Take the keys of this service instead.")] = None,
 ) -> None:
     """Check whether a certificate holds.
 
@@ -27,11 +32,14 @@ def verify(
     Exits with 1 where it doesn't hold, naming the field that is wrong.
     """
     from certification.verify import verify as recompute
+    from smoothcert.signatures import check_signature, trusted_keys
     from smoothcert.verifying import check_evidence, read_certificate
 
     claimed = read_certificate(certificate)
+    keys = trusted_keys(public_key, url) if public_key or url else None
+    signed = [check_signature(certificate, keys)] if keys else []
     checked = []
-    for check in chain(recompute(claimed).checks, check_evidence(claimed, model, image, replay)):
+    for check in chain(recompute(claimed).checks, check_evidence(claimed, model, image, replay), signed):
         if not check.holds:
             raise Failure(f"{certificate} is refused: {check.field}: {check.reason}.")
         checked.append(check.field)
@@ -39,3 +47,5 @@ def verify(
     show(f"{certificate} holds: checked {', '.join(dict.fromkeys(checked))}{redrawn}")
     if image is None:
         show("not compared with an image; --image does that")
+    if claimed.signature and keys is None:
+        show(f"signed by {claimed.signature.key_id}, which was not checked; --public-key or --url does that")

@@ -78,6 +78,14 @@ def test_keys_override_lets_nobody_in_without_a_key_and_mounts_their_folder_read
     )
 
 
+def test_signing_override_shows_the_private_key_to_the_worker_alone() -> None:
+    override = compose("docker-compose.signing.yml")["services"]
+    assert override["worker"]["environment"]["SMOOTHCERT_SIGNING_KEY"].startswith("/app/signing/")
+    assert override["worker"]["volumes"] == ["./keys/signing:/app/signing:ro"]
+    (public,) = override["service"]["volumes"]
+    assert public.split(":")[0].endswith("signing-keys.json")
+
+
 @pytest.mark.parametrize("name", SERVICES)
 def test_containers_have_no_privilege_and_a_read_only_root(name: str) -> None:
     settings = service(name)

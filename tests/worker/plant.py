@@ -124,10 +124,12 @@ class Plant:
         self.workers.append(worker)
         return worker
 
-    def submit(self, n: int = 50_000, pixel: int = 0, send: bool = True) -> str:
+    def submit(self, n: int = 50_000, pixel: int = 0, send: bool = True, request_id: str = "") -> str:
         """A job; its message may be lost on the way."""
         image = Image.of(bytes([pixel, 0, 0, 0]), (1, 2, 2), [])
-        submission = self.store.submit(Request(MODEL, Parameters(n=n, sigma=0.5), image))
+        submission = self.store.submit(
+            Request(MODEL, Parameters(n=n, sigma=0.5), image, request_id=request_id)
+        )
         if send:
             self.courier.send(submission.job_id, MODEL)
         return submission.job_id

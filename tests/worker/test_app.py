@@ -1,11 +1,14 @@
 """Whole workers: real processes, a real broker, and what happens to them."""
 
+import json
 import os
 import signal
 from pathlib import Path
 
 import numpy as np
 
+from certification.contract.signature import PublicKeys
+from certification.signing import Signer, what_is_wrong
 from certification.votes import VoteRange
 from tests.worker.conftest import write_model
 from tests.worker.plant import MODEL, Plant, eventually
@@ -183,3 +186,15 @@ def test_a_worker_that_cannot_compute_ends(plant: Plant) -> None:
     worker = plant.launch(SMOOTHCERT_ENGINES="no_such_module:Engines")
     worker.process.wait(20)
     assert b"can't certify" in worker.log.read_bytes()
+
+
+def test_a_worker_with_a_key_signs_and_logs_the_request(plant: Plant) -> None:
+    signer = Signer.draw()
+    key = plant.folder / "key.pem"
+    key.write_bytes(signer.pem())
+    worker = plant.launch(SMOOTHCERT_SIGNING_KEY=key)
+    certificate = plant.ended(plant.submit(request_id="shop-4711")).certificate
+    assert certificate is not None
+    assert what_is_wrong(certificate.model_dump(mode="json"), PublicKeys(keys=(signer.public,))) is None
+    claimed = next(line for line in worker.log.read_text().splitlines() if '"claimed"' in line)
+    assert json.loads(claimed)["request"] == "shop-4711"

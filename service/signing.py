@@ -1,0 +1,16 @@
+"""GET /keys/signing: the public keys that certificates are signed with."""
+
+from fastapi import APIRouter
+
+from certification.contract.signature import PublicKeys
+from service.openapi import problems
+from service.state import ServiceOf
+
+router = APIRouter(prefix="/keys", tags=["keys"])
+
+
+@router.get("/signing", summary="Keys to check signatures with", responses=problems(503))
+def read_signing_keys(service: ServiceOf) -> PublicKeys:
+    """A JSON web key set, the newest key first; empty where certificates are not signed."""
+    path = service.settings.signing_keys
+    return PublicKeys.read(path) if path else PublicKeys()

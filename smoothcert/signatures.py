@@ -1,0 +1,55 @@
+"""The keys of signatures: made here, and got from a file or a service to check a certificate."""
+
+import json
+import os
+from pathlib import Path
+
+from certification.contract.signature import PublicKeys
+from certification.errors import UserMistake
+from certification.files import write_whole
+from certification.signing import Signer, what_is_wrong
+from certification.verify import Check
+from smoothcert.client import ServiceClient
+from smoothcert.images import read_file
+from smoothcert.settings import settings
+
+PRIVATE, PUBLIC = "signing-key.pem", "signing-keys.json"
+
+
+def make_keys(folder: Path, *, replace: bool) -> PublicKeys:
+    """Writes a new private key, and its public one before those it follows. Raises UserMistake."""
+    private, public = folder / PRIVATE, folder / PUBLIC
+    if private.exists() and not replace:
+        raise UserMistake(f"{private} exists; --replace makes a new one and keeps the old public key.")
+    folder.mkdir(parents=True, exist_ok=True)
+    signer = Signer.draw()
+    known = PublicKeys.read(public).keys if public.exists() else ()
+    keys = PublicKeys(keys=(signer.public, *known))
+    write_whole(public, keys.model_dump_json(indent=2).encode() + b"\n")  # first: who signs is known already
+    _write_secret(private, signer.pem())
+    return keys
+
+
+def _write_secret(path: Path, content: bytes) -> None:
+    """A file that nobody else may read, not even while it is written."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+    temporary.replace(path)
+
+
+def trusted_keys(public_key: Path | None, url: str | None) -> PublicKeys | None:
+    """The keys of a file or of a service; None where neither is named. Raises UserMistake, Failure."""
+    if public_key is not None:
+        return PublicKeys.read(public_key)
+    if url is not None:
+        with ServiceClient(url, settings().bearer) as client:
+            return client.signing_keys()
+    return None
+
+
+def check_signature(certificate: Path, keys: PublicKeys) -> Check:
+    """Whether one of these keys signed this very document."""
+    wrong = what_is_wrong(json.loads(read_file(certificate)), keys)
+    return Check("signature", wrong is None, wrong or "")
