@@ -20,6 +20,7 @@ from training.datasets import FOLDER, ImageSet, Split, load_dataset
 from training.experiments import Arm, Experiment
 from training.experiments.compare import Outcome, by_heading, comparison, costs
 from training.experiments.gaps import Gaps, gaps_table, log_probability_gaps, save_histograms
+from training.journal import read_run
 from training.log import Log, read_log
 from training.plot import save_plot
 from training.recipe import Recipe
@@ -66,7 +67,7 @@ def _report(experiment: Experiment, outcomes: Sequence[Outcome], bench: Bench) -
         return costs(outcomes)
     if experiment.kind == "gaps":
         return _gaps(experiment, outcomes, bench)
-    report = comparison(outcomes, bench.every)
+    report = comparison(outcomes)
     return report + _curves(experiment, outcomes, bench.out) if experiment.kind == "curves" else report
 
 
@@ -76,9 +77,11 @@ def _outcome(arm: Arm, bench: Bench) -> Outcome:
         _train(arm, bench)
         found = _find(arm, bench, bench.scale)
     if found is None:
-        return Outcome(arm)
+        return Outcome(arm, every=bench.every)
     checkpoint, scale = found
-    return Outcome(arm, checkpoint.card, _log(arm, checkpoint, bench), scale)
+    log = _log(arm, checkpoint, bench)
+    run = read_run(_log_path(checkpoint, bench))
+    return Outcome(arm, checkpoint.card, log, scale, run.every if run else bench.every)
 
 
 def _find(arm: Arm, bench: Bench, scale: float) -> tuple[Checkpoint, float] | None:
@@ -118,9 +121,10 @@ def _train(arm: Arm, bench: Bench) -> None:
 
 def _log(arm: Arm, checkpoint: Checkpoint, bench: Bench) -> Log | None:
     """The arm's log, brought to its end where that is wanted; None where there is none."""
-    path = bench.out / f"{checkpoint.card.name}.tsv"
+    path = _log_path(checkpoint, bench)
     if not bench.evaluate:
-        return read_log(path) if path.exists() else None
+        run = read_run(path)
+        return replace(read_log(path), of=run.split_images if run else None) if path.exists() else None
     note(f"certifying {checkpoint.card.name}")
     asked = parameters(
         {"procedure": "certify"} | ({} if bench.n is None else {"n": bench.n}), checkpoint.card.sigma
@@ -128,6 +132,10 @@ def _log(arm: Arm, checkpoint: Checkpoint, bench: Bench) -> Log | None:
     selection = Selection(_images_at(arm, bench), "test", bench.data_root, bench.every, None)
     seed = None if path.exists() else SEED
     return run_evaluation(checkpoint, asked, selection, path, seed=seed, setup=None, resume=True).log
+
+
+def _log_path(checkpoint: Checkpoint, bench: Bench) -> Path:
+    return bench.out / f"{checkpoint.card.name}.tsv"
 
 
 def _curves(experiment: Experiment, outcomes: Sequence[Outcome], out: Path) -> str:

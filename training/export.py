@@ -63,6 +63,7 @@ def _record(trainer: Trainer) -> dict[str, Any]:
     return schedule | {
         "seed": recipe.seed,
         "initial": recipe.initial,
+        "micro_batch": recipe.micro_batch,
         "precision": recipe.precision,
         "epochs_done": trainer.position.epoch,
         "seconds": round(trainer.position.seconds, 1),

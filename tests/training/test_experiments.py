@@ -88,10 +88,15 @@ def test_measured_figures_and_differences_stand_beside_the_published_ones() -> N
     figures = measured(log, RADII["mnist", 0.25])
     assert figures.acr == pytest.approx(0.3)
     assert figures.accuracy == (75.0, 50.0, 25.0, 25.0)
-    text = comparison([Outcome(arm, CARD, log, scale=0.1), Outcome(replace(arm, label="macer"))], every=20)
+    text = comparison(
+        [Outcome(arm, CARD, log, scale=0.1, every=20), Outcome(replace(arm, label="macer"), every=20)]
+    )
     assert "| difference |  | -0.5984 | -23.9 | -47.3 | -70.4 | -65.9 |" in text
     assert "- gaussian: trained at scale 0.1 (9 epochs), not as published" in text
     assert "- macer: not trained" in text
+    rarer = comparison([Outcome(arm, CARD, log, every=100)])
+    assert "published, whole test set" in rarer
+    assert "every 100th test image here" in rarer
 
 
 def test_hyperparameters_are_the_methods_own_numbers() -> None:

@@ -18,12 +18,16 @@ PUBLISHED_N = 100_000
 
 @dataclass(frozen=True)
 class Outcome:
-    """An arm with what there is of it. scale: the share of the published epochs that it was trained for."""
+    """An arm with what there is of it.
+
+    scale: the share of the published epochs that it was trained for. every: which test images its log has.
+    """
 
     arm: Arm
     card: ModelCard | None = None
     log: Log | None = None
     scale: float = 1.0
+    every: int = 1
 
 
 def heading(arm: Arm) -> str:
@@ -36,9 +40,9 @@ def by_heading(outcomes: Sequence[Outcome]) -> list[tuple[str, list[Outcome]]]:
     return [(head, list(some)) for head, some in groupby(outcomes, key=lambda o: heading(o.arm))]
 
 
-def comparison(outcomes: Sequence[Outcome], every: int) -> str:
+def comparison(outcomes: Sequence[Outcome]) -> str:
     """One table a heading: here, published, difference; then what to know of them."""
-    return "\n".join(_table(head, some, every) for head, some in by_heading(outcomes))
+    return "\n".join(_table(head, some) for head, some in by_heading(outcomes))
 
 
 def measured(log: Log, radii: Sequence[float]) -> Figures:
@@ -63,7 +67,7 @@ def costs(outcomes: Sequence[Outcome]) -> str:
     return "\n".join([*rows, *_listed(notes)]) + "\n"
 
 
-def _table(head: str, outcomes: Sequence[Outcome], every: int) -> str:
+def _table(head: str, outcomes: Sequence[Outcome]) -> str:
     first = outcomes[0].arm
     radii = RADII.get((first.dataset, first.sigma), OTHER_RADII)
     lines = [
@@ -73,18 +77,18 @@ def _table(head: str, outcomes: Sequence[Outcome], every: int) -> str:
         "|---" + "|---:" * (len(radii) + 2) + "|",
     ]
     for outcome in outcomes:
-        lines += _rows(outcome, radii, every)
-    notes = [f"- {outcome.arm.label}: {note}" for outcome in outcomes for note in _notes(outcome, every)]
+        lines += _rows(outcome, radii)
+    notes = [f"- {outcome.arm.label}: {note}" for outcome in outcomes for note in _notes(outcome)]
     return "\n".join([*lines, *_listed(notes)]) + "\n"
 
 
-def _rows(outcome: Outcome, radii: Sequence[float], every: int) -> Iterator[str]:
-    arm, theirs = outcome.arm, published(outcome.arm, every)
+def _rows(outcome: Outcome, radii: Sequence[float]) -> Iterator[str]:
+    arm, theirs = outcome.arm, published(outcome.arm, outcome.every)
     ours = measured(outcome.log, radii) if outcome.log and outcome.log.rows else None
     images = str(len(outcome.log.rows)) if outcome.log else NONE
     yield _line([f"**{arm.label}** here", images, *_cells(ours, len(radii))])
     if theirs is not None:
-        whose = "the same images" if same_images(arm, every) else "whole test set"
+        whose = "the same images" if same_images(arm, outcome.every) else "whole test set"
         yield _line([f"published, {whose}", "", *_cells(theirs, len(radii))])
     if ours is not None and theirs is not None:
         gap = Figures(ours.acr - theirs.acr, _differences(ours.accuracy, theirs.accuracy))
@@ -102,22 +106,22 @@ def _cells(figures: Figures | None, radii: int, sign: str = "") -> list[str]:
     return [f"{figures.acr:{sign}.4f}", *accuracy, *[NONE] * (radii - len(accuracy))]
 
 
-def _notes(outcome: Outcome, every: int) -> Iterator[str]:
+def _notes(outcome: Outcome) -> Iterator[str]:
     yield from _training_notes(outcome)
     if outcome.card is None:
         return
     if outcome.log is None or not outcome.log.rows:
         yield "not evaluated"
         return
-    expected = -(-(outcome.log.of or 0) // every)
+    expected = -(-(outcome.log.of or 0) // outcome.every)
     if len(outcome.log.rows) < expected:
         yield f"{len(outcome.log.rows)} of {expected} images so far"
     votes = {row.evidence.n for row in outcome.log.rows if row.evidence}
     if votes != {PUBLISHED_N}:
         drawn = ", ".join(map(str, sorted(votes)))
         yield f"certified with n = {drawn} votes, not {PUBLISHED_N}: other radii"
-    if not same_images(outcome.arm, every):
-        yield f"every {every}th test image here, the whole test set there"
+    if not same_images(outcome.arm, outcome.every):
+        yield f"every {outcome.every}th test image here, the whole test set there"
 
 
 def _training_notes(outcome: Outcome) -> Iterator[str]:
