@@ -35,10 +35,10 @@ def final_share(parameters: Parameters) -> float:
 def least_n(alpha: float, procedure: ProcedureName = "anytime") -> int:
     """The fewest estimation votes that could ever certify: 10 at alpha = 0.001 (11 for `predict`).
 
-    One-sided: 0.5**n < alpha. PREDICT's two-sided test: 2 * 0.5**n <= alpha.
+    One-sided: 0.5**n < alpha. PREDICT's two-sided test: 2 * 0.5**n < alpha (at equality its margin abstains).
     """
     if procedure == "predict":
-        return max(1, math.ceil(1 - math.log2(alpha)))
+        return math.floor(1 - math.log2(alpha)) + 1
     return math.floor(-math.log2(alpha)) + 1
 
 
