@@ -43,7 +43,9 @@ def issue(
         target_radius=parameters.target_radius,
         tolerance=parameters.tolerance,
         target_met=result.target_met,
-        model=ModelDigest(name=card.name, sha256=card.weights_sha256),
+        model=ModelDigest(
+            name=card.name, sha256=card.weights_sha256, classifier_sha256=card.classifier_sha256
+        ),
         input=input_digest,
         seed=seed,
         engine=engine,

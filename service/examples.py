@@ -60,7 +60,7 @@ CERTIFICATE: Example = {
     "target_radius": None,
     "tolerance": None,
     "target_met": None,
-    "model": {"name": "mnist-lenet-consistency-0.50", "sha256": "9f" * 32},
+    "model": {"name": "mnist-lenet-consistency-0.50", "sha256": "9f" * 32, "classifier_sha256": "5c" * 32},
     "input": {"shape": [1, 28, 28], "sha256": "1c" * 32, "preprocessing": ["decoded from PNG, 28x28"]},
     "seed": "5e" * 16,
     "engine": {"device": "cpu", "backend": "eager", "precision": "float32", "batch": 256, "versions": {}},

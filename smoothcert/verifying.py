@@ -69,12 +69,11 @@ def _find(certificate: Certificate, model: str | None, *, needed: bool) -> Check
 
 
 def check_model(certificate: Certificate, card: ModelCard) -> Check:
-    """Whether the weights here are those that voted."""
-    return Check(
-        "model",
-        certificate.model.sha256 == card.weights_sha256,
-        f"the weights of {card.name} here are others",
-    )
+    """Whether the network here is the one that voted: its weights, and what its card says of it."""
+    voted, same_weights = certificate.model, certificate.model.sha256 == card.weights_sha256
+    same = same_weights and voted.classifier_sha256 in {None, card.classifier_sha256}
+    what = "architecture or normalisation" if same_weights else "weights"
+    return Check("model", same, f"the {what} of {card.name} here differ")
 
 
 def check_label(certificate: Certificate, card: ModelCard) -> Check:

@@ -24,12 +24,15 @@ class Look(BaseModel):
 
 
 class ModelDigest(BaseModel):
-    """Which network voted. `sha256` is of model.safetensors."""
+    """Which network voted. `sha256` is of model.safetensors; `classifier_sha256` is of all that decides
+    what the network answers: those weights, the architecture, the shapes, the first layer's normalisation.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     name: str
     sha256: str
+    classifier_sha256: str | None = None
 
 
 class InputDigest(BaseModel):

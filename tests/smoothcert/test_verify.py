@@ -52,6 +52,21 @@ def test_an_edited_certificate_is_refused_naming_the_field(
     assert_refused(replayed, "refused: input")
 
 
+def test_a_model_of_equal_weights_under_another_card_is_not_the_one_that_voted(
+    inside: Command, certificate: Path, models: Path, tmp_path: Path
+) -> None:
+    voted = json.loads(certificate.read_text())["model"]
+    bundled = models / voted["name"]
+    twin = tmp_path / voted["name"]
+    twin.mkdir()
+    (twin / "model.safetensors").write_bytes((bundled / "model.safetensors").read_bytes())
+    card = json.loads((bundled / "card.json").read_text())
+    card["preprocessing"] |= {"mean": [0.5]}
+    (twin / "card.json").write_text(json.dumps(card))
+    assert inside("verify", certificate, "--model", bundled).returncode == 0
+    assert_refused(inside("verify", certificate, "--model", twin), "refused: model: the architecture or norm")
+
+
 def test_the_image_can_be_compared_where_the_model_is_not_there(
     inside: Command, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
