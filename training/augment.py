@@ -19,7 +19,7 @@ WIDEST = 4 / 3  # largest ratio of a random crop's sides
 
 
 def augmentation_for(dataset: str, size: int) -> Augment | None:
-    """What the field does to a data set's images in training (REFERENCE §2).
+    """What the field does to a data set's images in training.
 
     size: side of the network's input in pixels.
     None for MNIST and Fashion-MNIST; padded crop and flip for CIFAR-10 and any images up to 64 pixels wide;

@@ -10,7 +10,7 @@ Precision = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class Schedule:
-    """SGD and its steps, as the published runs took them (REFERENCE §2).
+    """SGD and its steps, as the published runs took them.
 
     epochs: full passes; batch: forward samples of one optimizer step (images x noises).
     lr_step: epochs between drops by `lr_decay`; the first drop comes an epoch late, as published.

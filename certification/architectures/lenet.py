@@ -1,4 +1,4 @@
-"""LeNet as the field trains it on MNIST: 431 080 parameters, no batch norm, no dropout (REFERENCE §2)."""
+"""LeNet as the field trains it on MNIST: 431 080 parameters, no batch norm, no dropout."""
 
 from torch import Tensor, nn
 

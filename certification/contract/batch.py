@@ -1,4 +1,4 @@
-"""The Batch as callers see it (DESIGN §4): many jobs that were asked for together."""
+"""The Batch as callers see it (docs/api.md): many jobs that were asked for together."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -58,7 +58,7 @@ class Engine(BaseModel):
 
 
 class Certificate(BaseModel):
-    """A proved radius, or an abstention, with its evidence (DESIGN §4).
+    """A proved radius, or an abstention, with its evidence (docs/api.md).
 
     With probability at least 1-alpha over the sampling, no change of the input with l2 norm below `radius`
     (pixels in [0,1]) changes `predicted_class` of the smoothed classifier.

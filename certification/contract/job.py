@@ -1,4 +1,4 @@
-"""The Job as callers see it (DESIGN §4)."""
+"""The Job as callers see it (docs/api.md)."""
 
 from datetime import datetime
 from typing import Literal

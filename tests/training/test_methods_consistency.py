@@ -28,7 +28,7 @@ def slow_cross_entropy(p, q):
 
 
 def slow_form(form, probs):
-    """One image's regularizer from its m softmaxes, as REFERENCE writes it."""
+    """One image's regularizer from its m softmaxes, as the paper and its code write it."""
     mean = [sum(column) / len(probs) for column in zip(*probs, strict=True)]
     kl = sum(slow_kl(mean, p) for p in probs) / len(probs)
     if form == "xent":

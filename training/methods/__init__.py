@@ -37,7 +37,7 @@ def option_names(name: str) -> list[str]:
 
 
 def defaults(name: str, dataset: str, sigma: float, **given: Any) -> dict[str, Any]:
-    """A method's published options on this data set at the nearest noise level (REFERENCE §2).
+    """A method's published options on this data set at the nearest noise level.
 
     `given` are options already chosen, on which others depend (consistency's weight on its form).
     """

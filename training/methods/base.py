@@ -20,7 +20,7 @@ class Moment:
 
 
 class Method(Protocol):
-    """A training method of REFERENCE §2. Implementations are frozen dataclasses, listed in training.methods.
+    """A published training method. Implementations are frozen dataclasses, listed in training.methods.
 
     `num_noises` (m): copies of each image in one forward pass.
     `chunks`: optimizer steps that a batch of images is cut into. The published runs cut it into m, so that a
