@@ -1,4 +1,4 @@
-"""The HTTP face (docs/api.md). Start it with `python -m service`, which refuses to serve strangers unasked."""
+"""The HTTP face (docs/api.md). Start it with `python -m service`, which refuses strangers unasked."""
 
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
