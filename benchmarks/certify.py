@@ -31,6 +31,7 @@ from certification.hardware import device_name, platform_versions, usable_cpus
 from certification.setup import DeviceKind, Setup
 from certification.tuner import Subject, Tuning, measure, tune
 from certification.votes import VoteRange
+from certification.yardstick import matrix_rate
 
 N0 = 100
 ROUNDS = 5
@@ -119,25 +120,6 @@ def overhead(measured: Measured, setup: Setup, rate: float) -> dict[str, Any]:
     }
 
 
-def matrix_rate(device: DeviceKind, dtype: torch.dtype) -> float:
-    """Measured FLOP/s of a large square matrix product, the best of five."""
-    size = 8192 if device == "cuda" else 2048
-    a, b = (torch.randn(size, size, dtype=dtype, device=device) for _ in range(2))
-    best = float("inf")
-    for _ in range(6):
-        synchronize(device)
-        start = time.perf_counter()
-        torch.mm(a, b)
-        synchronize(device)
-        best = min(best, time.perf_counter() - start)
-    return 2 * size**3 / best
-
-
-def synchronize(device: DeviceKind) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
 def peak_memory(name: str, setup: Setup, args: argparse.Namespace) -> dict[str, Any]:
     """Run benchmarks/memory.py; what goes wrong there is the answer."""
     command = [sys.executable, str(Path(__file__).with_name("memory.py")), name, str(setup)]
@@ -196,8 +178,8 @@ def machine(device: DeviceKind) -> dict[str, Any]:
         "processors": usable_cpus(),
         "versions": platform_versions(device),
         "matrix_product_flops": {
-            "float32": matrix_rate(device, torch.float32),
-            "bfloat16": matrix_rate(device, torch.bfloat16),
+            "float32": matrix_rate(device, "float32"),
+            "bfloat16": matrix_rate(device, "bfloat16"),
         },
     }
 

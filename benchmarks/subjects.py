@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from certification.architectures import build_network
 from certification.catalogue import read_card
 from certification.checkpoint import load_network
 from certification.tuner import Subject
+from certification.yardstick import flop_per_vote
 
 _COLOUR = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 
@@ -52,10 +52,8 @@ class Measured:
 
     @property
     def flops(self) -> int:
-        """Of one vote: two for each multiply-add of convolutions and matrix products."""
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            self.network(torch.zeros(1, *self.spec.shape_CHW))
-        return int(counter.get_total_flops())
+        """Of one vote."""
+        return flop_per_vote(self.network, self.spec.shape_CHW)
 
 
 def load(name: str, checkpoint: Path | None) -> Measured:
