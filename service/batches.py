@@ -48,7 +48,8 @@ def certify_many(
     if len(form.image) > most:
         raise TooLarge(f"A batch holds at most {most} images.")
     uploads = (  # read one after the other: what was decoded is small, the files need not be
-        Upload(image.file.read(), form.question(), form.model, caller, request_id) for image in form.image
+        Upload(image.file.read(), form.question(), form.model, caller, request_id, lane="batch")
+        for image in form.image
     )
     requests = [_prepare(i, upload, service) for i, upload in enumerate(uploads)]
     plan = Batches(service.store).plan(len(requests), caller.name, idempotency_key, _digest(requests))

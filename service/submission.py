@@ -10,7 +10,7 @@ from certification.contract.feasibility import refuse_impossible
 from certification.contract.images import CertifiedImage, read_image
 from certification.contract.parameters import Parameters, Question
 from certification.contract.store.image import Image
-from certification.contract.store.jobs import Request
+from certification.contract.store.jobs import Lane, Request
 from certification.errors import BrokerUnavailable
 from service.callers import Caller
 from service.state import Service
@@ -28,6 +28,7 @@ class Upload:
     caller: Caller
     request_id: str
     idempotency_key: str | None = None
+    lane: Lane = "single"
 
 
 def submit(upload: Upload, service: Service) -> str:
@@ -83,6 +84,7 @@ def _request(upload: Upload, card: ModelCard, parameters: Parameters, image: Cer
         body=body.hexdigest(),
         open_cap=upload.caller.open_jobs,
         request_id=upload.request_id,
+        lane=upload.lane,
     )
 
 

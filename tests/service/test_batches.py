@@ -25,12 +25,12 @@ def test_a_batch_counts_the_states_of_its_jobs(client: TestClient, hand: WorkerH
     assert (answer.status_code, answer.headers["location"]) == (202, batch["links"]["self"])
     assert (batch["counts"], batch["ended"]) == ({"queued": 3}, False)
     first, second, third = (job["id"] for job in batch["jobs"])
+    client.post(f"/jobs/{first}/cancel")
     hand.finish(hand.claim(second))
-    client.post(f"/jobs/{third}/cancel")
     later = client.get(batch["links"]["self"]).json()
     assert later["counts"] == {"queued": 1, "succeeded": 1, "cancelled": 1}
     assert [job["id"] for job in later["jobs"]] == [first, second, third]
-    client.post(f"/jobs/{first}/cancel")
+    client.post(f"/jobs/{third}/cancel")
     assert client.get(batch["links"]["self"]).json()["ended"]
 
 
@@ -94,3 +94,11 @@ def test_the_key_of_a_refused_batch_may_be_used_again(settings: Settings) -> Non
             return client.post("/batches", files=files, headers={"Idempotency-Key": "k"}).status_code
 
         assert [send(), send()] == [503, 503]
+
+
+def test_an_image_sent_alone_passes_those_of_a_batch(client: TestClient) -> None:
+    batch = client.post("/batches", files=images("digit-1.png", "digit-2.png"), data={"n": 1000}).json()
+    alone = client.post("/certify", files=images("digit-3.png"), data={"n": 1000}).json()
+    later = client.get(batch["links"]["self"]).json()
+    assert alone["queue_position"] == 0
+    assert [job["queue_position"] for job in later["jobs"]] == [1, 2]

@@ -23,6 +23,8 @@ ANYONE = "anyone"  # the owner of every job while no API keys are configured
 POLL_LEAST, POLL_MOST = 0.02, 0.25  # seconds between looks at a record that somebody waits for
 POLL_SHARE = 0.1  # of the time waited so far: a short job is seen to end at once, a long one costs little
 
+Lane = Literal["single", "batch"]
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -38,6 +40,7 @@ class Request:
 
     `body` is a digest of all that the caller sent; the same `idempotency_key` with another body is refused.
     `open_cap`: unfinished jobs the owner may have at once; 0: any number. `request_id`: of the HTTP request.
+    `lane`: jobs of a batch let single ones pass (docs/decisions/0010-sharing.md).
     """
 
     model: str
@@ -48,6 +51,7 @@ class Request:
     body: str = ""
     open_cap: int = 0
     request_id: str = ""
+    lane: Lane = "single"
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,7 @@ class JobStore:
             request.open_cap,
             self.limits.ttl,
             request.request_id,
+            request.lane,
         )
         refusals = {b"conflict": KeyReused, b"full": QueueFull, b"quota": OverQuota}
         if what in refusals:

@@ -72,11 +72,12 @@ class Leases:
         self._lease = round(self.terms.lease * SECOND)
 
     def claim(self, job_id: str, worker: str, platform: str) -> Claim | Refusal:
-        """Takes a queued job, one whose lease ran out, or one this very worker held when its child died.
+        """Takes the job named if its lease ran out or this very worker held it when its child died, else the
+        first queued job of the same model: a message says that there is work, the record says which.
 
-        `platform` names what this worker computes on. A job pinned elsewhere is left to a living worker of
-        that platform that has the model; when there is none, it starts again from its first vote (with its
-        old seed).
+        The refusal is about the job named. `platform` names what this worker computes on. A job pinned
+        elsewhere is left to a living worker of that platform that has the model; when there is none, it
+        starts again from its first vote (with its old seed).
         """
         terms = self.terms
         told = self.scripts.run(
@@ -85,9 +86,9 @@ class Leases:
         if told[0] != b"claimed":
             refusal: Refusal = told[0].decode()
             return refusal
-        fence, model, parameters, seed, attempt, state, engine, weights, request = told[1:]
+        taken, fence, model, parameters, seed, attempt, state, engine, weights, request = told[1:]
         return Claim(
-            job_id=job_id,
+            job_id=taken.decode(),
             fence=fence.decode(),
             model=model.decode(),
             parameters=Parameters.model_validate_json(parameters),

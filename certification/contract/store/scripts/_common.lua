@@ -39,20 +39,46 @@ local function touch(id, ttl)
   redis.call('EXPIRE', key('image', id), ttl)
 end
 
+-- Jobs queue by time; those of a batch stand so many microseconds (a century) behind all that were sent alone.
+local BEHIND = 4e15
+
 local function enqueue(id, ttl)
-  local model = get(id, 'model')
+  local job, time = redis.call('HMGET', key('job', id), 'model', 'lane'), now()
+  local model = job[1]
+  redis.call('HSET', key('job', id), 'sent', text(time))
   redis.call('SADD', key('models'), model)
-  redis.call('ZADD', key('queue', model), text(now()), id)
+  redis.call('ZADD', key('queue', model), text(job[2] == 'batch' and time + BEHIND or time), id)
   redis.call('EXPIRE', key('models'), ttl)
   redis.call('EXPIRE', key('queue', model), ttl)
 end
 
-local function waiting()
+local function waiting(models)
   local count = 0
-  for _, model in ipairs(redis.call('SMEMBERS', key('models'))) do
+  for _, model in ipairs(models or redis.call('SMEMBERS', key('models'))) do
     count = count + redis.call('ZCARD', key('queue', model))
   end
   return count
+end
+
+-- The models that a worker says it has; nil when nothing is known of it.
+local function models_of(worker)
+  local about = worker and redis.call('HGET', key('workers', 'about'), worker)
+  return about and cjson.decode(about).models or nil
+end
+
+local function has_model(worker, model)
+  for _, name in ipairs(models_of(worker) or {}) do
+    if name == model then return true end
+  end
+  return false
+end
+
+local function living_workers()
+  return redis.call('ZRANGEBYSCORE', key('workers'), text(now()), '+inf')
+end
+
+local function platform_of(worker)
+  return redis.call('HGET', key('workers', 'platform'), worker)
 end
 
 -- Back to the queue. The fence moves on, so that whoever held the job can write no more.

@@ -1,9 +1,8 @@
--- Jobs whose message must be sent (again), as {id, model, id, model, ...}: their holder's lease ran out, or their
--- message was lost. It was lost when the job waits longer than `grace` although its queue is empty (the models named
--- in ARGV[6...]) or although a job sent well after it was taken already: a queue is first in, first out.
-local grace, max_attempts, error, ttl, limit = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), ARGV[5]
-local time, due, idle = now(), {}, {}
-for i = 6, #ARGV do idle[ARGV[i]] = true end
+-- Jobs whose message must be sent (again), as {id, model, id, model, ...}: their holder's lease ran out, or messages were
+-- lost, for the job waits longer than `grace` although its message queue is empty (the models named in ARGV[6...]). Any
+-- message brings the first job of its queue, so while there are some, none waits for its own.
+local grace, max_attempts, error, ttl, limit = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+local time, due = now(), {}
 
 local function add(id, model)
   due[#due + 1] = id
@@ -22,20 +21,16 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('running'), '-inf', text(tim
   end
 end
 
-for _, model in ipairs(redis.call('SMEMBERS', key('models'))) do
-  local queue = key('queue', model)
-  local before = time - grace
-  if not idle[model] then
-    before = math.min(before, tonumber(redis.call('HGET', key('claimed'), model) or 0) - grace)
-  end
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', queue, '-inf', text(before), 'LIMIT', 0, limit)) do
-    if exists(id) then
-      redis.call('ZADD', queue, text(time), id)
+for i = 6, #ARGV do
+  local model = ARGV[i]
+  for _, id in ipairs(redis.call('ZRANGE', key('queue', model), 0, limit - 1)) do
+    if not exists(id) then
+      redis.call('ZREM', key('queue', model), id)
+    elseif tonumber(get(id, 'sent')) < time - grace then
+      redis.call('HSET', key('job', id), 'sent', text(time))
       add(id, model)
-    else
-      redis.call('ZREM', queue, id)
     end
   end
-  if redis.call('EXISTS', queue) == 0 then redis.call('SREM', key('models'), model) end
+  if redis.call('EXISTS', key('queue', model)) == 0 then redis.call('SREM', key('models'), model) end
 end
 return due

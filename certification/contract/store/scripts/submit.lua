@@ -1,7 +1,8 @@
 -- A new job, or the one this idempotency key already made. Answers {what, id}.
 local id, owner, model, parameters, progress, seed = unpack(ARGV, 1, 6)
 local idempotency, body, pixels, digest = unpack(ARGV, 7, 10)
-local queue_cap, owner_cap, ttl, request = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13]), ARGV[14]
+local queue_cap, owner_cap, ttl = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
+local request, lane = ARGV[14], ARGV[15]
 local seen_key = key('idempotency', owner, idempotency)
 local open_key, owned_key = key('open', owner), key('owner', owner)
 
@@ -21,7 +22,8 @@ if owner_cap > 0 and redis.call('ZCOUNT', open_key, '(' .. oldest, '+inf') >= ow
 -- The first write is one that a full server refuses; what follows it in the script is then never refused.
 redis.call('HSET', key('job', id),
   'status', 'queued', 'owner', owner, 'model', model, 'parameters', parameters, 'progress', progress,
-  'seed', seed, 'created', text(time), 'attempts', 0, 'fence', 0, 'request', request)
+  'seed', seed, 'created', text(time), 'attempts', 0, 'fence', 0, 'request', request,
+  'lane', lane)
 redis.call('HSET', key('image', id), 'pixels', pixels, 'digest', digest)
 redis.call('ZREMRANGEBYSCORE', open_key, '-inf', oldest)
 redis.call('ZREMRANGEBYSCORE', owned_key, '-inf', oldest)

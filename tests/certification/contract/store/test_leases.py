@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -185,7 +186,8 @@ def test_a_job_handed_back_queues_behind_the_others(
     job = look(store, job_id)
     assert (job.status, job.queue_position, job.attempts) == ("queued", 1, 0)
     assert look(store, other).queue_position == 0
-    assert claimed(leases, job_id, "w2").state == "state"
+    assert claimed(leases, job_id, "w2").job_id == other, "the record says which is next"
+    assert claimed(leases, other, "w3").state == "state"
 
 
 def test_a_job_that_loses_every_worker_fails(store: JobStore, leases: Leases, job_id: str) -> None:
@@ -227,15 +229,33 @@ def test_a_message_is_lost_when_its_queue_is_empty(leases: Leases, job_id: str) 
     assert leases.overdue(idle=["m"]) == []
 
 
-def test_a_message_is_lost_when_a_later_one_was_taken(
+def test_a_message_brings_the_first_job_of_its_queue_so_that_none_waits_for_its_own(
     store: JobStore, leases: Leases, job_id: str, request_: Request
 ) -> None:
-    time.sleep(leases.terms.grace * 1.2)
     later = store.submit(request_).job_id
-    time.sleep(leases.terms.grace * 1.2)
-    assert leases.overdue() == []
-    claimed(leases, later)
-    assert leases.overdue() == [Due(job_id, "m")]
+    assert claimed(leases, later, "w1").job_id == job_id
+    assert claimed(leases, later, "w2").job_id == later
+
+
+def test_jobs_of_a_batch_let_single_ones_pass_but_not_for_ever(
+    store: JobStore, leases: Leases, request_: Request
+) -> None:
+    batch = [store.submit(replace(request_, lane="batch")).job_id for _ in range(2)]
+    singles = [store.submit(request_).job_id for _ in range(5)]
+    order = [claimed(leases, batch[0], f"w{i}").job_id for i in range(7)]
+    assert order == [*singles[:4], batch[0], singles[4], batch[1]]
+
+
+def test_a_job_pinned_elsewhere_holds_up_none_behind_it(
+    store: JobStore, leases: Leases, job_id: str, request_: Request
+) -> None:
+    leases.beat(WorkerInfo(id="w1", host="h", models=["m"], started_at=datetime.now(UTC)), ttl=60)
+    first = claimed(leases, job_id, "w1", "x")
+    leases.pin(first, ENGINE, "x", "w")
+    leases.hand_back(first)
+    behind = store.submit(request_).job_id
+    assert claimed(leases, job_id, "w2", "y").job_id == behind
+    assert look(store, job_id).queue_position == 0
 
 
 def test_a_pinned_job_waits_for_its_platform_while_that_lives(leases: Leases, job_id: str) -> None:
