@@ -7,7 +7,7 @@ from threading import Event
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.types import Lifespan
@@ -17,7 +17,7 @@ from certification.contract.store.delivery import Courier, connect
 from certification.contract.store.jobs import JobStore, Limits
 from certification.contract.store.rates import Rates
 from certification.errors import SmoothCertError
-from service import batches, health, jobs, metrics, models, page, signing
+from service import batches, figures, health, jobs, metrics, models, page, signing
 from service.callers import Callers
 from service.errors import render
 from service.headers import SecurityHeaders
@@ -68,7 +68,8 @@ def _lifespan(settings: Settings, registry: CollectorRegistry, closing: Event) -
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         service = _assemble(settings, registry, closing)
-        registry.register(metrics.QueueMetrics(service.store))
+        registry.register(figures.BrokerMetrics(service.store, service.catalogue))
+        ProcessCollector(registry=registry)
         yield State(service=service)
         service.decoders.shutdown()
         service.courier.close()

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Header, Response
@@ -85,7 +86,7 @@ def _place_all(plan: Plan, requests: Sequence[Request], service: Service) -> Non
     try:
         for job_id, request in zip(plan.job_ids, requests, strict=True):
             if job_id in plan.missing:
-                placed.append(place(request, service, job_id))
+                placed.append(place(replace(request, batch_id=plan.batch_id), service, job_id))
     except SmoothCertError:
         for job_id in placed:
             service.store.cancel(job_id)

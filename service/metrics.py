@@ -1,16 +1,11 @@
-"""GET /metrics: requests as they are answered, and the state of the queue at each scrape."""
+"""GET /metrics: requests as they are answered, beside what the broker has counted (figures.py)."""
 
 import time
-from collections.abc import Iterator
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from certification.contract.store.jobs import JobStore
-from certification.errors import BrokerUnavailable
 from service.state import ServiceOf
 
 STREAMS = "/jobs/{job_id}/events"  # open as long as a job runs: no latency to speak of
@@ -65,27 +60,7 @@ class Measured:
             self.metrics.observe(scope, status, time.perf_counter() - start)
 
 
-class QueueMetrics(Collector):
-    """What the job store knows; `smoothcert_broker_up` alone when it does not answer."""
-
-    def __init__(self, store: JobStore) -> None:
-        self.store = store
-
-    def collect(self) -> Iterator[Metric]:
-        try:
-            depth, workers = self.store.depth(), self.store.workers()
-        except BrokerUnavailable:
-            yield GaugeMetricFamily("smoothcert_broker_up", "Whether the broker answers", 0)
-            return
-        yield GaugeMetricFamily("smoothcert_broker_up", "Whether the broker answers", 1)
-        yield GaugeMetricFamily("smoothcert_queue_jobs", "Jobs that wait", depth)
-        by_model = GaugeMetricFamily("smoothcert_workers", "Live workers by model", labels=["model"])
-        for name in sorted({name for worker in workers for name in worker.models}):
-            by_model.add_metric([name], sum(name in worker.models for worker in workers))
-        yield by_model
-
-
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
 def metrics(service: ServiceOf) -> Response:
-    """In Prometheus' text format."""
+    """In Prometheus' text format; docs/observability.md says what each one means."""
     return Response(generate_latest(service.registry), media_type=CONTENT_TYPE_LATEST)

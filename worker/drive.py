@@ -9,7 +9,7 @@ import structlog
 
 from certification.contract.certificate import Certificate
 from certification.contract.store.image import Image
-from certification.contract.store.leases import Claim, Leases, LostLease
+from certification.contract.store.leases import IDLE, Claim, Leases, LostLease
 from certification.errors import BrokerUnavailable
 from certification.evidence import State
 from certification.issue import issue
@@ -51,6 +51,7 @@ class Drive:
         self._source = engine.sampler(pixels_CHW, claim.parameters.sigma, int(claim.seed, 16))
         self._certification = _certification(claim, self._source)
         self._pace = Pace(turn.chunk, engine.description.batch)
+        self._unreported = IDLE
 
     def run(self, keeper: Keeper) -> Ending:
         """Until the certificate is delivered or the job handed back. Raises LostLease, BrokerUnavailable."""
@@ -77,7 +78,9 @@ class Drive:
     def _count(self, votes: VoteRange) -> None:
         start = time.perf_counter()
         counts_K = self._source.count(votes)
-        self._pace.observe(votes.votes, time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        self._pace.observe(votes.votes, seconds)
+        self._unreported = self._unreported.plus(votes.votes, seconds)
         self._certification.add(votes, counts_K)
 
     def _report(self) -> int:
@@ -86,16 +89,20 @@ class Drive:
         certificate = self._certificate() if certification.state.best else None
         try:
             state = certification.state.model_dump_json()
-            return self._leases.progress(self._claim, state, certification.progress, certificate)
+            waiting = self._leases.progress(
+                self._claim, state, certification.progress, certificate, self._unreported
+            )
         except BrokerUnavailable as error:
             log.warning("report failed", job=self._claim.job_id, error=str(error))
             return 0
+        self._unreported = IDLE
+        return waiting
 
     def _finish(self) -> None:
         certificate, deadline = self._certificate(), time.monotonic() + FINISH_PATIENCE
         while True:
             try:
-                self._leases.finish(self._claim, certificate, self._certification.progress)
+                self._leases.finish(self._claim, certificate, self._certification.progress, self._unreported)
                 return
             except BrokerUnavailable:
                 if time.monotonic() > deadline:

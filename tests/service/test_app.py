@@ -52,7 +52,7 @@ def test_metrics_count_by_route_and_show_the_queue(
     text = client.get("/metrics").text
     assert 'smoothcert_http_requests_total{method="POST",route="/certify",status="202"} 1.0' in text
     assert 'smoothcert_http_requests_total{method="GET",route="/jobs/{job_id}",status="404"} 2.0' in text
-    assert "smoothcert_queue_jobs 1.0" in text
+    assert f'smoothcert_queue_jobs{{model="{MODEL}"}} 1.0' in text
     assert f'smoothcert_workers{{model="{MODEL}"}} 1.0' in text
 
 

@@ -12,6 +12,7 @@ import redis
 from certification.contract.certificate import InputDigest
 from certification.contract.job import Job, Progress
 from certification.contract.parameters import Parameters
+from certification.contract.store.figures import Figures
 from certification.contract.store.image import Image
 from certification.contract.store.record import job_of
 from certification.contract.store.scripts import ROOT, Scripts, broker_errors
@@ -41,6 +42,7 @@ class Request:
     `body` is a digest of all that the caller sent; the same `idempotency_key` with another body is refused.
     `open_cap`: unfinished jobs the owner may have at once; 0: any number. `request_id`: of the HTTP request.
     `lane`: jobs of a batch let single ones pass (docs/decisions/0010-sharing.md).
+    `batch_id`: the batch it is in, which lives as long as its jobs.
     """
 
     model: str
@@ -52,6 +54,7 @@ class Request:
     open_cap: int = 0
     request_id: str = ""
     lane: Lane = "single"
+    batch_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,7 @@ class JobStore:
             self.limits.ttl,
             request.request_id,
             request.lane,
+            request.batch_id,
         )
         refusals = {b"conflict": KeyReused, b"full": QueueFull, b"quota": OverQuota}
         if what in refusals:
@@ -199,6 +203,10 @@ class JobStore:
     def depth(self) -> int:
         """How many jobs wait."""
         return int(self.scripts.run("depth"))
+
+    def figures(self) -> Figures:
+        """What was counted of all jobs, and how things stand."""
+        return Figures.of(self.scripts.run("figures"))
 
     def ping(self) -> None:
         """Returns when the broker answers."""

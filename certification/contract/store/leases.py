@@ -59,6 +59,24 @@ class Due:
     model: str
 
 
+@dataclass(frozen=True)
+class Work:
+    """What a holder did since its last report."""
+
+    votes: int = 0
+    seconds: float = 0.0
+
+    def plus(self, votes: int, seconds: float) -> "Work":
+        return Work(self.votes + votes, self.seconds + seconds)
+
+    @property
+    def microseconds(self) -> int:
+        return round(self.seconds * SECOND)
+
+
+IDLE = Work()
+
+
 class LostLease(Exception):  # noqa: N818
     """This job is somebody else's now, or has ended: write nothing more."""
 
@@ -115,11 +133,17 @@ class Leases:
         self._held(self.scripts.run("renew", claim.job_id, claim.fence, self._lease, self.terms.ttl))
 
     def progress(
-        self, claim: Claim, state: str, progress: Progress, certificate: Certificate | None = None
+        self,
+        claim: Claim,
+        state: str,
+        progress: Progress,
+        certificate: Certificate | None = None,
+        work: Work = IDLE,
     ) -> int:
         """Reports and extends the lease; returns how many jobs wait. Raises LostLease.
 
         `certificate` is the best so far: what the job keeps if it is cancelled now.
+        `work` goes into the figures.
         """
         waiting = int(
             self.scripts.run(
@@ -131,6 +155,8 @@ class Leases:
                 progress.model_dump_json(),
                 certificate.model_dump_json() if certificate else "",
                 self.terms.ttl,
+                work.votes,
+                work.microseconds,
             )
         )
         self._held(waiting >= 0)
@@ -140,9 +166,10 @@ class Leases:
         """Lets the job go back to the queue; its message must be sent then. Raises LostLease."""
         self._held(self.scripts.run("hand_back", claim.job_id, claim.fence, self.terms.ttl))
 
-    def finish(self, claim: Claim, certificate: Certificate, progress: Progress) -> None:
+    def finish(self, claim: Claim, certificate: Certificate, progress: Progress, work: Work = IDLE) -> None:
         """Ends the job with its certificate. Raises LostLease."""
-        self._settle(claim, "succeeded", progress.model_dump_json(), certificate.model_dump_json(), "")
+        said = progress.model_dump_json(), certificate.model_dump_json(), ""
+        self._settle(claim, "succeeded", *said, work=work)
 
     def fail(self, claim: Claim, problem: Problem) -> None:
         """Ends the job with an error. Raises LostLease."""
@@ -167,17 +194,18 @@ class Leases:
 
     def beat(self, worker: WorkerInfo, ttl: int) -> None:
         """A sign of life, good for `ttl` seconds."""
-        self.scripts.run("beat", worker.id, worker.model_dump_json(), ttl)
+        said = worker.model_copy(update={"silence": ttl})
+        self.scripts.run("beat", worker.id, said.model_dump_json(), ttl)
 
     def leave(self, worker_id: str) -> None:
         """This worker is gone."""
         self.scripts.run("beat", worker_id, "", 1)
 
-    def _settle(self, claim: Claim, status: str, progress: str, certificate: str, error: str) -> None:
-        ttl = self.terms.ttl
-        self._held(
-            self.scripts.run("settle", claim.job_id, claim.fence, status, progress, certificate, error, ttl)
-        )
+    def _settle(
+        self, claim: Claim, status: str, progress: str, certificate: str, error: str, *, work: Work = IDLE
+    ) -> None:
+        said = status, progress, certificate, error, self.terms.ttl, work.votes, work.microseconds
+        self._held(self.scripts.run("settle", claim.job_id, claim.fence, *said))
 
     def _exhausted(self) -> str:
         attempts = self.terms.attempts

@@ -6,7 +6,11 @@ from pydantic import BaseModel, ConfigDict
 
 
 class WorkerInfo(BaseModel):
-    """One living worker. `id` changes with every start."""
+    """One living worker. `id` changes with every start.
+
+    ready: false while it loads what it loads before its first job; it takes no jobs until then.
+    silence: seconds without a sign of life after which it counts as gone.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -14,3 +18,5 @@ class WorkerInfo(BaseModel):
     host: str
     models: list[str]
     started_at: datetime
+    ready: bool = True
+    silence: int = 0

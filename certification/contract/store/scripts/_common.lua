@@ -28,13 +28,40 @@ local function write_even_when_full(id, ttl)
   redis.call('EXPIRE', key('job', id), ttl)
 end
 
+-- What happened, for /metrics, counted where it happens: no restart forgets it, and every process of the service tells the
+-- same. A field reads 'what:model', or longer. The one hash that never expires; only models once served have fields in it.
+local function tally(by, ...)
+  redis.call('HINCRBY', key('figures'), table.concat({...}, ':'), by)
+end
+
+local BOUNDS = {0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200}  -- seconds, upper ends
+
+-- One duration, in the first of BOUNDS that holds it and in the sum; the last place is of those longer than all.
+local function observe(what, model, microseconds)
+  local place = 1
+  while BOUNDS[place] and microseconds > BOUNDS[place] * 1000000 do place = place + 1 end
+  tally(1, what, model, place)
+  tally(text(microseconds), what, model, 'sum')
+end
+
+-- What a holder did since its last report.
+local function worked(id, votes, microseconds)
+  if tonumber(votes) == 0 then return end
+  local model = get(id, 'model')
+  tally(votes, 'votes', model)
+  observe('chunk', model, tonumber(microseconds))
+end
+
 local function is_terminal(status)
   return status == 'succeeded' or status == 'failed' or status == 'cancelled'
 end
 
--- Every change of a record ends here: whoever waits sees a new version, and the clock of its expiry starts anew.
+-- Every change of a record ends here: whoever waits sees a new version, and the clock of its expiry starts anew, as does
+-- that of the batch it is in.
 local function touch(id, ttl)
   redis.call('HINCRBY', key('job', id), 'version', 1)
+  local batch = get(id, 'batch')
+  if batch then redis.call('EXPIRE', key('batch', batch), ttl) end
   redis.call('EXPIRE', key('job', id), ttl)
   redis.call('EXPIRE', key('image', id), ttl)
 end
@@ -91,15 +118,19 @@ local function requeue(id, ttl)
   touch(id, ttl)
 end
 
--- The one way into a terminal state, and there is none out of it.
-local function settle(id, status, ttl)
-  local job = redis.call('HMGET', key('job', id), 'model', 'owner')
+-- The one way into a terminal state, and there is none out of it. Counted as `outcome`, else as what the certificate says,
+-- else as the status.
+local function settle(id, status, ttl, outcome)
+  local job = redis.call('HMGET', key('job', id), 'model', 'owner', 'created', 'certificate')
   redis.call('ZREM', key('running'), id)
   redis.call('ZREM', key('queue', job[1]), id)
   redis.call('ZREM', key('open', job[2]), id)
   redis.call('HINCRBY', key('job', id), 'fence', 1)
   redis.call('HSET', key('job', id), 'status', status, 'finished', text(now()))
   redis.call('HDEL', key('job', id), 'holder', 'lease', 'state')
+  local proved = status == 'succeeded' and string.match(job[4] or '', '"outcome":"(%a+)"')
+  tally(1, 'jobs', job[1], outcome or proved or status)
+  observe('job', job[1], now() - tonumber(job[3]))
   touch(id, ttl)
 end
 
@@ -121,4 +152,5 @@ local function forget_votes(id)
   local n = cjson.decode(get(id, 'parameters')).n
   redis.call('HDEL', key('job', id), 'state', 'engine', 'platform', 'weights', 'certificate')
   redis.call('HSET', key('job', id), 'progress', cjson.encode({samples = 0, of = n}))
+  tally(1, 'restarts', get(id, 'model'))
 end

@@ -7,7 +7,7 @@ local SINGLES = 4  -- jobs sent alone that may be taken in a row while one of a 
 local function exhausted(id)
   if tonumber(get(id, 'attempts')) < max_attempts then return false end
   redis.call('HSET', key('job', id), 'error', error)
-  settle(id, 'failed', ttl)
+  settle(id, 'failed', ttl, 'exhausted')
   return true
 end
 
@@ -20,6 +20,10 @@ local function runs_elsewhere(id)
   return false
 end
 
+local function lost(expiry)
+  tally(1, 'lost', get(named, 'model'), tonumber(expiry) > now() and 'child' or 'lease')
+end
+
 -- The named job, when nobody works on it any more, or why it can't be taken.
 local function abandoned()
   local job = redis.call('HMGET', key('job', named), 'status', 'holder', 'lease')
@@ -29,8 +33,12 @@ local function abandoned()
   if status == 'queued' then return nil, nil end
   -- One worker runs one job at a time: if it asks for a job that it holds, the process that held it is dead.
   if holder ~= worker and tonumber(expiry) > now() then return nil, 'busy' end
-  if exhausted(named) then return nil, 'exhausted' end
+  if exhausted(named) then
+    lost(expiry)
+    return nil, 'exhausted'
+  end
   if runs_elsewhere(named) then return nil, 'elsewhere' end
+  lost(expiry)
   return named, nil
 end
 
@@ -89,6 +97,7 @@ redis.call('ZREM', key('queue', model), id)
 redis.call('HSETNX', hash, 'started', text(now()))
 redis.call('HSET', hash, 'status', 'running', 'holder', worker)
 redis.call('HINCRBY', hash, 'attempts', 1)
+tally(1, 'attempts', model)
 local fence = redis.call('HINCRBY', hash, 'fence', 1)
 renew(id, lease, ttl)
 touch(id, ttl)

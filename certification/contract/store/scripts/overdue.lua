@@ -12,12 +12,16 @@ end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('running'), '-inf', text(time), 'LIMIT', 0, limit)) do
   if not exists(id) then
     redis.call('ZREM', key('running'), id)
-  elseif tonumber(get(id, 'attempts')) >= max_attempts then
-    redis.call('HSET', key('job', id), 'error', error)
-    settle(id, 'failed', ttl)
   else
-    requeue(id, ttl)
-    add(id, get(id, 'model'))
+    write_even_when_full(id, ttl)
+    tally(1, 'lost', get(id, 'model'), 'lease')
+    if tonumber(get(id, 'attempts')) >= max_attempts then
+      redis.call('HSET', key('job', id), 'error', error)
+      settle(id, 'failed', ttl, 'exhausted')
+    else
+      requeue(id, ttl)
+      add(id, get(id, 'model'))
+    end
   end
 end
 
@@ -27,10 +31,22 @@ for i = 6, #ARGV do
     if not exists(id) then
       redis.call('ZREM', key('queue', model), id)
     elseif tonumber(get(id, 'sent')) < time - grace then
+      write_even_when_full(id, ttl)
       redis.call('HSET', key('job', id), 'sent', text(time))
+      tally(1, 'resent', model)
       add(id, model)
     end
   end
-  if redis.call('EXISTS', key('queue', model)) == 0 then redis.call('SREM', key('models'), model) end
+end
+
+-- Records expire; so must the places of those in queues that nobody serves.
+for _, model in ipairs(redis.call('SMEMBERS', key('models'))) do
+  local queue, expired = key('queue', model), time - ttl * 1000000
+  for _, from in ipairs({0, BEHIND}) do
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', queue, text(from), text(from + expired), 'LIMIT', 0, limit)) do
+      if not exists(id) then redis.call('ZREM', queue, id) end
+    end
+  end
+  if redis.call('EXISTS', queue) == 0 then redis.call('SREM', key('models'), model) end
 end
 return due

@@ -2,7 +2,7 @@
 local id, owner, model, parameters, progress, seed = unpack(ARGV, 1, 6)
 local idempotency, body, pixels, digest = unpack(ARGV, 7, 10)
 local queue_cap, owner_cap, ttl = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
-local request, lane = ARGV[14], ARGV[15]
+local request, lane, batch = ARGV[14], ARGV[15], ARGV[16]
 local seen_key = key('idempotency', owner, idempotency)
 local open_key, owned_key = key('open', owner), key('owner', owner)
 
@@ -24,6 +24,7 @@ redis.call('HSET', key('job', id),
   'status', 'queued', 'owner', owner, 'model', model, 'parameters', parameters, 'progress', progress,
   'seed', seed, 'created', text(time), 'attempts', 0, 'fence', 0, 'request', request,
   'lane', lane)
+if batch ~= '' then redis.call('HSET', key('job', id), 'batch', batch) end
 redis.call('HSET', key('image', id), 'pixels', pixels, 'digest', digest)
 redis.call('ZREMRANGEBYSCORE', open_key, '-inf', oldest)
 redis.call('ZREMRANGEBYSCORE', owned_key, '-inf', oldest)
@@ -35,6 +36,7 @@ if idempotency ~= '' then
   redis.call('HSET', seen_key, 'job', id, 'body', body)
   redis.call('EXPIRE', seen_key, ttl)
 end
+tally(1, 'submitted', model)
 enqueue(id, ttl)
 touch(id, ttl)
 return {'created', id}

@@ -310,7 +310,7 @@ def test_workers_are_listed_while_they_live(store: JobStore, leases: Leases) -> 
     leases.beat(worker.model_copy(update={"id": "w2"}), ttl=1)
     assert {info.id for info in store.workers()} == {"w1", "w2"}
     time.sleep(1.1)
-    assert store.workers() == [worker]
+    assert store.workers() == [worker.model_copy(update={"silence": 60})]
     leases.leave("w1")
     assert store.workers() == []
 
@@ -321,7 +321,7 @@ def test_every_key_of_a_running_job_expires(
     claim = claimed(leases, job_id)
     leases.beat(WorkerInfo(id="w1", host="h", models=[], started_at=datetime.now(UTC)), ttl=60)
     leases.progress(claim, "state", HALF, certificate(claim.seed))
-    keys = client.keys()
+    keys = set(client.keys()) - {f"{store.root}:figures".encode()}  # which is kept, and doesn't grow
     assert len(keys) >= 6
     assert all(client.ttl(key) > 0 for key in keys)
 

@@ -1,0 +1,121 @@
+"""What the broker has counted, as Prometheus metrics, read at each scrape (docs/observability.md)."""
+
+from collections.abc import Iterator
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from certification.catalogue import Catalogue
+from certification.contract.store.figures import LOSSES, OUTCOMES, Figures, Queue
+from certification.contract.store.jobs import JobStore
+from certification.errors import BrokerUnavailable
+
+COUNTERS = {  # by the name that `_common.lua` counts under: one figure a model
+    "submitted": ("smoothcert_jobs_submitted", "Jobs taken in"),
+    "attempts": ("smoothcert_attempts", "Jobs claimed by a worker, some of them again"),
+    "handed_back": ("smoothcert_hand_backs", "Jobs let go because others waited or the worker stopped"),
+    "restarts": ("smoothcert_restarts", "Jobs begun again because nobody could continue their votes"),
+    "resent": ("smoothcert_messages_sent_again", "Messages that were lost on their way to a worker"),
+    "votes": ("smoothcert_votes", "Votes drawn, those drawn twice after a kill counted twice"),
+}
+SPLIT = {  # the same, by one more label
+    "jobs": ("smoothcert_jobs", "Jobs that ended", "outcome", OUTCOMES),
+    "lost": ("smoothcert_leases_lost", "Jobs taken from a holder that fell silent", "cause", LOSSES),
+}
+HISTOGRAMS = {
+    "chunk": ("smoothcert_chunk_seconds", "Time spent voting between two reports"),
+    "job": ("smoothcert_job_seconds", "Time from submission to end"),
+}
+
+
+EMPTY = Queue()
+
+
+class BrokerMetrics(Collector):
+    """What the job store knows; `smoothcert_broker_up` alone when it does not answer.
+
+    Models are those of the catalogue, from their first scrape on, and those that jobs were taken in for.
+    """
+
+    def __init__(self, store: JobStore, catalogue: Catalogue) -> None:
+        self.store = store
+        self.catalogue = catalogue
+
+    def collect(self) -> Iterator[Metric]:
+        try:
+            figures = self.store.figures()
+        except BrokerUnavailable:
+            yield GaugeMetricFamily("smoothcert_broker_up", "Whether the broker answers", 0)
+            return
+        models = sorted({*self.catalogue.names(), *figures.models()})
+        yield GaugeMetricFamily("smoothcert_broker_up", "Whether the broker answers", 1)
+        yield GaugeMetricFamily("smoothcert_running_jobs", "Jobs that a worker holds", figures.running)
+        yield from _counters(figures, models)
+        yield from _histograms(figures, models)
+        yield from _queues(figures, models)
+        yield from _workers(figures, models)
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing: registering must not wait for the broker."""
+        return iter(())
+
+
+def _counters(figures: Figures, models: list[str]) -> Iterator[Metric]:
+    for what, (name, text) in COUNTERS.items():
+        family = CounterMetricFamily(name, text, labels=["model"])
+        for model in models:
+            family.add_metric([model], figures.count(what, model))
+        yield family
+    for what, (name, text, label, values) in SPLIT.items():
+        family = CounterMetricFamily(name, text, labels=["model", label])
+        for model in models:
+            for value in values:
+                family.add_metric([model, value], figures.count(what, model, value))
+        yield family
+
+
+def _histograms(figures: Figures, models: list[str]) -> Iterator[Metric]:
+    for what, (name, text) in HISTOGRAMS.items():
+        family = HistogramMetricFamily(name, text, labels=["model"])
+        for model in models:
+            histogram = figures.histogram(what, model)
+            family.add_metric([model], histogram.buckets, histogram.seconds)
+        yield family
+
+
+def _queues(figures: Figures, models: list[str]) -> Iterator[Metric]:
+    depth = GaugeMetricFamily("smoothcert_queue_jobs", "Jobs that wait", labels=["model"])
+    oldest = GaugeMetricFamily(
+        "smoothcert_queue_oldest_seconds", "How long the first of them waits", labels=["model"]
+    )
+    for model in models:
+        queue = figures.queues.get(model, EMPTY)
+        depth.add_metric([model], queue.depth)
+        oldest.add_metric([model], queue.oldest)
+    yield depth
+    yield oldest
+
+
+def _workers(figures: Figures, models: list[str]) -> Iterator[Metric]:
+    workers = [sighting.worker for sighting in figures.workers]
+    for name, text, counted in (
+        ("smoothcert_workers", "Living workers that take jobs of a model", True),
+        ("smoothcert_workers_loading", "Living workers that are still loading", False),
+    ):
+        family = GaugeMetricFamily(name, text, labels=["model"])
+        for model in models:
+            family.add_metric([model], sum(w.ready == counted and model in w.models for w in workers))
+        yield family
+    ages = GaugeMetricFamily(
+        "smoothcert_worker_heartbeat_age_seconds",
+        "Since a living worker's last sign of life",
+        labels=["worker"],
+    )
+    for sighting in figures.workers:
+        ages.add_metric([sighting.worker.id], sighting.age)
+    yield ages
