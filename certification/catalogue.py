@@ -12,15 +12,21 @@ BUNDLED = Path(__file__).resolve().parent.parent / "models"
 DEFAULT_MODEL = "mnist-lenet-consistency-0.50"  # where nobody names one: one home for all settings
 CARD_FILE = "card.json"
 WEIGHTS_FILE = "model.safetensors"
+MOST_CARD = 10_000_000  # bytes
 
 
 def read_card(folder: Path) -> ModelCard:
     """The card of one checkpoint folder. Raises BadCheckpoint when it is missing or not a card."""
     path = folder / CARD_FILE
     try:
-        return ModelCard.model_validate_json(path.read_bytes())
+        with path.open("rb") as file:
+            text = file.read(MOST_CARD + 1)
     except OSError as error:
         raise BadCheckpoint(f"{path} can't be read: {error.strerror}.") from error
+    if len(text) > MOST_CARD:
+        raise BadCheckpoint(f"{path} is not a model card: it is larger than {MOST_CARD} bytes.")
+    try:
+        return ModelCard.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
@@ -37,7 +43,7 @@ class Catalogue:
         """Names of the folders that hold a whole checkpoint, sorted."""
         if not self.root.is_dir():
             return []
-        return sorted(p.name for p in self.root.iterdir() if self._is_whole(p))
+        return sorted(p.name for p in self.root.iterdir() if NAME.fullmatch(p.name) and self._is_whole(p))
 
     def cards(self) -> list[ModelCard]:
         """The readable cards, sorted by name; a broken one is left out (`card` says why)."""
@@ -50,8 +56,11 @@ class Catalogue:
         return cards
 
     def card(self, name: str) -> ModelCard:
-        """The card of one model. Raises UnknownModel, BadCheckpoint."""
-        return read_card(self.folder(name))
+        """The card of one model. Raises UnknownModel, BadCheckpoint.
+
+        A folder goes by its own name, whatever its card says: no checkpoint can pass for another one.
+        """
+        return read_card(self.folder(name)).model_copy(update={"name": name})
 
     def folder(self, name: str) -> Path:
         """The checkpoint folder of one model. Raises UnknownModel."""

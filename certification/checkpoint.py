@@ -13,6 +13,8 @@ from certification.contract.card import ModelCard
 from certification.errors import BadCheckpoint
 from certification.files import write_whole
 
+HEADER_ROOM = 1_000_000  # bytes for the names of the tensors
+
 
 def load_network(folder: Path, card: ModelCard | None = None) -> nn.Module:
     """The base classifier of a checkpoint, in eval mode, on the CPU, float32.
@@ -21,10 +23,10 @@ def load_network(folder: Path, card: ModelCard | None = None) -> nn.Module:
     Raises BadCheckpoint when the weights are missing, altered (sha256), or don't fit the card's architecture.
     """
     card = card or read_card(folder)
-    weights = _read_weights(folder, card.weights_sha256)
     network = build_network(
         card.architecture, len(card.labels), card.preprocessing.mean, card.preprocessing.std
     )
+    weights = _read_weights(folder, card.weights_sha256, _most_bytes(network))
     try:
         network.load_state_dict(load(weights))
     except (SafetensorError, RuntimeError) as error:
@@ -50,12 +52,21 @@ def save_card(folder: Path, card: ModelCard) -> None:
     write_whole(folder / CARD_FILE, card.model_dump_json(indent=1).encode() + b"\n")
 
 
-def _read_weights(folder: Path, sha256: str) -> bytes:
+def _most_bytes(network: nn.Module) -> int:
+    """No file of this network's weights is larger, be they in float64."""
+    held: int = sum(t.numel() * t.element_size() for t in network.state_dict().values())
+    return HEADER_ROOM + 2 * held
+
+
+def _read_weights(folder: Path, sha256: str, most_bytes: int) -> bytes:
     path = folder / WEIGHTS_FILE
     try:
-        weights = path.read_bytes()
+        with path.open("rb") as file:
+            weights = file.read(most_bytes + 1)
     except OSError as error:
         raise BadCheckpoint(f"{path} can't be read: {error.strerror}.") from error
+    if len(weights) > most_bytes:
+        raise BadCheckpoint(f"{path} is larger than the weights of its architecture can be.")
     if hashlib.sha256(weights).hexdigest() != sha256:
         raise BadCheckpoint(f"{path} is not the file its card names: the sha256 differs.")
     return weights

@@ -24,6 +24,8 @@ from service.headers import SecurityHeaders
 from service.keys import KeyFile
 from service.limits import FORM_OVERHEAD, BodyLimit
 from service.openapi import complete_schema
+from service.origins import Origins
+from service.seats import Seats
 from service.settings import Settings
 from service.state import Service, State
 from service.tracing import Traced
@@ -45,11 +47,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         title="SmoothCert",
         version="0.1.0",
         description=DESCRIPTION,
+        redirect_slashes=False,  # a redirect would repeat whatever `Host` a request came with
         lifespan=_lifespan(settings, registry, closing),
         middleware=[
             Middleware(metrics.Measured, metrics=metrics.RequestMetrics(registry)),
             Middleware(SecurityHeaders),
             Middleware(Traced),
+            Middleware(Origins, names=settings.hosts),
             Middleware(Callers),
             Middleware(BodyLimit, limit_of=_limit_of(settings)),
         ],
@@ -91,6 +95,7 @@ def _assemble(settings: Settings, registry: CollectorRegistry, closing: Event) -
         decoders=ThreadPoolExecutor(settings.decoders, "decoder"),
         registry=registry,
         closing=closing,
+        seats=Seats(settings.max_watching),
     )
 
 

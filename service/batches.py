@@ -30,7 +30,7 @@ router = APIRouter(prefix="/batches", tags=["batches"])
     "",
     status_code=202,
     summary="Certify many images",
-    responses=problems(400, 401, 413, 415, 422, 429, 503) | shows(202, BATCH),
+    responses=problems(400, 401, 403, 413, 415, 422, 429, 503) | shows(202, BATCH),
 )
 def certify_many(
     *,

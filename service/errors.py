@@ -3,10 +3,12 @@
 
 ServiceError               carries its status; the docstring is the detail
 ├── Unauthorized     401   no API key, or none of ours
+├── ForeignPage      403   another site's page made the browser send this
 ├── NotFound         404   unknown, expired and foreign ids look the same
 ├── NotYet           409   the job has no certificate so far
 ├── TooLarge         413
 ├── NotAnImage       415
+├── WrongHost        421   a name this service doesn't go by
 ├── Unprocessable    422   names the fields and what is allowed
 ├── TooMany          429   the caller's quota
 └── Unavailable      503   broker down, queue full, model broken: with Retry-After
@@ -67,6 +69,13 @@ class Unauthorized(ServiceError):
         super().__init__(headers={"WWW-Authenticate": CHALLENGE})
 
 
+class ForeignPage(ServiceError):
+    """A page of another site made your browser send this; only this service's own page may."""
+
+    status = 403
+    kind = "urn:smoothcert:problem:foreign-page"
+
+
 class NotFound(ServiceError):
     """There is no such thing here; jobs are forgotten some time after they ended."""
 
@@ -94,6 +103,13 @@ class NotAnImage(ServiceError):
 
     status = 415
     kind = "urn:smoothcert:problem:not-an-image"
+
+
+class WrongHost(ServiceError):
+    """This service does not go by the name in `Host`; its operator lists its names in SMOOTHCERT_HOSTS."""
+
+    status = 421
+    kind = "urn:smoothcert:problem:wrong-host"
 
 
 class Unprocessable(ServiceError):

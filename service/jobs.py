@@ -49,7 +49,7 @@ Known = problems(401, 404, 503)
     "/certify",
     status_code=202,
     summary="Certify an image",
-    responses=problems(400, 401, 413, 415, 422, 429, 503) | shows(202, QUEUED),
+    responses=problems(400, 401, 403, 413, 415, 422, 429, 503) | shows(202, QUEUED),
 )
 def certify(
     *,
@@ -99,9 +99,15 @@ async def read_job(
     return await when_ended(service, job, min(wait, service.settings.max_wait))
 
 
+async def _seat(service: ServiceOf) -> AsyncIterator[None]:
+    with service.seats.take():
+        yield
+
+
 @router.get(
     "/jobs/{job_id}/events",
     summary="Follow a job",
+    dependencies=[Depends(_seat)],
     response_class=EventSourceResponse,
     responses=Known,
 )
@@ -122,7 +128,9 @@ def _event(job: Job) -> ServerSentEvent:
     return ServerSentEvent(raw_data=job.model_dump_json(), event="job", id=str(job.version), retry=1000)
 
 
-@router.post("/jobs/{job_id}/cancel", summary="Stop a job", responses=Known | shows(200, CANCELLED))
+@router.post(
+    "/jobs/{job_id}/cancel", summary="Stop a job", responses=Known | problems(403) | shows(200, CANCELLED)
+)
 def cancel_job(job: Found, service: ServiceOf, caller: CallerOf) -> Job:
     """Ends the job now; it keeps the best certificate it has reached. A job that has ended stays as it is."""
     service.store.cancel(job.id)

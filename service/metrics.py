@@ -1,6 +1,7 @@
 """GET /metrics: requests as they are answered, beside what the broker has counted (figures.py)."""
 
 import time
+from http import HTTPMethod
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
@@ -9,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.state import ServiceOf
 
 STREAMS = "/jobs/{job_id}/events"  # open as long as a job runs: no latency to speak of
+METHODS = frozenset(HTTPMethod)  # a stranger may send any word as a method, and a new one each time
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0)  # seconds
 
 router = APIRouter(tags=["health"])
@@ -30,7 +32,8 @@ class RequestMetrics:
 
     def observe(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")
-        self.requests.labels(scope["method"], route, str(status)).inc()
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        self.requests.labels(method, route, str(status)).inc()
         if route != STREAMS:
             self.latency.labels(route).observe(seconds)
 

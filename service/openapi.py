@@ -14,10 +14,12 @@ Responses = dict[int | str, dict[str, Any]]
 SAYS = {
     400: "The form could not be read.",
     401: "No API key, or none of ours, where the service wants one.",
+    403: "Another site's page made the browser send this.",
     404: "No such thing: unknown, expired, or another caller's.",
     409: "The job has no certificate yet.",
     413: "More bytes than the service takes.",
     415: "Not an image we take.",
+    421: "A `Host` that this service doesn't go by.",
     422: "Wrong parameters: `errors` names each field and what is allowed.",
     429: "More than the caller's share; see Retry-After.",
     503: "The broker is down, the queue is full or the model is damaged; see Retry-After.",
@@ -57,6 +59,7 @@ def complete_schema(app: FastAPI) -> None:
 def _file_problems(schema: dict[str, Any]) -> None:
     for operations in schema["paths"].values():
         for operation in operations.values():
+            operation["responses"].setdefault("421", {"description": SAYS[421]})
             for status, response in operation["responses"].items():
                 if status >= "400":
                     response["content"] = {PROBLEM_JSON: _content(int(status))}

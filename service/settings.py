@@ -13,7 +13,9 @@ LOCAL_REDIS = TypeAdapter(RedisDsn).validate_python("redis://127.0.0.1:6379/0")
 class Settings(BaseSettings):
     """What an operator may set."""
 
-    model_config = SettingsConfigDict(env_prefix="SMOOTHCERT_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="SMOOTHCERT_", frozen=True, extra="ignore", hide_input_in_errors=True
+    )
 
     redis_url: RedisDsn = Field(default=LOCAL_REDIS, description="the broker and job store")
     models: Path = Field(default=BUNDLED, description="folder of checkpoint folders")
@@ -23,6 +25,8 @@ class Settings(BaseSettings):
     max_batch_images: int = Field(default=256, gt=0)
     max_queued: int = Field(default=10_000, gt=0, description="jobs waiting before new ones get 503")
     max_wait: float = Field(default=30.0, ge=0, description="seconds a ?wait= may take")
+    max_watching: int = Field(default=1000, gt=0, description="waits and event streams at once, each process")
+    hosts: tuple[str, ...] = Field(default=(), description="the names it answers to; without any, see docs")
     record_ttl: int = Field(default=24 * 3600, gt=0, description="seconds a record outlives its last change")
     max_open: int = Field(default=1000, gt=0, description="unfinished jobs of one API key's owner")
     max_rate: int = Field(default=600, gt=0, description="submissions a minute of one API key's owner")

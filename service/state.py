@@ -13,6 +13,7 @@ from certification.contract.store.delivery import Courier
 from certification.contract.store.jobs import JobStore
 from certification.contract.store.rates import Rates
 from service.keys import KeyFile
+from service.seats import Seats
 from service.settings import Settings
 
 
@@ -34,6 +35,7 @@ class Service:
     decoders: ThreadPoolExecutor
     registry: CollectorRegistry
     closing: Event
+    seats: Seats
 
 
 class State(TypedDict):

@@ -4,6 +4,7 @@ import re
 import secrets
 import time
 from typing import Annotated, cast
+from urllib.parse import quote
 
 import structlog
 from fastapi import Depends, Request
@@ -50,7 +51,13 @@ def _request_id(scope: Scope) -> str:
 
 def _note(scope: Scope, status: int, seconds: float) -> None:
     say = log.debug if scope["method"] in {"GET", "HEAD"} and status < 400 else log.info
-    say("answered", method=scope["method"], path=scope["path"], status=status, ms=round(1000 * seconds, 1))
+    say(
+        "answered",
+        method=scope["method"],
+        path=quote(scope["path"]),
+        status=status,
+        ms=round(1000 * seconds, 1),
+    )
 
 
 def _id_of(request: Request) -> str:

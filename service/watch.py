@@ -33,8 +33,11 @@ async def snapshots(service: Service, job: Job, seconds: float) -> AsyncIterator
 
 
 async def when_ended(service: Service, job: Job, seconds: float) -> Job:
-    """The job once it has ended, or as it is after `seconds`."""
+    """The job once it has ended, or as it is after `seconds`. Raises Unavailable where too many wait."""
+    if job.ended or not seconds:
+        return job
     latest = job
-    async for latest in snapshots(service, job, seconds):  # noqa: B007  (the last one is the answer)
-        pass
+    with service.seats.take():
+        async for latest in snapshots(service, job, seconds):  # noqa: B007  (the last one is the answer)
+            pass
     return latest

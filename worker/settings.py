@@ -17,7 +17,9 @@ Seconds = float
 class Settings(BaseSettings):
     """What an operator may set."""
 
-    model_config = SettingsConfigDict(env_prefix="SMOOTHCERT_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="SMOOTHCERT_", frozen=True, extra="ignore", hide_input_in_errors=True
+    )
 
     redis_url: str = Field(default="redis://127.0.0.1:6379/0", description="the broker and job store")
     models: Path = Field(default=BUNDLED, description="folder of checkpoint folders")

@@ -3,11 +3,20 @@
 import json
 import re
 from hashlib import sha256
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+MOST_SIDE = 4096  # pixels: a card can't ask the service for a picture larger than an upload may be
+MOST_LABELS = 100_000
+CHANNELS = {"L": 1, "RGB": 3}
+
+# A card is written by whoever made the checkpoint: each figure has its bound, each text its length.
+Side = Annotated[int, Field(ge=1, le=MOST_SIDE)]
+Channels = Annotated[int, Field(ge=1, le=3)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Words = Annotated[str, Field(max_length=1000)]
 
 
 class Preprocessing(BaseModel):
@@ -21,9 +30,9 @@ class Preprocessing(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     mode: Literal["L", "RGB"]
-    resize: int | None = None
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    resize: Side | None = None
+    mean: Annotated[tuple[Finite, ...], Field(max_length=3)]
+    std: Annotated[tuple[Finite, ...], Field(max_length=3)]
 
 
 class Protocol(BaseModel):
@@ -47,9 +56,9 @@ class Evaluation(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     images: int
-    acr: float
-    certified_accuracy: dict[str, float]
-    abstention_rate: float
+    acr: Finite
+    certified_accuracy: dict[str, Finite]
+    abstention_rate: Finite
     protocol: Protocol
 
 
@@ -59,21 +68,27 @@ class ModelCard(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     version: Literal[1] = 1
-    name: Annotated[str, Field(pattern=NAME.pattern)]
-    architecture: str
-    dataset: str
-    input_shape: tuple[int, int, int]
-    labels: list[str]
+    name: Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
+    architecture: Words
+    dataset: Words
+    input_shape: tuple[Channels, Side, Side]
+    labels: Annotated[list[Words], Field(min_length=1, max_length=MOST_LABELS)]
     preprocessing: Preprocessing
-    sigma: Annotated[float, Field(gt=0)]
-    method: str
+    sigma: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    method: Words
     method_options: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(
         default_factory=dict, description="epochs, steps, seed, device, seconds, ..."
     )
     evaluation: Evaluation | None = None
-    weights_sha256: Annotated[str, Field(pattern=r"[0-9a-f]{64}")]
-    data_license: str
+    weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    data_license: Words
+
+    @model_validator(mode="after")
+    def _one_picture(self) -> Self:
+        if self.input_shape[0] != CHANNELS[self.preprocessing.mode]:
+            raise ValueError(f"{self.input_shape[0]} channels are not those of {self.preprocessing.mode}")
+        return self
 
     @property
     def classifier_sha256(self) -> str:

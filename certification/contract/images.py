@@ -24,6 +24,9 @@ from certification.errors import BadImage
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 MAX_PIXELS = 4096 * 4096  # 64 MiB as RGBA; bounds the memory one upload can take
 ORIENTATION = 0x0112  # the EXIF tag
+MOST_SCANS = 100  # of a JPEG; a progressive one has about ten, and each one costs a pass over all its pixels
+SCAN = b"\xff\xda"
+RUN_LENGTHS = {1, 2}  # a BMP's `compression`: decoded in Python, seconds for some thousand bytes
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -125,6 +128,10 @@ def _open(data: bytes) -> Image.Image:
         raise BadImage from error
     if image.width * image.height > MAX_PIXELS:
         raise _too_many_pixels()
+    if image.format in ("JPEG", "MPO") and data.count(SCAN) > MOST_SCANS:
+        raise BadImage(f"The JPEG has too many scans; at most {MOST_SCANS} are taken.")
+    if image.format == "BMP" and image.info.get("compression") in RUN_LENGTHS:
+        raise BadImage("Run-length encoded BMP files are not taken: save it without compression, or as PNG.")
     several = getattr(image, "is_animated", False)
     if several and image.format != "MPO":  # a phone's JPEG with a preview beside it: the first is the picture
         raise BadImage("Animated images are not taken: send the one frame to certify as a still image.")

@@ -1,0 +1,67 @@
+"""What browsers are made to send: under a name that isn't ours (DNS rebinding), or by another site's page.
+
+On loopback, or wherever else no API key is asked for, any page a person opens could otherwise ask as that
+person's machine. Programs that are no browsers send what they like; keys are what stops those.
+"""
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.errors import ForeignPage, WrongHost, problem_response
+from service.keys import OUR_OWN
+
+READING = frozenset({"GET", "HEAD", "OPTIONS"})  # change nothing; answers are closed to other origins anyway
+LOCAL = "localhost"
+
+
+class Origins:
+    """ASGI middleware. `names`: those it answers to, beside what can't be rebound; none: to every name."""
+
+    def __init__(self, app: ASGIApp, names: tuple[str, ...]) -> None:
+        self.app = app
+        self.names = frozenset(name.lower() for name in names)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            headers = Headers(scope=scope)
+            if self.names and not self._goes_by(headers.get("host", "")):
+                await problem_response(WrongHost(), scope["path"])(scope, receive, send)
+                return
+            if scope["method"] not in READING and is_foreign(headers):
+                await problem_response(ForeignPage(), scope["path"])(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+    def _goes_by(self, host: str) -> bool:
+        name = name_of(host)
+        return cannot_be_rebound(name) or name in self.names
+
+
+def name_of(host: str) -> str:
+    """The name in a Host header, without its port."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:
+        return "."  # nobody's
+
+
+def cannot_be_rebound(name: str) -> bool:
+    """Addresses, `localhost`, and names without a dot: no stranger's name server answers for them."""
+    if name == LOCAL or name.endswith(f".{LOCAL}") or "." not in name:
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def is_foreign(headers: Headers) -> bool:
+    """Whether another site's page made a browser send this: as it says itself, else by comparing Origin."""
+    if site := headers.get("sec-fetch-site"):
+        return site not in OUR_OWN
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc != headers.get("host")

@@ -1,0 +1,119 @@
+"""What another site's page can make a browser do, and what a browser can be told about this service."""
+
+import pytest
+from fastapi.testclient import TestClient
+
+from service.__main__ import named
+from service.settings import Settings
+from tests.security.conftest import Open
+
+HERE = "certify.example.org"
+
+
+@pytest.fixture
+def local(open_service: Open, settings: Settings) -> TestClient:
+    """A service as `python -m service` starts it without keys."""
+    return open_service(hosts=named(settings).hosts)
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "a.b", "[", "x.y."]
+)
+def test_a_name_that_was_rebound_to_loopback_is_refused(local: TestClient, host: str) -> None:
+    for path in ("/", "/jobs", "/models", "/metrics"):
+        answer = local.get(path, headers={"Host": host})
+        assert answer.status_code == 421, path
+        assert answer.json()["type"] == "urn:smoothcert:problem:wrong-host"
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "LOCALHOST:8000",
+        "127.0.0.1:8000",
+        "[::1]:8000",
+        "10.1.2.3",
+        "service:8000",
+        "a.localhost",
+    ],
+)
+def test_what_cannot_be_rebound_is_answered(local: TestClient, host: str) -> None:
+    assert local.get("/health/live", headers={"Host": host}).status_code == 200
+
+
+def test_an_operators_names_are_answered_and_with_keys_any_name_is(
+    open_service: Open, settings: Settings
+) -> None:
+    client = open_service(hosts=(HERE,))
+    assert client.get("/health/live", headers={"Host": HERE.upper()}).status_code == 200
+    assert client.get("/health/live", headers={"Host": "evil.example"}).status_code == 421
+    assert named(settings.model_copy(update={"api_keys": settings.models})).hosts == ()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://testserver:81"},
+    ],
+)
+@pytest.mark.parametrize("path", ["/certify", "/batches", "/jobs/some/cancel"])
+def test_another_sites_page_can_ask_for_nothing(
+    client: TestClient, digit: bytes, path: str, headers: dict[str, str]
+) -> None:
+    answer = client.post(path, files={"image": digit}, headers=headers)
+    assert answer.status_code == 403
+    assert client.get("/jobs").json()["jobs"] == []
+
+
+@pytest.mark.parametrize("headers", [{"Sec-Fetch-Site": "same-origin"}, {"Origin": "http://testserver"}, {}])
+def test_our_own_page_and_programs_can(client: TestClient, digit: bytes, headers: dict[str, str]) -> None:
+    assert client.post("/certify", files={"image": digit}, headers=headers).status_code == 202
+
+
+def test_no_answer_is_open_to_scripts_of_other_origins(client: TestClient) -> None:
+    asked = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+    for method, path in (
+        ("OPTIONS", "/certify"),
+        ("GET", "/jobs"),
+        ("GET", "/models"),
+        ("GET", "/keys/signing"),
+    ):
+        answer = client.request(method, path, headers=asked)
+        assert not [name for name in answer.headers if name.startswith("access-control-")]
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/redoc", "/jobs", "/nowhere", "/static/page.css"])
+def test_no_answer_can_be_framed_or_guessed_to_be_a_script(client: TestClient, path: str) -> None:
+    headers = client.get(path).headers
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", ["/jobs/", "/models/", "/health/live/", "/static"])
+def test_no_redirect_repeats_a_forged_host(client: TestClient, path: str) -> None:
+    answer = client.get(path, headers={"Host": "evil.example"}, follow_redirects=False)
+    assert answer.status_code == 404
+    assert "location" not in answer.headers
+
+
+def test_forwarded_headers_change_nothing(client: TestClient, digit: bytes) -> None:
+    lies = {
+        "X-Forwarded-Host": "evil.example",
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-For": "1.2.3.4",
+        "X-Forwarded-Prefix": "/evil",
+        "Forwarded": "host=evil.example",
+        "X-Original-URL": "/metrics",
+        "X-HTTP-Method-Override": "DELETE",
+    }
+    answer = client.post("/certify", files={"image": digit}, headers=lies)
+    assert answer.headers["location"] == answer.json()["links"]["self"]
+    assert answer.headers["location"].startswith("/jobs/")
+    assert "evil" not in str(answer.headers) + answer.text
