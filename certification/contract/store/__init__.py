@@ -2,5 +2,6 @@
 
 jobs.JobStore     what the service does: submit, job, wait, cancel, image, page, workers, ping
 leases.Leases     what a worker does: claim, pin, progress, hand_back, finish, fail, overdue
+shares.Shares     what workers do who share one job: divide, join, exchange, gather
 delivery          how a job's id travels to a worker (Celery); the record never needs it to be reliable
 """

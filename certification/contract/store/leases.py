@@ -36,7 +36,7 @@ class Claim:
     """One job, held under one fence.
 
     state: the procedure's, as reported last. engine, weights (the card's classifier_sha256): pinned by the
-    first claim. request_id: of the HTTP request that asked for it.
+    first claim. request_id: of the HTTP request that asked for it. division: set while others share it.
     """
 
     job_id: str
@@ -49,6 +49,7 @@ class Claim:
     engine: Engine | None
     weights: str | None
     request_id: str = ""
+    division: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,15 @@ class LostLease(Exception):  # noqa: N818
     """This job is somebody else's now, or has ended: write nothing more."""
 
 
+def exhausted(attempts: int) -> str:
+    """What a job ends with that was given up."""
+    return Problem(
+        title="The job broke its worker",
+        status=500,
+        detail=f"The job was given up after {attempts} attempts, each of which ended with its worker.",
+    ).model_dump_json()
+
+
 class Leases:
     """Transitions that only the holder of the right fence may make. All may raise BrokerUnavailable."""
 
@@ -99,12 +109,19 @@ class Leases:
         """
         terms = self.terms
         told = self.scripts.run(
-            "claim", job_id, worker, platform, self._lease, terms.attempts, self._exhausted(), terms.ttl
+            "claim",
+            job_id,
+            worker,
+            platform,
+            self._lease,
+            terms.attempts,
+            exhausted(terms.attempts),
+            terms.ttl,
         )
         if told[0] != b"claimed":
             refusal: Refusal = told[0].decode()
             return refusal
-        taken, fence, model, parameters, seed, attempt, state, engine, weights, request = told[1:]
+        taken, fence, model, parameters, seed, attempt, state, engine, weights, request, division = told[1:]
         return Claim(
             job_id=taken.decode(),
             fence=fence.decode(),
@@ -116,6 +133,7 @@ class Leases:
             engine=Engine.model_validate_json(engine) if engine else None,
             weights=weights.decode() if weights else None,
             request_id=request.decode() if request else "",
+            division=division.decode() if division else None,
         )
 
     def pin(self, claim: Claim, engine: Engine, platform: str, weights: str) -> None:
@@ -126,7 +144,7 @@ class Leases:
     def restart(self, claim: Claim) -> Claim:
         """Forgets the job's votes and its pin, because they can't be continued. Raises LostLease."""
         self._held(self.scripts.run("restart", claim.job_id, claim.fence))
-        return replace(claim, state=None, engine=None, weights=None)
+        return replace(claim, state=None, engine=None, weights=None, division=None)
 
     def renew(self, claim: Claim) -> None:
         """Extends the lease. Raises LostLease."""
@@ -139,11 +157,13 @@ class Leases:
         progress: Progress,
         certificate: Certificate | None = None,
         work: Work = IDLE,
+        *,
+        taken_up: Iterable[int] = (),
     ) -> int:
-        """Reports and extends the lease; returns how many jobs wait. Raises LostLease.
+        """Reports and extends the lease; returns how many jobs wait for its models. Raises LostLease.
 
-        `certificate` is the best so far: what the job keeps if it is cancelled now.
-        `work` goes into the figures.
+        `certificate` is the best so far: what the job keeps if it is cancelled now. `work` is for the
+        figures. `taken_up`: starts of the portions whose counts this state has since the last report.
         """
         waiting = int(
             self.scripts.run(
@@ -157,6 +177,7 @@ class Leases:
                 self.terms.ttl,
                 work.votes,
                 work.microseconds,
+                *taken_up,
             )
         )
         self._held(waiting >= 0)
@@ -185,7 +206,7 @@ class Leases:
             "overdue",
             round(terms.grace * SECOND),
             terms.attempts,
-            self._exhausted(),
+            exhausted(terms.attempts),
             terms.ttl,
             limit,
             *idle,
@@ -206,14 +227,6 @@ class Leases:
     ) -> None:
         said = status, progress, certificate, error, self.terms.ttl, work.votes, work.microseconds
         self._held(self.scripts.run("settle", claim.job_id, claim.fence, *said))
-
-    def _exhausted(self) -> str:
-        attempts = self.terms.attempts
-        return Problem(
-            title="The job broke its worker",
-            status=500,
-            detail=f"The job was given up after {attempts} attempts, each of which ended with its worker.",
-        ).model_dump_json()
 
     @staticmethod
     def _held(answer: int | bool) -> None:

@@ -63,7 +63,7 @@ local function touch(id, ttl)
   local batch = get(id, 'batch')
   if batch then redis.call('EXPIRE', key('batch', batch), ttl) end
   redis.call('EXPIRE', key('job', id), ttl)
-  redis.call('EXPIRE', key('image', id), ttl)
+  for _, part in ipairs({'image', 'portions', 'counts'}) do redis.call('EXPIRE', key(part, id), ttl) end
 end
 
 -- Jobs queue by time; those of a batch stand so many microseconds (a century) behind all that were sent alone.
@@ -118,6 +118,25 @@ local function requeue(id, ttl)
   touch(id, ttl)
 end
 
+-- One worker's work no longer: portions that are out (start -> portion) and counts that came in (start -> counts) go with
+-- the number of the division, so that nobody who still works on them can bring or take any.
+local function undivide(id)
+  redis.call('HDEL', key('job', id), 'division', 'next')
+  redis.call('DEL', key('portions', id), key('counts', id))
+end
+
+-- Longer for the portions that this worker has of a divided job.
+local function extend_portions(id, worker, expiry)
+  local out = redis.call('HGETALL', key('portions', id))
+  for i = 1, #out, 2 do
+    local portion = cjson.decode(out[i + 1])
+    if portion.worker == worker then
+      portion.expires = expiry
+      redis.call('HSET', key('portions', id), out[i], cjson.encode(portion))
+    end
+  end
+end
+
 -- The one way into a terminal state, and there is none out of it. Counted as `outcome`, else as what the certificate says,
 -- else as the status.
 local function settle(id, status, ttl, outcome)
@@ -131,6 +150,7 @@ local function settle(id, status, ttl, outcome)
   local proved = status == 'succeeded' and string.match(job[4] or '', '"outcome":"(%a+)"')
   tally(1, 'jobs', job[1], outcome or proved or status)
   observe('job', job[1], now() - tonumber(job[3]))
+  undivide(id)
   touch(id, ttl)
 end
 
@@ -142,6 +162,7 @@ end
 
 local function renew(id, lease, ttl)
   local expiry = text(now() + lease)
+  extend_portions(id, get(id, 'holder'), expiry)
   redis.call('HSET', key('job', id), 'lease', expiry)
   redis.call('ZADD', key('running'), expiry, id)
   redis.call('EXPIRE', key('running'), ttl)
@@ -149,6 +170,7 @@ end
 
 -- Back to the first vote, with the old seed: another machine, or other weights, is another classifier.
 local function forget_votes(id)
+  undivide(id)
   local n = cjson.decode(get(id, 'parameters')).n
   redis.call('HDEL', key('job', id), 'state', 'engine', 'platform', 'weights', 'certificate')
   redis.call('HSET', key('job', id), 'progress', cjson.encode({samples = 0, of = n}))

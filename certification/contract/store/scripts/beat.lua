@@ -14,6 +14,7 @@ if description == '' then
 end
 redis.call('ZADD', key('workers'), text(time + ttl * 1000000), worker)
 redis.call('HSET', key('workers', 'about'), worker, description)
-redis.call('EXPIRE', key('workers'), 86400)  -- all workers share these two, so not the ttl of one
+redis.call('EXPIRE', key('workers'), 86400)  -- all workers share these, so not the ttl of one
 redis.call('EXPIRE', key('workers', 'about'), 86400)
+redis.call('EXPIRE', key('workers', 'platform'), 86400)
 return 1

@@ -101,5 +101,6 @@ tally(1, 'attempts', model)
 local fence = redis.call('HINCRBY', hash, 'fence', 1)
 renew(id, lease, ttl)
 touch(id, ttl)
-local taken = redis.call('HMGET', hash, 'model', 'parameters', 'seed', 'attempts', 'state', 'engine', 'weights', 'request')
-return {'claimed', id, text(fence), unpack(taken, 1, 8)}
+local taken = redis.call('HMGET', hash, 'model', 'parameters', 'seed', 'attempts', 'state', 'engine', 'weights', 'request',
+  'division')
+return {'claimed', id, text(fence), unpack(taken, 1, 9)}

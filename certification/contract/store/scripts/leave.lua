@@ -1,0 +1,8 @@
+-- A worker puts its portion back untouched; that doesn't count as a portion lost.
+local id, start, ticket = unpack(ARGV, 1, 3)
+local out = redis.call('HGET', key('portions', id), start)
+local portion = out and cjson.decode(out)
+if not portion or portion.ticket ~= ticket then return 0 end
+portion.ticket, portion.worker, portion.expires, portion.tries = '', '', '0', portion.tries - 1
+redis.call('HSET', key('portions', id), start, cjson.encode(portion))
+return 1
