@@ -76,6 +76,7 @@ def _lifespan(settings: Settings, registry: CollectorRegistry, closing: Event) -
         ProcessCollector(registry=registry)
         yield State(service=service)
         service.decoders.shutdown()
+        service.sender.shutdown(cancel_futures=True)  # a broker that hangs must not hold us up
         service.courier.close()
         service.store.client.close()
 
@@ -93,6 +94,7 @@ def _assemble(settings: Settings, registry: CollectorRegistry, closing: Event) -
         rates=Rates(store.scripts),
         courier=Courier(settings.broker),
         decoders=ThreadPoolExecutor(settings.decoders, "decoder"),
+        sender=ThreadPoolExecutor(1, "sender"),
         registry=registry,
         closing=closing,
         seats=Seats(settings.max_watching),

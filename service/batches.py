@@ -86,7 +86,7 @@ def _place_all(plan: Plan, requests: Sequence[Request], service: Service) -> Non
     try:
         for job_id, request in zip(plan.job_ids, requests, strict=True):
             if job_id in plan.missing:
-                placed.append(place(replace(request, batch_id=plan.batch_id), service, job_id))
+                placed.append(place(replace(request, batch_id=plan.batch_id), service, job_id).id)
     except SmoothCertError:
         for job_id in placed:
             service.store.cancel(job_id)

@@ -98,7 +98,7 @@ def _telling(send: Send, fields: dict[str, str]) -> Send:
     return telling if fields else send
 
 
-def _caller(request: Request) -> Caller:
+async def _caller(request: Request) -> Caller:
     return cast(Caller, request.state.caller)
 
 

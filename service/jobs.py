@@ -66,9 +66,7 @@ def certify(
     """
     data = form.image.file.read()
     upload = Upload(data, form.question(), form.model, caller, request_id, idempotency_key)
-    job = service.store.job(submit(upload, service), caller.name)
-    if job is None:
-        raise NotFound("The job was forgotten as soon as it was made.")
+    job = submit(upload, service)
     response.headers.update({"Location": job.links.self, "Retry-After": RETRY_AFTER})
     return job
 

@@ -20,7 +20,8 @@ from service.settings import Settings
 @dataclass(frozen=True)
 class Service:
     """`decoders` are the only threads that decode uploads: their number bounds the memory it takes, and what
-    the C library keeps of it for each thread afterwards.
+    the C library keeps of it for each thread afterwards. `sender` is the one thread that sends ids to the
+    workers: nobody waits for it.
 
     `keys` is None where everybody may call. `closing` is set when the server is told to stop: whoever waits
     for a job is then answered at once.
@@ -33,6 +34,7 @@ class Service:
     rates: Rates
     courier: Courier
     decoders: ThreadPoolExecutor
+    sender: ThreadPoolExecutor
     registry: CollectorRegistry
     closing: Event
     seats: Seats
@@ -44,7 +46,7 @@ class State(TypedDict):
     service: Service
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:
     return cast(Service, request.state.service)
 
 

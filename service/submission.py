@@ -1,6 +1,7 @@
 """From an upload to a queued job: decode, check against the model's card, write the record, send its id."""
 
 import hashlib
+from contextvars import copy_context
 from dataclasses import dataclass
 
 import structlog
@@ -8,6 +9,7 @@ import structlog
 from certification.contract.card import ModelCard
 from certification.contract.feasibility import refuse_impossible
 from certification.contract.images import CertifiedImage, read_image
+from certification.contract.job import Job
 from certification.contract.parameters import Parameters, Question
 from certification.contract.store.image import Image
 from certification.contract.store.jobs import Lane, Request
@@ -31,8 +33,8 @@ class Upload:
     lane: Lane = "single"
 
 
-def submit(upload: Upload, service: Service) -> str:
-    """The id of the job, new or made before with the same idempotency key.
+def submit(upload: Upload, service: Service) -> Job:
+    """The job, new or made before with the same idempotency key.
 
     Raises what `prepare` and `place` raise.
     """
@@ -50,13 +52,13 @@ def prepare(upload: Upload, service: Service) -> Request:
     return _request(upload, card, parameters, image)
 
 
-def place(request: Request, service: Service, job_id: str | None = None) -> str:
-    """Writes the record, then sends its id. Raises KeyReused, QueueFull, OverQuota, BrokerUnavailable."""
+def place(request: Request, service: Service, job_id: str | None = None) -> Job:
+    """Writes the record, and has its id sent. Raises KeyReused, QueueFull, OverQuota, BrokerUnavailable."""
     submission = service.store.submit(request, job_id)
     if submission.created:
         log.info("submitted", job=submission.job_id, model=request.model, owner=request.owner)
-        _send(submission.job_id, request.model, service)
-    return submission.job_id
+        service.sender.submit(copy_context().run, _send, submission.job_id, request.model, service)
+    return submission.job
 
 
 def default_model(service: Service) -> str:
@@ -89,7 +91,10 @@ def _request(upload: Upload, card: ModelCard, parameters: Parameters, image: Cer
 
 
 def _send(job_id: str, model: str, service: Service) -> None:
+    """In the sender's thread. The record stands, whatever happens: a janitor sends what did not arrive."""
     try:
         service.courier.send(job_id, model)
-    except BrokerUnavailable:  # the record stands: a janitor sends what did not arrive
+    except BrokerUnavailable:
         log.warning("message not sent", job=job_id)
+    except Exception:  # this thread has nobody to raise it to
+        log.exception("message not sent", job=job_id)

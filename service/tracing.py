@@ -60,7 +60,7 @@ def _note(scope: Scope, status: int, seconds: float) -> None:
     )
 
 
-def _id_of(request: Request) -> str:
+async def _id_of(request: Request) -> str:
     return cast(str, request.state.request_id)
 
 

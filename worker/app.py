@@ -79,6 +79,7 @@ def _on_setup_logging(**_: Any) -> None:
 def _on_child_start(**_: Any) -> None:
     """Gets ready before the first job. A worker that can't compute ends, instead of pretending to be one."""
     _die_with_parent()
+    os.nice(settings().nice)  # service and broker answer while it computes
     try:
         certifier().warm_up()
     except Exception:

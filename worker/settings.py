@@ -37,6 +37,7 @@ class Settings(BaseSettings):
     quantum: Seconds = Field(default=10.0, gt=0, description="a job's turn while others wait")
     stall: Seconds = Field(default=600.0, gt=0, description="without a vote, after which the lease is let go")
     janitor: Seconds = Field(default=1.0, gt=0, description="between two searches for lost jobs")
+    nice: int = Field(default=10, ge=0, le=19, description="how far votes give way to what else runs here")
     beat: int = Field(default=2, gt=0, description="seconds between two signs of life")
     visibility: int = Field(default=30, gt=0, description="seconds until the broker delivers a message again")
     drain: Seconds = Field(default=25.0, gt=0, description="from SIGTERM to the end, whatever is running")

@@ -1,11 +1,13 @@
 """A service over a real Valkey."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
+from certification.contract.store.delivery import connect, queue_of
 from service.app import create_app
 from service.settings import Settings
 from tests.service.hand import WorkerHand
@@ -40,6 +42,17 @@ def hand(redis_url: str) -> WorkerHand:
 @pytest.fixture
 def digit() -> bytes:
     return (DATA / "digit-7.png").read_bytes()
+
+
+@pytest.fixture
+def sent(client: TestClient, redis_url: str) -> Callable[[], list[dict]]:
+    """The messages in the model's queue, oldest first, once none is on its way."""
+
+    def messages() -> list[dict]:
+        client.app_state["service"].sender.submit(int).result()
+        return [json.loads(said) for said in reversed(connect(redis_url).lrange(queue_of(MODEL), 0, -1))]
+
+    return messages
 
 
 @pytest.fixture

@@ -61,8 +61,12 @@ class Request:
 class Submission:
     """`created` is false when the idempotency key had made this job before: no message needs to be sent."""
 
-    job_id: str
+    job: Job
     created: bool
+
+    @property
+    def job_id(self) -> str:
+        return self.job.id
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ class JobStore:
         Raises KeyReused, QueueFull, OverQuota.
         """
         parameters, image = request.parameters, request.image
-        what, made = self.scripts.run(
+        what, made, row = self.scripts.run(
             "submit",
             job_id or new_id(),
             request.owner,
@@ -136,7 +140,7 @@ class JobStore:
         refusals = {b"conflict": KeyReused, b"full": QueueFull, b"quota": OverQuota}
         if what in refusals:
             raise refusals[what]
-        return Submission(made.decode(), created=what == b"created")
+        return Submission(job_of(made.decode(), row), created=what == b"created")
 
     def job(self, job_id: str, owner: str | None = None) -> Job | None:
         """The job; None when unknown, expired, or (with `owner`) somebody else's."""

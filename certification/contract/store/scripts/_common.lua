@@ -108,6 +108,16 @@ local function platform_of(worker)
   return redis.call('HGET', key('workers', 'platform'), worker)
 end
 
+-- What callers see of a job, with its place in the queue; empty when there is no such job.
+local function row_of(id)
+  local fields = {'status', 'model', 'parameters', 'progress', 'certificate', 'error', 'created', 'started',
+    'finished', 'attempts', 'version', 'owner'}
+  local row = redis.call('HMGET', key('job', id), unpack(fields))
+  if not row[1] then return {} end
+  row[#fields + 1] = redis.call('ZRANK', key('queue', row[2]), id)
+  return row
+end
+
 -- Back to the queue. The fence moves on, so that whoever held the job can write no more.
 local function requeue(id, ttl)
   redis.call('ZREM', key('running'), id)

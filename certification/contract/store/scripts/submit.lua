@@ -1,4 +1,4 @@
--- A new job, or the one this idempotency key already made. Answers {what, id}.
+-- A new job, or the one this idempotency key already made. Answers {what, id, row}.
 local id, owner, model, parameters, progress, seed = unpack(ARGV, 1, 6)
 local idempotency, body, pixels, digest = unpack(ARGV, 7, 10)
 local queue_cap, owner_cap, ttl = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
@@ -6,18 +6,18 @@ local request, lane, batch = ARGV[14], ARGV[15], ARGV[16]
 local seen_key = key('idempotency', owner, idempotency)
 local open_key, owned_key = key('open', owner), key('owner', owner)
 
-if exists(id) then return {'created', id} end  -- the client asks again because the answer was lost on its way
+if exists(id) then return {'created', id, row_of(id)} end  -- the client asks again because the answer was lost on its way
 if idempotency ~= '' then
   local seen = redis.call('HMGET', seen_key, 'job', 'body')
   if seen[1] and exists(seen[1]) then
-    return {seen[2] == body and 'same' or 'conflict', seen[1]}
+    return {seen[2] == body and 'same' or 'conflict', seen[1], row_of(seen[1])}
   end
 end
 
 local time = now()
 local oldest = text(time - ttl * 1000000)
-if queue_cap > 0 and waiting() >= queue_cap then return {'full', ''} end
-if owner_cap > 0 and redis.call('ZCOUNT', open_key, '(' .. oldest, '+inf') >= owner_cap then return {'quota', ''} end
+if queue_cap > 0 and waiting() >= queue_cap then return {'full', '', {}} end
+if owner_cap > 0 and redis.call('ZCOUNT', open_key, '(' .. oldest, '+inf') >= owner_cap then return {'quota', '', {}} end
 
 -- The first write is one that a full server refuses; what follows it in the script is then never refused.
 redis.call('HSET', key('job', id),
@@ -39,4 +39,4 @@ end
 tally(1, 'submitted', model)
 enqueue(id, ttl)
 touch(id, ttl)
-return {'created', id}
+return {'created', id, row_of(id)}
