@@ -5,5 +5,5 @@ certifier   one job from claim to end           drive      the procedure, the vo
 keeper      keeps a lease while its holder works    pace   how many votes fill a chunk
 voting      the seam to what casts votes        engines    the engines of certification
 upkeep      signs of life, and the janitor      drain      the parent's word to the child to stop
-cache       engines already built
+cache       engines already built            transport  Celery's, for a broker that is full
 """

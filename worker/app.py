@@ -12,7 +12,7 @@ from celery import Celery, Task, signals
 
 from certification.contract import logs
 from certification.contract.store.delivery import TASK, application
-from worker import drain
+from worker import drain, transport
 from worker.settings import settings
 from worker.upkeep import WORKER_ID, Upkeep
 
@@ -26,6 +26,7 @@ SWEEP = 5  # seconds between the transport's searches for messages to deliver ag
 
 def create_app() -> Celery:
     """Prefork with one child: the parent answers pings and stays off the device, the child computes."""
+    transport.install()
     chosen = settings()
     app = application(
         chosen.redis_url,

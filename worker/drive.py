@@ -56,7 +56,7 @@ class Drive:
     def run(self, keeper: Keeper) -> Ending:
         """Until the certificate is delivered or the job handed back. Raises LostLease, BrokerUnavailable."""
         started = reported = time.monotonic()
-        while (votes := self._next()) is not None:
+        while (votes := self._next(reported + self._turn.chunk - time.monotonic())) is not None:
             self._count(votes)
             keeper.note()
             if keeper.lost:
@@ -72,8 +72,10 @@ class Drive:
         self._finish()
         return "finished"
 
-    def _next(self) -> VoteRange | None:
-        return self._certification.request(self._pace.most(self._certification.state.estimation.drawn))
+    def _next(self, left: float) -> VoteRange | None:
+        """What can be counted until the next report is due: all that a kill may cost."""
+        start = self._certification.state.estimation.drawn
+        return self._certification.request(self._pace.most(start, left))
 
     def _count(self, votes: VoteRange) -> None:
         start = time.perf_counter()

@@ -27,3 +27,10 @@ def test_a_remainder_before_a_look_says_nothing_about_speed() -> None:
     pace = Pace(chunk=0.25, batch=128, votes=5000)
     pace.observe(1, 0.004)
     assert pace.votes == 5000
+
+
+def test_what_is_left_of_a_chunk_is_filled_and_no_more() -> None:
+    pace = Pace(chunk=0.25, batch=128, votes=12_800)
+    assert pace.most(0, left=0.05) == 2560
+    assert pace.most(0, left=-1.0) == 128
+    assert pace.most(0, left=9.0) == 12_800

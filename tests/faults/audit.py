@@ -1,0 +1,114 @@
+"""What is left when the dust has settled: jobs lost, ended twice, or with votes that an undisturbed run
+would not have counted."""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from certification.catalogue import read_card
+from certification.contract.certificate import Certificate
+from certification.contract.job import Job
+from certification.contract.parameters import Parameters
+from certification.issue import issue
+from certification.procedure import Certification, drive
+from certification.setup import Setup
+from certification.verify import verify
+from certification.votes import VoteRange, VoteSource
+from smoothcert.checkpoints import Checkpoint, build_engine
+from tests.faults.site import Site
+from tests.worker.plant import MODEL as STAND_IN
+from tests.worker.stand_in import StandInVotes
+
+WHOLE = 10_000_000  # votes drawn at a time when nothing disturbs
+FINISHED = re.compile(rb'"job": "([^"]+)"[^\n]*"event": "finished"|"event": "finished"[^\n]*"job": "([^"]+)"')
+
+
+class _AtOnce(StandInVotes):
+    """The stand-in's votes without its slowness."""
+
+    def count(self, votes: VoteRange) -> np.ndarray:
+        return self.draw(votes)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Job ids. lost: no end. twice: ended, and then otherwise, or by two workers. wrong: another certificate
+    than undisturbed, or a failure that has no reason."""
+
+    lost: tuple[str, ...]
+    twice: tuple[str, ...]
+    wrong: tuple[str, ...]
+
+
+class Auditor:
+    """Draws every certificate's votes again, in one piece, from the seed it names."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def verdict(self, accepted: set[str], ended: dict[str, dict], may_fail: set[str]) -> Verdict:
+        """accepted: every job promised. ended: as each was first seen to have ended. may_fail: may so."""
+        wrong = [job_id for job_id, job in ended.items() if not self._right(job, job_id in may_fail)]
+        return Verdict(tuple(accepted - set(ended)), tuple(self._twice(ended)), tuple(wrong))
+
+    def _right(self, job: dict, may_fail: bool) -> bool:
+        if job["status"] == "failed":
+            return may_fail and bool(job["error"]["detail"])
+        if job["certificate"] is None:
+            return bool(job["status"] == "cancelled")
+        certificate = Certificate.model_validate(job["certificate"])
+        if job["status"] == "cancelled":
+            return self._is_partial(job, certificate)
+        undisturbed = self._undisturbed(job, certificate)
+        return undisturbed.model_copy(update={"issued_at": certificate.issued_at}) == certificate
+
+    def _undisturbed(self, job: dict, certificate: Certificate) -> Certificate:
+        parameters, source = Parameters.model_validate(job["parameters"]), self._source(job, certificate)
+        certification = Certification(parameters, source.num_classes, slack=source.slack)
+        for _ in drive(certification, source, WHOLE):
+            pass
+        return issue(
+            certification.result,
+            parameters,
+            card=read_card(self._site.models / job["model"]),
+            input_digest=certificate.input,
+            seed=certificate.seed,
+            engine=certificate.engine,
+        )
+
+    def _is_partial(self, job: dict, certificate: Certificate) -> bool:
+        """A cancelled job's certificate is of the votes up to some look."""
+        source = self._source(job, certificate)
+        drawn = source.count(VoteRange("estimation", 0, certificate.n))
+        return drawn.tolist() == certificate.counts and verify(certificate).first_wrong is None
+
+    def _source(self, job: dict, certificate: Certificate) -> VoteSource:
+        image = self._site.store.image(job["id"])
+        assert image is not None
+        pixels_CHW = np.frombuffer(image.pixels, np.uint8).reshape(image.digest.shape)
+        seed = int(certificate.seed, 16)
+        if job["model"] == STAND_IN:
+            return _AtOnce(pixels_CHW, seed)
+        folder = self._site.models / job["model"]
+        engine = _engine(Checkpoint(folder, read_card(folder)), str(Setup.of(certificate.engine)))
+        return engine.sampler(pixels_CHW, certificate.sigma, seed)
+
+    def _twice(self, ended: dict[str, dict]) -> list[str]:
+        """Ended jobs that have changed since, or that more than one worker ended."""
+        finished: list[str] = []
+        for log in self._site.folder.glob("worker-*.log"):
+            finished += [(a or b).decode() for a, b in FINISHED.findall(log.read_bytes())]
+        changed = [job_id for job_id, job in ended.items() if self._now(job_id) != Job.model_validate(job)]
+        return changed + [job_id for job_id in set(finished) if finished.count(job_id) > 1]
+
+    def _now(self, job_id: str) -> Job | None:
+        job = self._site.store.job(job_id)
+        return job and job.model_copy(update={"version": 0})
+
+
+@cache
+def _engine(checkpoint: Checkpoint, setup: str) -> Any:
+    return build_engine(checkpoint, setup)
