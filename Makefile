@@ -22,7 +22,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 TEST_THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types imports format unit bench lock clean
+.PHONY: help run test lint types imports format unit faults bench lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,9 @@ unit: $(DEV_STAMP) ## the tests alone; one part of them: make unit TESTS=tests/c
 format: $(DEV_STAMP) ## mend formatting and what lint can mend by itself
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+faults: $(DEV_STAMP) ## break a real deployment in every way we know; writes the table of docs/reliability.md (15 minutes)
+	$(BIN)/python -m tests.faults
 
 bench: $(DEV_STAMP) ## measure this machine: start to first page, post to certificate
 	$(BIN)/python benchmarks/end_to_end.py

@@ -4,6 +4,7 @@ would not have counted."""
 import re
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -93,7 +94,7 @@ class Auditor:
         if job["model"] == STAND_IN:
             return _AtOnce(pixels_CHW, seed)
         folder = self._site.models / job["model"]
-        engine = _engine(Checkpoint(folder, read_card(folder)), str(Setup.of(certificate.engine)))
+        engine = _engine(folder, str(Setup.of(certificate.engine)))
         return engine.sampler(pixels_CHW, certificate.sigma, seed)
 
     def _twice(self, ended: dict[str, dict]) -> list[str]:
@@ -110,5 +111,5 @@ class Auditor:
 
 
 @cache
-def _engine(checkpoint: Checkpoint, setup: str) -> Any:
-    return build_engine(checkpoint, setup)
+def _engine(folder: Path, setup: str) -> Any:
+    return build_engine(Checkpoint(folder, read_card(folder)), setup)

@@ -38,6 +38,7 @@ local BOUNDS = {0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200} 
 
 -- One duration, in the first of BOUNDS that holds it and in the sum; the last place is of those longer than all.
 local function observe(what, model, microseconds)
+  microseconds = math.max(microseconds, 0)  -- the clock may have been set back
   local place = 1
   while BOUNDS[place] and microseconds > BOUNDS[place] * 1000000 do place = place + 1 end
   tally(1, what, model, place)
@@ -123,7 +124,7 @@ local function requeue(id, ttl)
   redis.call('ZREM', key('running'), id)
   redis.call('HINCRBY', key('job', id), 'fence', 1)
   redis.call('HSET', key('job', id), 'status', 'queued')
-  redis.call('HDEL', key('job', id), 'holder', 'lease')
+  redis.call('HDEL', key('job', id), 'holder', 'lease', 'renewed')
   enqueue(id, ttl)
   touch(id, ttl)
 end
@@ -135,12 +136,12 @@ local function undivide(id)
   redis.call('DEL', key('portions', id), key('counts', id))
 end
 
--- Longer for the portions that this worker has of a divided job.
+-- Another end for the portions that this worker has of a divided job; no worker: for all portions.
 local function extend_portions(id, worker, expiry)
   local out = redis.call('HGETALL', key('portions', id))
   for i = 1, #out, 2 do
     local portion = cjson.decode(out[i + 1])
-    if portion.worker == worker then
+    if not worker or portion.worker == worker then
       portion.expires = expiry
       redis.call('HSET', key('portions', id), out[i], cjson.encode(portion))
     end
@@ -156,7 +157,7 @@ local function settle(id, status, ttl, outcome)
   redis.call('ZREM', key('open', job[2]), id)
   redis.call('HINCRBY', key('job', id), 'fence', 1)
   redis.call('HSET', key('job', id), 'status', status, 'finished', text(now()))
-  redis.call('HDEL', key('job', id), 'holder', 'lease', 'state')
+  redis.call('HDEL', key('job', id), 'holder', 'lease', 'renewed', 'state')
   local proved = status == 'succeeded' and string.match(job[4] or '', '"outcome":"(%a+)"')
   tally(1, 'jobs', job[1], outcome or proved or status)
   observe('job', job[1], now() - tonumber(job[3]))
@@ -171,9 +172,10 @@ local function holds(id, fence)
 end
 
 local function renew(id, lease, ttl)
-  local expiry = text(now() + lease)
+  local time = now()
+  local expiry = text(time + lease)
   extend_portions(id, get(id, 'holder'), expiry)
-  redis.call('HSET', key('job', id), 'lease', expiry)
+  redis.call('HSET', key('job', id), 'lease', expiry, 'renewed', text(time))
   redis.call('ZADD', key('running'), expiry, id)
   redis.call('EXPIRE', key('running'), ttl)
 end

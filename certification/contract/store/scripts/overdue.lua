@@ -9,6 +9,17 @@ local function add(id, model)
   due[#due + 1] = model
 end
 
+-- A lease that was given later than now was given before the clock was set back: it ends as long after now as it was given for.
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('running'), text(time), '+inf')) do
+  local job = redis.call('HMGET', key('job', id), 'lease', 'renewed')
+  if tonumber(job[2] or 0) > time then
+    write_even_when_full(id, ttl)
+    local lease = tonumber(job[1]) - tonumber(job[2])
+    renew(id, lease, ttl)
+    extend_portions(id, nil, text(time + lease))
+  end
+end
+
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('running'), '-inf', text(time), 'LIMIT', 0, limit)) do
   if not exists(id) then
     redis.call('ZREM', key('running'), id)
@@ -30,7 +41,7 @@ for i = 6, #ARGV do
   for _, id in ipairs(redis.call('ZRANGE', key('queue', model), 0, limit - 1)) do
     if not exists(id) then
       redis.call('ZREM', key('queue', model), id)
-    elseif tonumber(get(id, 'sent')) < time - grace then
+    elseif math.abs(time - tonumber(get(id, 'sent'))) > grace then  -- either way: clocks are set back, too
       write_even_when_full(id, ttl)
       redis.call('HSET', key('job', id), 'sent', text(time))
       tally(1, 'resent', model)

@@ -8,6 +8,7 @@ local function seconds(microseconds)
 end
 
 local debt = math.max(tonumber(redis.call('GET', place) or 0) - time, 0)
+debt = math.min(debt, window)  -- nobody owes more, but for a clock that was set back
 local taken = debt + step <= window and 1 or 0
 if taken == 1 then
   debt = debt + step

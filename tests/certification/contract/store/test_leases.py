@@ -346,3 +346,56 @@ def test_a_running_job_ends_even_when_the_broker_is_full(
     finally:
         client.config_set("maxmemory", 0)
     assert look(store, job_id).status == "succeeded"
+
+
+def hour_ahead(client: redis.Redis, store: JobStore, job_id: str) -> None:
+    """What a record says when the server's clock was set back by an hour since it was written."""
+    hash_ = f"{store.root}:job:{job_id}"
+    for name in ("lease", "renewed", "sent"):
+        if (written := client.hget(hash_, name)) is not None:
+            client.hset(hash_, name, int(written) + 3_600_000_000)
+    for set_ in (f"{store.root}:running", f"{store.root}:workers"):
+        for member, score in client.zrange(set_, 0, -1, withscores=True):
+            client.zadd(set_, {member: score + 3_600_000_000})
+
+
+def test_a_lease_given_before_the_clock_was_set_back_still_ends(
+    store: JobStore, leases: Leases, job_id: str, client: redis.Redis
+) -> None:
+    claimed(leases, job_id)
+    hour_ahead(client, store, job_id)
+    assert leases.overdue() == [], "its holder may be alive"
+    assert leases.claim(job_id, "w2", "x") == "busy"
+    time.sleep(LEASE * 1.2)
+    assert leases.overdue() == [Due(job_id, "m")]
+
+
+def test_a_message_sent_before_the_clock_was_set_back_can_be_lost(
+    store: JobStore, leases: Leases, job_id: str, client: redis.Redis
+) -> None:
+    hour_ahead(client, store, job_id)
+    assert leases.overdue(idle=["m"]) == [Due(job_id, "m")]
+
+
+def test_a_worker_that_died_before_the_clock_was_set_back_is_forgotten(
+    store: JobStore, leases: Leases, client: redis.Redis
+) -> None:
+    dead = WorkerInfo(id="w1", host="h", models=["m"], started_at=datetime.now(UTC))
+    leases.beat(dead, ttl=1)
+    hour_ahead(client, store, "none")
+    alive = dead.model_copy(update={"id": "w2"})
+    leases.beat(alive, ttl=1)
+    time.sleep(1.1)
+    leases.beat(alive, ttl=60)
+    assert [worker.id for worker in store.workers()] == ["w2"]
+
+
+def test_signs_of_life_are_taken_by_a_full_broker(
+    leases: Leases, store: JobStore, client: redis.Redis
+) -> None:
+    client.config_set("maxmemory", 1)
+    try:
+        leases.beat(WorkerInfo(id="w1", host="h", models=["m"], started_at=datetime.now(UTC)), ttl=60)
+    finally:
+        client.config_set("maxmemory", 0)
+    assert [worker.id for worker in store.workers()] == ["w1"]
