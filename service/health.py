@@ -25,7 +25,7 @@ async def live() -> Health:
 
 @router.get("/ready", summary="Can it certify?", responses=problems(503))
 def ready(service: ServiceOf) -> Health:
-    """503, saying what is missing, unless the broker answers and every model has a live worker."""
+    """503, saying what is missing, unless the broker answers and every model has a worker that takes jobs."""
     missing = _missing(service)
     if missing:
         raise Unavailable(f"Not ready: {'; '.join(missing)}.")
@@ -40,5 +40,10 @@ def _missing(service: Service) -> list[str]:
         workers = service.store.workers()
     except BrokerUnavailable:
         return ["the broker does not answer"]
-    served = {name for worker in workers for name in worker.models}
-    return [f"no live worker for {name}" for name in names if name not in served]
+    served = {name for worker in workers if worker.ready for name in worker.models}
+    loading = {name for worker in workers for name in worker.models} - served
+    return [
+        f"the worker for {name} is loading" if name in loading else f"no live worker for {name}"
+        for name in names
+        if name not in served
+    ]

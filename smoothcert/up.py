@@ -23,7 +23,8 @@ HOST = "127.0.0.1"
 WORKER = ["-m", "celery", "-A", "worker.app", "worker", "--without-mingle", "--without-gossip"]
 SERVICE = ["-m", "service", "--host", HOST]
 BROKER_TIMEOUT = 3.0  # seconds for a configured broker to answer
-READY_TIMEOUT = 60.0  # seconds
+PAGE_TIMEOUT = 60.0  # seconds
+LONG = 15.0  # seconds of loading after which a person wants to know what is going on
 STOP_TIMEOUT = 30.0  # seconds for a worker to finish its chunk and hand its job back
 FAILED_TIMEOUT = 2.0  # seconds for the others when a part has died: they may wait for it in vain
 POLL = 0.1  # seconds
@@ -64,11 +65,12 @@ class Stopped(Exception):  # noqa: N818
 
 
 def up(port: int = 8000, data: Path | None = None, say: Callable[[str], None] = print) -> None:
-    """Runs until Ctrl-C or SIGTERM; `say` gets the URL once everything is ready. Call it in the main thread.
+    """Runs until Ctrl-C or SIGTERM. Call it in the main thread.
 
-    The broker is the one of SMOOTHCERT_REDIS_URL, else one of our own, whose jobs survive a restart in `data`
-    (by default one folder a port in the user's state folder). Raises UserMistake when the port is taken,
-    Failure when a part dies or doesn't get ready.
+    `say` gets the URL as soon as the page is there, seconds before the worker has loaded its model (jobs wait
+    for that), then a line when it has. The broker is the one of SMOOTHCERT_REDIS_URL, else one of our own,
+    whose jobs survive a restart in `data` (by default one folder a port in the user's state folder).
+    Raises UserMistake when the port is taken, Failure when a part dies or the page doesn't appear.
     """
     _check_free(port)
     folder = data or state_folder(port)
@@ -79,10 +81,15 @@ def up(port: int = 8000, data: Path | None = None, say: Callable[[str], None] = 
         children.append(Child.start("service", [*SERVICE, "--port", str(port)], folder, environment))
         name = f"up-{port}@{socket.gethostname()}"
         children.append(Child.start("worker", [*WORKER, "-n", name], folder, environment))
-        _await_ready(port, children)
-        say(f"SmoothCert is ready: http://{HOST}:{port}/ (logs in {folder}; Ctrl-C stops it)")
-        while True:
-            _watch(children)
+        try:
+            _await_page(port, children)
+            say(f"SmoothCert: http://{HOST}:{port}/ (logs in {folder}; Ctrl-C stops it)")
+            _await_ready(port, children, say)
+            while True:
+                _watch(children)
+        except Stopped:
+            say("Stopping.")
+            raise
 
 
 def state_folder(port: int) -> Path:
@@ -117,20 +124,29 @@ def _stop_signals() -> Iterator[None]:
             signal.signal(signum, handler)
 
 
-def _await_ready(port: int, children: list[Child]) -> None:
-    deadline, missing = time.monotonic() + READY_TIMEOUT, ""
-    while time.monotonic() < deadline:
-        missing = _missing(port)
-        if not missing:
-            return
+def _await_page(port: int, children: list[Child]) -> None:
+    deadline = time.monotonic() + PAGE_TIMEOUT
+    while missing := _missing(port, "live"):
+        if time.monotonic() > deadline:
+            raise Failure(f"No page after {PAGE_TIMEOUT:.0f} s: {missing}")
         _watch(children)
-    raise Failure(f"Not ready after {READY_TIMEOUT:.0f} s: {missing}")
 
 
-def _missing(port: int) -> str:
-    """What /health/ready still lacks; nothing when it is content."""
+def _await_ready(port: int, children: list[Child], say: Callable[[str], None]) -> None:
+    """As long as it takes: a large model loads for minutes. Says so once when it takes long."""
+    start, told = time.monotonic(), False
+    while missing := _missing(port, "ready"):
+        if not told and time.monotonic() - start > LONG:
+            say(missing)
+            told = True
+        _watch(children)
+    say("Ready to certify.")
+
+
+def _missing(port: int, what: str) -> str:
+    """What /health/live or /health/ready still lacks; nothing when it is content."""
     try:
-        with DIRECT.open(f"http://{HOST}:{port}/health/ready", timeout=5):
+        with DIRECT.open(f"http://{HOST}:{port}/health/{what}", timeout=5):
             return ""
     except urllib.error.HTTPError as error:
         with error:

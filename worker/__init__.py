@@ -6,4 +6,5 @@ keeper      keeps a lease while its holder works    pace   how many votes fill a
 voting      the seam to what casts votes        engines    the engines of certification
 upkeep      signs of life, and the janitor      drain      the parent's word to the child to stop
 cache       engines already built            transport  Celery's, for a broker that is full
+readiness   the child's word that it takes jobs now
 """

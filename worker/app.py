@@ -12,7 +12,7 @@ from celery import Celery, Task, signals
 
 from certification.contract import logs
 from certification.contract.store.delivery import TASK, application
-from worker import drain, transport
+from worker import drain, readiness, transport
 from worker.settings import settings
 from worker.upkeep import WORKER_ID, Upkeep
 
@@ -81,12 +81,15 @@ def _on_child_start(**_: Any) -> None:
     """Gets ready before the first job. A worker that can't compute ends, instead of pretending to be one."""
     _die_with_parent()
     os.nice(settings().nice)  # service and broker answer while it computes
+    readiness.say(False)
     try:
         certifier().warm_up()
     except Exception:
         log.exception("this worker can't certify")
         os.kill(PARENT, signal.SIGTERM)
         raise
+    readiness.say(True)
+    log.info("ready")
 
 
 def _die_with_parent() -> None:

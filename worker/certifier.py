@@ -33,11 +33,17 @@ class Certifier:
         self._turn = Turn(settings.chunk, settings.quantum, signer)
 
     def warm_up(self) -> None:
-        """Loads the default model, so that the first job needn't wait for that."""
-        try:
-            self._engines.load(self._settings.default_model, None)
-        except SmoothCertError as error:
-            log.warning("no warm-up", error=str(error))
+        """Loads the first models, so that their first jobs needn't wait for that: the default one, then by
+        name. A model that can't be loaded costs its own jobs only."""
+        names = sorted(
+            self._settings.catalogue.names(), key=lambda name: name != self._settings.default_model
+        )
+        for name in names[: self._settings.warm]:
+            try:
+                loaded = self._engines.load(name, None)
+                log.info("loaded", model=name, engine=str(loaded.engine.description))
+            except SmoothCertError as error:
+                log.warning("not loaded", model=name, error=str(error))
 
     def certify(self, job_id: str, delivery_tag: str | None) -> None:
         """Works on the job as far as it can; whatever happens is in the record then."""

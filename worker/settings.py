@@ -23,7 +23,8 @@ class Settings(BaseSettings):
 
     redis_url: str = Field(default="redis://127.0.0.1:6379/0", description="the broker and job store")
     models: Path = Field(default=BUNDLED, description="folder of checkpoint folders")
-    default_model: str = Field(default=DEFAULT_MODEL, description="loaded before the first job comes")
+    default_model: str = Field(default=DEFAULT_MODEL, description="the first to be loaded beforehand")
+    warm: int = Field(default=1, ge=0, le=4, description="models loaded before the first job is taken")
     setup: str | None = Field(default=None, description="the engine set-up, for all models")
     signing_key: Path | None = Field(default=None, description="private key that signs certificates")
     tune: bool = Field(default=True, description="time set-ups when a model first loads (seconds, once)")

@@ -18,10 +18,12 @@ from certification.contract.store.delivery import Courier, connect, queue_of
 from certification.contract.store.leases import Leases
 from certification.contract.store.workers import WorkerInfo
 from certification.errors import SmoothCertError
+from worker import readiness
 from worker.settings import Settings, settings
 
 WORKER_ID = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"  # children inherit it
 POOL_CHECK = 0.5  # seconds between two looks whether the child is alive
+READY_CHECK = 0.1  # seconds between two looks whether it takes jobs
 BEATS_MISSED = 5  # before a worker counts as gone
 STARTED_AT = datetime.now(UTC)
 
@@ -57,6 +59,7 @@ class Upkeep(bootsteps.StartStopStep):
         self._leases = Leases(self._client, chosen.terms)
         self._janitor = Janitor(self._client, self._leases, Courier(chosen.redis_url))
         self._timers: list[Any] = []
+        self._said: bool | None = None  # whether we are ready, as we said last
 
     def start(self, parent: Any) -> None:
         def every(seconds: float, what: Callable[[], None]) -> None:
@@ -64,6 +67,7 @@ class Upkeep(bootsteps.StartStopStep):
             self._timers.append(parent.timer.call_repeatedly(seconds, what))
 
         every(self._settings.beat, lambda: self._safely(lambda: self._beat(parent)))
+        every(READY_CHECK, lambda: self._safely(lambda: self._tell(parent)))
         every(self._settings.janitor, lambda: self._safely(self._sweep))
         every(POOL_CHECK, parent.pool._pool.maintain_pool)  # the pool's own timer takes 5 s
 
@@ -75,13 +79,30 @@ class Upkeep(bootsteps.StartStopStep):
     def shutdown(self, parent: Any) -> None:
         self._safely(lambda: self._leases.leave(WORKER_ID))
 
+    def _tell(self, parent: Any) -> None:
+        if readiness.ready() != self._said:
+            self._beat(parent)
+
     def _beat(self, parent: Any) -> None:
-        models = self._settings.catalogue.names()
+        ready, models = readiness.ready(), self._settings.catalogue.names()
+        if ready:
+            self._listen(parent, models)
+        info = WorkerInfo(
+            id=WORKER_ID,
+            host=socket.gethostname(),
+            models=models,
+            started_at=STARTED_AT,
+            ready=ready,
+        )
+        self._said = ready
+        self._leases.beat(info, BEATS_MISSED * self._settings.beat)
+
+    @staticmethod
+    def _listen(parent: Any, models: list[str]) -> None:
+        """Not before the child is ready: a message taken then would keep its job from other workers."""
         for queue in map(queue_of, models):
             if not parent.task_consumer.consuming_from(queue):
                 parent.add_task_queue(queue)
-        info = WorkerInfo(id=WORKER_ID, host=socket.gethostname(), models=models, started_at=STARTED_AT)
-        self._leases.beat(info, BEATS_MISSED * self._settings.beat)
 
     def _sweep(self) -> None:
         self._janitor.sweep(self._settings.catalogue.names())

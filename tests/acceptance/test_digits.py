@@ -32,7 +32,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     command = [str(Path(sys.executable).with_name("smoothcert")), "up", "--port", str(port := free_port())]
     process = spawn(command, env=environment, stdout=subprocess.PIPE)
     assert process.stdout is not None
-    assert b"ready" in process.stdout.readline()
+    assert f"http://127.0.0.1:{port}/".encode() in process.stdout.readline()
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE, trust_env=False) as client:
         yield client
     process.send_signal(signal.SIGTERM)

@@ -29,8 +29,10 @@ class WorkerHand:
     def finish(self, claim: Claim, radius: float = 1.5) -> None:
         self.leases.finish(claim, certificate(claim, 1000, radius), progress(1000, radius))
 
-    def beat(self, *models: str) -> None:
-        info = WorkerInfo(id="hand", host="here", models=list(models), started_at=datetime.now(UTC))
+    def beat(self, *models: str, ready: bool = True) -> None:
+        info = WorkerInfo(
+            id="hand", host="here", models=list(models), started_at=datetime.now(UTC), ready=ready
+        )
         self.leases.beat(info, 60)
 
 

@@ -34,10 +34,14 @@ def test_models_are_listed_and_a_new_folder_is_served_at_once(client: TestClient
     assert len(client.get("/models").json()) == 2
 
 
-def test_ready_needs_a_live_worker_for_each_model(client: TestClient, hand: WorkerHand) -> None:
+def test_ready_needs_a_worker_for_each_model_that_takes_jobs(client: TestClient, hand: WorkerHand) -> None:
     answer = client.get("/health/ready")
     assert answer.status_code == 503
-    assert MODEL in answer.json()["detail"]
+    assert f"no live worker for {MODEL}" in answer.json()["detail"]
+    hand.beat(MODEL, ready=False)
+    answer = client.get("/health/ready")
+    assert answer.status_code == 503
+    assert f"the worker for {MODEL} is loading" in answer.json()["detail"]
     hand.beat(MODEL)
     assert client.get("/health/ready").json() == {"status": "ok"}
 

@@ -62,7 +62,8 @@ def running(tmp_path: Path) -> Iterator[Running]:
     process = spawn(command, env=environment, stdout=subprocess.PIPE)
     assert process.stdout is not None
     said = process.stdout.readline().decode()
-    assert said.startswith("SmoothCert is ready"), said
+    assert said.startswith(f"SmoothCert: http://127.0.0.1:{port}/"), said
+    assert process.stdout.readline() == b"Ready to certify.\n"
     yield Running(process, f"http://127.0.0.1:{port}", descendants(process.pid))
     process.kill()
     process.wait()
@@ -75,6 +76,8 @@ def test_ctrl_c_stops_everything(running: Running) -> None:
     assert len(running.parts) == 4, "broker, service, worker and its child"
     running.process.send_signal(signal.SIGINT)
     assert running.process.wait(30) == 0
+    assert running.process.stdout is not None
+    assert running.process.stdout.read() == b"Stopping.\n"
     assert running.all_gone()
 
 

@@ -15,6 +15,7 @@ from worker.settings import Settings
 
 BLOCK = 512  # votes drawn from one stream
 SPEED = float(os.environ.get("STAND_IN_SPEED", "100000"))  # votes per second
+GATE = os.environ.get("STAND_IN_GATE")  # loading takes until there is a file of this name
 SHARES = (0.9, 0.06, 0.04)
 
 
@@ -74,4 +75,6 @@ class StandIns:
     def build(self, folder: Path, card: ModelCard, pinned: Description | None) -> StandInEngine:
         if pinned and pinned.device != self._device:
             raise Failure(f"There is no {pinned.device} here.")
+        while GATE and not Path(GATE).exists():
+            time.sleep(0.02)
         return StandInEngine(self._device)
