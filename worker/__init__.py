@@ -7,4 +7,5 @@ voting      the seam to what casts votes        engines    the engines of certif
 upkeep      signs of life, and the janitor      drain      the parent's word to the child to stop
 cache       engines already built            transport  Celery's, for a broker that is full
 readiness   the child's word that it takes jobs now
+hand        portions of a shared job    company     the holder's side of sharing
 """

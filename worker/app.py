@@ -11,7 +11,7 @@ from billiard.util import set_pdeathsig  # type: ignore[attr-defined]
 from celery import Celery, Task, signals
 
 from certification.contract import logs
-from certification.contract.store.delivery import TASK, application
+from certification.contract.store.delivery import HELP, TASK, application
 from worker import drain, readiness, transport
 from worker.settings import settings
 from worker.upkeep import WORKER_ID, Upkeep
@@ -69,6 +69,13 @@ def certify(self: "Task[Any, Any]", job_id: str) -> None:
     properties = self.request.properties or {}
     with structlog.contextvars.bound_contextvars(job=job_id):
         certifier().certify(job_id, properties.get("delivery_tag"))
+
+
+@app.task(name=HELP, bind=True)
+def share(self: "Task[Any, Any]", job_id: str) -> None:
+    """Helps with a job that another worker holds."""
+    properties = self.request.properties or {}
+    certifier().help(job_id, properties.get("delivery_tag"))
 
 
 @signals.setup_logging.connect

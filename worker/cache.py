@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from certification.catalogue import Catalogue
 from certification.contract.card import ModelCard
 from certification.contract.certificate import Engine as Description
+from certification.contract.store.image import Image
+from certification.votes import VoteSource
 from worker.voting import EngineBuilder, VotingEngine
 
 MOST_ENGINES = 4  # kept at once; the one unused for longest goes first
@@ -24,6 +28,11 @@ class Loaded:
         if self.card != card:
             return False
         return self.chosen if pinned is None else self.engine.description == pinned
+
+    def votes(self, image: Image, sigma: float, seed: str) -> VoteSource:
+        """Those of one image."""
+        pixels_CHW = np.frombuffer(image.pixels, dtype=np.uint8).reshape(image.digest.shape)
+        return self.engine.sampler(pixels_CHW, sigma, int(seed, 16))
 
 
 class EngineCache:

@@ -1,5 +1,7 @@
 """One job from claim to end. Lives in the child, which alone loads models and touches the device."""
 
+from collections.abc import Callable
+
 import redis
 import structlog
 
@@ -8,11 +10,17 @@ from certification.contract.store.delivery import Courier, connect
 from certification.contract.store.image import Image
 from certification.contract.store.jobs import JobStore
 from certification.contract.store.leases import Claim, Leases, LostLease
+from certification.contract.store.shares import Help, Shares
 from certification.errors import BrokerUnavailable, Failure, SmoothCertError, UserMistake
+from certification.schedule import plan_for
 from certification.signing import Signer
 from worker.cache import EngineCache, Loaded
+from worker.company import Company
+from worker.drain import draining
 from worker.drive import Drive, Turn
+from worker.hand import Division, Hand
 from worker.keeper import Keeper, Message
+from worker.pace import Pace
 from worker.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -23,14 +31,15 @@ class Certifier:
 
     def __init__(self, settings: Settings, worker_id: str) -> None:
         self._settings = settings
-        self._worker_id = worker_id
         self._client: redis.Redis = connect(settings.redis_url)
         self._store = JobStore(self._client)
         self._leases = Leases(self._client, settings.terms)
         self._courier = Courier(settings.redis_url)
         self._engines = EngineCache(settings.catalogue, settings.engine_builder())
         signer = Signer.read(settings.signing_key) if settings.signing_key else None
-        self._turn = Turn(settings.chunk, settings.quantum, signer)
+        self._turn = Turn(settings.chunk, settings.quantum, settings.divide, signer)
+        self._shares = Shares(self._client, worker_id, self._engines.platform, settings.terms)
+        self._company = Company(self._shares, self._courier)
 
     def warm_up(self) -> None:
         """Loads the first models, so that their first jobs needn't wait for that: the default one, then by
@@ -44,20 +53,57 @@ class Certifier:
                 log.info("loaded", model=name, engine=str(loaded.engine.description))
             except SmoothCertError as error:
                 log.warning("not loaded", model=name, error=str(error))
+        try:
+            self._shares.announce()
+        except SmoothCertError as error:
+            log.warning("not announced", error=str(error))
 
     def certify(self, job_id: str, delivery_tag: str | None) -> None:
         """Works on the job as far as it can; whatever happens is in the record then."""
-        claim = self._leases.claim(job_id, self._worker_id, self._engines.platform)
+        claim = self._leases.claim(job_id, self._shares.worker, self._shares.platform)
         if isinstance(claim, str):
             log.info("not claimed", job=job_id, why=claim)
             return
-        with structlog.contextvars.bound_contextvars(request=claim.request_id):
+        with structlog.contextvars.bound_contextvars(job=claim.job_id, request=claim.request_id):
             self._hold(claim, Message(self._client, delivery_tag))
+
+    def help(self, job_id: str, delivery_tag: str | None) -> None:
+        """Shares a divided job, as long as there is a portion to take and nobody waits for this worker."""
+        asked = self._shares.join(job_id)
+        if asked is None:
+            log.info("nothing to share", job=job_id)
+            return
+        with structlog.contextvars.bound_contextvars(job=job_id, request=asked.request_id):
+            try:
+                with self._keeper(
+                    lambda: self._shares.hold(job_id, asked.division), Message(self._client, delivery_tag)
+                ) as keeper:
+                    self._share(asked, keeper)
+            except SmoothCertError as error:
+                log.warning("could not help", error=str(error))
+
+    def _share(self, asked: Help, keeper: Keeper) -> None:
+        loaded = self._engines.load(asked.model, asked.engine)
+        if (loaded.engine.description, loaded.card.classifier_sha256) != (asked.engine, asked.weights):
+            raise Failure("This worker has another classifier than the one that votes on this job.")
+        source = loaded.votes(self._image(asked.job_id), asked.parameters.sigma, asked.seed)
+        which = Division(asked.job_id, asked.division, plan_for(asked.parameters))
+        hand = Hand(self._shares, which, source, Pace(self._turn.chunk, asked.engine.batch))
+        log.info("helping")
+        try:
+            while not keeper.lost and not draining() and hand.step():
+                keeper.note()
+        finally:
+            hand.leave()
+        log.info("helped", votes=hand.votes)
+
+    def _keeper(self, renew: Callable[[], None], message: Message) -> Keeper:
+        return Keeper(renew, message, self._settings.lease, self._settings.stall)
 
     def _hold(self, claim: Claim, message: Message) -> None:
         log.info("claimed", job=claim.job_id, model=claim.model, attempt=claim.attempt, fence=claim.fence)
         try:
-            with Keeper(self._leases, claim, message, self._settings.stall) as keeper:
+            with self._keeper(lambda: self._leases.renew(claim), message) as keeper:
                 self._work(claim, keeper)
         except LostLease:
             log.info("lost", job=claim.job_id, fence=claim.fence)
@@ -65,7 +111,8 @@ class Certifier:
     def _work(self, claim: Claim, keeper: Keeper) -> None:
         try:
             claim, loaded = self._load(claim)
-            drive = Drive(self._leases, claim, self._image(claim), loaded, self._turn)
+            image = self._image(claim.job_id)
+            drive = Drive(self._leases, claim, image, loaded, self._turn, company=self._company)
             ending = drive.run(keeper)
         except (LostLease, BrokerUnavailable):
             raise
@@ -86,11 +133,11 @@ class Certifier:
         if claim.engine is not None and (claim.engine, claim.weights) != (engine, weights):
             log.warning("restarted", job=claim.job_id, was=str(claim.engine), now=str(engine))
             return self._load(self._leases.restart(claim))
-        self._leases.pin(claim, engine, self._engines.platform, weights)
+        self._leases.pin(claim, engine, self._shares.platform, weights)
         return claim, loaded
 
-    def _image(self, claim: Claim) -> Image:
-        image = self._store.image(claim.job_id)
+    def _image(self, job_id: str) -> Image:
+        image = self._store.image(job_id)
         if image is None:
             raise Failure("The image of this job has expired.")
         return image

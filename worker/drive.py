@@ -4,7 +4,6 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import structlog
 
 from certification.contract.certificate import Certificate
@@ -17,7 +16,9 @@ from certification.procedure import Certification
 from certification.signing import Signer
 from certification.votes import VoteRange, VoteSource
 from worker.cache import Loaded
+from worker.company import INVITE_EVERY, Company, Together
 from worker.drain import draining
+from worker.hand import Division, Hand
 from worker.keeper import Keeper
 from worker.pace import Pace
 
@@ -31,33 +32,45 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Turn:
-    """How long a job may run, and who signs. chunk: seconds between reports. quantum: while others wait."""
+    """How long a job may run, and who signs. chunk: seconds between reports. quantum: while others wait.
+    divide: seconds of work left above which others are asked to help."""
 
     chunk: float
     quantum: float
+    divide: float
     signer: Signer | None = None
 
 
 class Drive:
-    """Takes one claimed job as far as its turn allows.
+    """Takes one claimed job as far as its turn allows: alone, or together with others once it is divided.
 
     The votes of a job depend on its seed and engine alone, never on how chunks, turns and workers were cut.
     """
 
-    def __init__(self, leases: Leases, claim: Claim, image: Image, loaded: Loaded, turn: Turn) -> None:
+    def __init__(
+        self, leases: Leases, claim: Claim, image: Image, loaded: Loaded, turn: Turn, *, company: Company
+    ) -> None:
         self._leases, self._claim, self._image, self._loaded, self._turn = leases, claim, image, loaded, turn
-        engine = loaded.engine
-        pixels_CHW = np.frombuffer(image.pixels, dtype=np.uint8).reshape(image.digest.shape)
-        self._source = engine.sampler(pixels_CHW, claim.parameters.sigma, int(claim.seed, 16))
+        self._company = company
+        self._source = loaded.votes(image, claim.parameters.sigma, claim.seed)
         self._certification = _certification(claim, self._source)
-        self._pace = Pace(turn.chunk, engine.description.batch)
+        self._pace = Pace(turn.chunk, loaded.engine.description.batch)
         self._unreported = IDLE
+        self._invited = float("-inf")
+        self._together = self._join(claim.division) if claim.division else None
 
     def run(self, keeper: Keeper) -> Ending:
         """Until the certificate is delivered or the job handed back. Raises LostLease, BrokerUnavailable."""
+        try:
+            return self._run(keeper)
+        finally:
+            if self._together:
+                self._together.leave()
+
+    def _run(self, keeper: Keeper) -> Ending:
         started = reported = time.monotonic()
-        while (votes := self._next(reported + self._turn.chunk - time.monotonic())) is not None:
-            self._count(votes)
+        while not self._certification.finished:
+            self._step(reported + self._turn.chunk - time.monotonic())
             keeper.note()
             if keeper.lost:
                 raise LostLease
@@ -69,13 +82,36 @@ class Drive:
             if draining() or (waiting and now - started > self._turn.quantum):
                 self._leases.hand_back(self._claim)
                 return "handed back"
+            if not waiting:
+                self._invite(now)
         self._finish()
         return "finished"
 
-    def _next(self, left: float) -> VoteRange | None:
-        """What can be counted until the next report is due: all that a kill may cost."""
+    def _step(self, left: float) -> None:
+        """Counts what it can until the next report is due, in `left` seconds: all that a kill may cost."""
+        if self._together:
+            self._together.step()
+            return
         start = self._certification.state.estimation.drawn
-        return self._certification.request(self._pace.most(start, left))
+        votes = self._certification.request(self._pace.most(start, left))
+        assert votes is not None
+        self._count(votes)
+
+    def _invite(self, now: float) -> None:
+        """Small jobs never ask: it would take longer than it saves."""
+        drawn = self._certification.state.estimation.drawn
+        left = self._pace.seconds(self._claim.parameters.n - drawn)
+        if not drawn or left < self._turn.divide or now - self._invited < INVITE_EVERY:
+            return
+        self._invited = now
+        division = self._company.invite(self._claim, drawn)
+        if division and not self._together:
+            self._together = self._join(division)
+
+    def _join(self, division: str) -> Together:
+        shares, claim, certification = self._company.shares, self._claim, self._certification
+        which = Division(claim.job_id, division, certification.plan)
+        return Together(shares, claim, certification, Hand(shares, which, self._source, self._pace))
 
     def _count(self, votes: VoteRange) -> None:
         start = time.perf_counter()
@@ -91,13 +127,20 @@ class Drive:
         certificate = self._certificate() if certification.state.best else None
         try:
             state = certification.state.model_dump_json()
+            taken_up = self._together.taken_up if self._together else []
             waiting = self._leases.progress(
-                self._claim, state, certification.progress, certificate, self._unreported
+                self._claim,
+                state,
+                certification.progress,
+                certificate,
+                self._unreported,
+                taken_up=taken_up,
             )
         except BrokerUnavailable as error:
             log.warning("report failed", job=self._claim.job_id, error=str(error))
             return 0
         self._unreported = IDLE
+        taken_up.clear()
         return waiting
 
     def _finish(self) -> None:

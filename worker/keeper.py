@@ -1,14 +1,15 @@
-"""Keeps what a worker holds while it works: the job's lease, and the broker's message."""
+"""Keeps what a worker holds while it works: the job's lease or its portion's, and the broker's message."""
 
 import threading
 import time
+from collections.abc import Callable
 from contextvars import copy_context
 from types import TracebackType
 
 import redis
 import structlog
 
-from certification.contract.store.leases import Claim, Leases, LostLease
+from certification.contract.store.leases import LostLease
 from certification.errors import BrokerUnavailable
 
 UNACKED_INDEX = "unacked_index"  # kombu's sorted set of delivered messages, scored by time
@@ -33,12 +34,13 @@ class Message:
 class Keeper:
     """Renews from a thread of its own, as model loading and single forward passes may outlast a lease.
 
-    It stops when nothing was `noted` for `stall` seconds: a holder that hangs must lose its job.
+    renew: extends the lease (of `lease` seconds), or raises LostLease. It stops when nothing was `noted` for
+    `stall` seconds: a holder that hangs must lose its job.
     """
 
-    def __init__(self, leases: Leases, claim: Claim, message: Message, stall: float) -> None:
-        self._leases, self._claim, self._message, self._stall = leases, claim, message, stall
-        self._interval = leases.terms.lease / 3
+    def __init__(self, renew: Callable[[], None], message: Message, lease: float, stall: float) -> None:
+        self._renew, self._message, self._stall = renew, message, stall
+        self._interval = lease / 3
         self._noted = time.monotonic()
         self._done = threading.Event()
         self._lost = threading.Event()
@@ -68,13 +70,13 @@ class Keeper:
     def _keep(self) -> None:
         while not self._done.wait(self._interval):
             if time.monotonic() - self._noted > self._stall:
-                log.error("stalled", job=self._claim.job_id)
+                log.error("stalled")
                 return
             try:
-                self._leases.renew(self._claim)
+                self._renew()
                 self._message.renew()
             except LostLease:
                 self._lost.set()
                 return
             except (BrokerUnavailable, redis.RedisError) as error:
-                log.warning("renewal failed", job=self._claim.job_id, error=str(error))
+                log.warning("renewal failed", error=str(error))

@@ -12,6 +12,16 @@ class Pace:
     chunk: float
     batch: int
     votes: int = 0  # of the next chunk
+    rate: float = 0.0  # votes a second, of the last whole batches
+
+    @property
+    def wanted(self) -> int:
+        """About a chunk's worth of votes, a batch at least."""
+        return max(self.votes, self.batch)
+
+    def seconds(self, votes: int) -> float:
+        """How long so many votes will take; 0 while nothing is known."""
+        return votes / self.rate if self.rate else 0.0
 
     def most(self, start: int, left: float | None = None) -> int:
         """Votes to ask for from vote `start` on, ending where a batch ends: about as many as fit into the
@@ -24,5 +34,5 @@ class Pace:
         """So many votes took so long."""
         if votes < self.batch and self.votes:
             return  # cut short by a look: says little about speed
-        fitting = int(votes * self.chunk / max(seconds, 1e-6))
-        self.votes = min(fitting, GROWTH * max(votes, self.batch))
+        self.rate = votes / max(seconds, 1e-6)
+        self.votes = min(int(self.rate * self.chunk), GROWTH * max(votes, self.batch))

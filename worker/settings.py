@@ -36,6 +36,7 @@ class Settings(BaseSettings):
     record_ttl: int = Field(default=24 * 3600, gt=0, description="seconds a record outlives its last change")
     chunk: Seconds = Field(default=0.25, gt=0, description="between two reports, cancellations, hand-overs")
     quantum: Seconds = Field(default=10.0, gt=0, description="a job's turn while others wait")
+    divide: Seconds = Field(default=3.0, gt=0, description="a job with more left is shared with idle workers")
     stall: Seconds = Field(default=600.0, gt=0, description="without a vote, after which the lease is let go")
     janitor: Seconds = Field(default=1.0, gt=0, description="between two searches for lost jobs")
     nice: int = Field(default=10, ge=0, le=19, description="how far votes give way to what else runs here")

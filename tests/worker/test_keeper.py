@@ -13,6 +13,10 @@ from worker.keeper import UNACKED_INDEX, Keeper, Message
 LEASE = 0.3  # seconds
 
 
+def keeper(leases: Leases, claim: Claim, message: Message, stall: float = 60) -> Keeper:
+    return Keeper(lambda: leases.renew(claim), message, LEASE, stall)
+
+
 @pytest.fixture
 def client(redis_url: str) -> redis.Redis:
     return connect(redis_url)
@@ -36,10 +40,10 @@ def test_a_lease_and_its_message_are_kept_while_their_holder_is_busy(
     client: redis.Redis, leases: Leases, claim: Claim
 ) -> None:
     client.zadd(UNACKED_INDEX, {"tag": 1.0})
-    with Keeper(leases, claim, Message(client, "tag"), stall=60) as keeper:
+    with keeper(leases, claim, Message(client, "tag")) as kept:
         time.sleep(2 * LEASE)
         assert leases.claim(claim.job_id, "w2", "x") == "busy"
-        assert not keeper.lost
+        assert not kept.lost
     assert client.zscore(UNACKED_INDEX, "tag") == pytest.approx(time.time(), abs=LEASE)
 
 
@@ -49,13 +53,13 @@ def test_a_message_acknowledged_meanwhile_stays_acknowledged(client: redis.Redis
 
 
 def test_a_holder_that_hangs_loses_its_job(client: redis.Redis, leases: Leases, claim: Claim) -> None:
-    with Keeper(leases, claim, Message(client, None), stall=0.01):
+    with keeper(leases, claim, Message(client, None), stall=0.01):
         time.sleep(2 * LEASE)
         assert isinstance(leases.claim(claim.job_id, "w2", "x"), Claim)
 
 
 def test_a_holder_learns_that_its_job_is_lost(client: redis.Redis, leases: Leases, claim: Claim) -> None:
-    with Keeper(leases, claim, Message(client, None), stall=60) as keeper:
+    with keeper(leases, claim, Message(client, None)) as kept:
         JobStore(client).cancel(claim.job_id)
         time.sleep(LEASE)
-        assert keeper.lost
+        assert kept.lost

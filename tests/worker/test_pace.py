@@ -34,3 +34,11 @@ def test_what_is_left_of_a_chunk_is_filled_and_no_more() -> None:
     assert pace.most(0, left=0.05) == 2560
     assert pace.most(0, left=-1.0) == 128
     assert pace.most(0, left=9.0) == 12_800
+
+
+def test_what_is_left_is_told_by_the_speed_whatever_size_the_next_chunk_has() -> None:
+    pace = Pace(chunk=0.25, batch=128)
+    assert pace.seconds(40_000) == 0.0, "nothing is known yet"
+    pace.observe(128, 128 / 40_000)
+    assert pace.votes < 10_000
+    assert pace.seconds(40_000) == 1.0

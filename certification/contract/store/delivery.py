@@ -12,6 +12,7 @@ from redis.retry import Retry
 from certification.errors import BrokerUnavailable
 
 TASK = "smoothcert.certify"
+HELP = "smoothcert.help"
 QUEUE_PREFIX = "certify."
 IDLE_QUEUE = "certify"  # what a worker without any model listens to; nothing is ever sent there
 
@@ -70,8 +71,18 @@ class Courier:
 
         A failure here may be ignored once the record is written: a janitor sends what did not arrive.
         """
+        self._send(TASK, job_id, model, task_id=job_id)
+
+    def invite(self, job_id: str, model: str) -> None:
+        """Asks one idle worker to share a divided job. Raises BrokerUnavailable.
+
+        It may come late or never: the job goes on without.
+        """
+        self._send(HELP, job_id, model)
+
+    def _send(self, task: str, job_id: str, model: str, task_id: str | None = None) -> None:
         try:
-            self._app.send_task(TASK, args=[job_id], task_id=job_id, queue=queue_of(model), retry=False)
+            self._app.send_task(task, args=[job_id], task_id=task_id, queue=queue_of(model), retry=False)
         except (OperationalError, redis.RedisError, OSError) as error:
             raise BrokerUnavailable from error
 
