@@ -54,6 +54,22 @@ def test_a_worker_certifies_a_job_and_says_what_it_did(steady: Plant) -> None:
     assert job.progress.samples == certificate.n == 50_000
 
 
+def test_what_a_worker_does_is_counted(steady: Plant) -> None:
+    before = steady.store.figures()
+    steady.ended(steady.submit(n=40_000))
+    after = steady.store.figures()
+
+    def more(*what: str) -> int:
+        return after.count(*what) - before.count(*what)
+
+    assert more("votes", MODEL) == 100 + 40_000
+    assert (more("submitted", MODEL), more("attempts", MODEL), more("jobs", MODEL, "certified")) == (1, 1, 1)
+    chunks = after.histogram("chunk", MODEL)
+    assert 0.4 <= chunks.seconds - before.histogram("chunk", MODEL).seconds < 20, "at 100 000 votes a second"
+    assert chunks.buckets[-1][1] - before.histogram("chunk", MODEL).buckets[-1][1] >= 3
+    assert [sighting.worker.ready for sighting in after.workers] == [True, True]
+
+
 def test_workers_advertise_their_models(steady: Plant) -> None:
     assert [info.models for info in steady.store.workers()] == [["stand-in"]] * 2
 
