@@ -204,6 +204,17 @@ def test_a_worker_that_cannot_compute_ends(plant: Plant) -> None:
     assert b"can't certify" in worker.log.read_bytes()
 
 
+def test_a_worker_whose_signing_key_is_none_ends_and_says_how_to_mend_it(plant: Plant) -> None:
+    key = plant.folder / "key.pem"
+    key.write_text("no key")
+    worker = plant.launch(SMOOTHCERT_SIGNING_KEY=key)
+    worker.process.wait(60)
+    told = next(line for line in worker.log.read_text().splitlines() if "can't certify" in line)
+    assert f"{key} holds no private key" in json.loads(told)["why"]
+    assert "smoothcert keys signing" in told
+    assert "Traceback" not in told
+
+
 def test_a_worker_with_a_key_signs_and_logs_the_request(plant: Plant) -> None:
     signer = Signer.draw()
     key = plant.folder / "key.pem"
