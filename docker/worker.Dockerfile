@@ -1,7 +1,10 @@
-# The certifier. PyTorch's Linux wheels bring CUDA with them: the host needs only the driver and its container
-# toolkit, and without a GPU the same image certifies on the CPU. The root file system may be mounted read-only.
+# The certifier, and the command line for its operator (`smoothcert bench`). PyTorch's Linux wheels bring CUDA with them:
+# the host needs only the driver and its container toolkit, and without a GPU the same image certifies on the CPU. The
+# root file system may be mounted read-only.
 #   docker build -f docker/worker.Dockerfile -t smoothcert-worker .
 FROM python:3.11-slim-bookworm AS build
+# An index beside the usual one: a mirror, or for hosts without a GPU one of PyTorch's CPU wheels (a tenth of the size).
+ARG PIP_EXTRA_INDEX_URL
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /build
 RUN python -m venv --without-pip /venv
@@ -12,6 +15,7 @@ RUN touch README.md LICENSE \
  && pip --python /venv/bin/python install --constraint requirements.lock '.[worker,cpu]'
 COPY certification /app/certification
 COPY worker /app/worker
+COPY smoothcert /app/smoothcert
 COPY models /app/models
 RUN /venv/bin/python -m compileall -q /app
 
@@ -25,14 +29,18 @@ ENV PATH=/venv/bin:$PATH \
     TORCHINDUCTOR_CACHE_DIR=/tmp/inductor \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
+# What torch.compile needs, where a compiled set-up is pinned (docs/deploy.md).
+RUN apt-get update && apt-get install --yes --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin smoothcert
 COPY --from=build /venv /venv
 COPY --from=build /app /app
 WORKDIR /app
 USER 10001
-# The parent process answers, so a long job doesn't make its worker look dead.
-HEALTHCHECK --interval=30s --timeout=20s --start-period=60s --retries=3 \
-    CMD ["sh", "-c", "celery -A worker.app inspect ping --timeout 10 --destination \"celery@$(hostname)\""]
+# The parent process gives signs of life, so a long job doesn't make its worker look dead. A look at their file costs
+# nothing; `celery inspect ping` costs seconds of a core each time, and fails when the host is busy.
+ENV SMOOTHCERT_ALIVE=/tmp/alive
+HEALTHCHECK --interval=10s --timeout=10s --start-period=120s --retries=3 \
+    CMD ["sh", "-c", "test $(( $(date +%s) - $(stat -c %Y \"$SMOOTHCERT_ALIVE\") )) -lt 30"]
 STOPSIGNAL SIGTERM
 # One process for one device; never the solo pool, which ignores pings, time limits and revokes.
 CMD ["celery", "-A", "worker.app", "worker", "--pool", "prefork", "--concurrency", "1", \

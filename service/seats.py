@@ -1,4 +1,4 @@
-"""How many may follow jobs at once: each has a connection, and looks at the store again and again."""
+"""How many may follow jobs at once: each has a connection and looks at the store up to 50 times a second."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +10,7 @@ class Seats:
     """Counted in the event loop, so without a lock. most: waits and event streams of this process."""
 
     def __init__(self, most: int) -> None:
-        self.most = self.free = most
-
-    @property
-    def taken(self) -> int:
-        return self.most - self.free
+        self.free = most
 
     @contextmanager
     def take(self) -> Iterator[None]:

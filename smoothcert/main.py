@@ -19,6 +19,7 @@ from smoothcert.commands.up import up
 from smoothcert.commands.verify import verify
 
 EXTRAS = {
+    "training": "training",
     "matplotlib": "training",
     "torch": "worker",
     "torchvision": "worker",

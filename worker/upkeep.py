@@ -96,6 +96,10 @@ class Upkeep(bootsteps.StartStopStep):
         )
         self._said = ready
         self._leases.beat(info, BEATS_MISSED * self._settings.beat)
+        if (
+            self._settings.alive
+        ):  # to be looked at from outside, where asking through the broker costs too much
+            self._settings.alive.touch()
 
     @staticmethod
     def _listen(parent: Any, models: list[str]) -> None:

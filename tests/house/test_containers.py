@@ -1,7 +1,10 @@
 """The compose files and Dockerfiles keep what docs/deploy.md promises; checked without an engine."""
 
 import fnmatch
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ["redis", "service", "worker"]
 DOCKERFILES = ["docker/service.Dockerfile", "docker/worker.Dockerfile"]
+BASH = shutil.which("bash") or "bash"
 RESET = "reset by an override"
 
 
@@ -73,9 +77,27 @@ def test_keys_override_lets_nobody_in_without_a_key_and_mounts_their_folder_read
     override = compose("docker-compose.keys.yml")["services"]["service"]
     folder = Path(override["environment"]["SMOOTHCERT_API_KEYS"]).parent
     assert override["environment"]["SMOOTHCERT_ALLOW_ANONYMOUS"] == "false"
-    assert override["volumes"] == [f"./keys:{folder}:ro"], (
+    assert override["volumes"] == [f"api-keys:{folder}:ro"], (
         "a file that is mounted by itself can't be replaced"
     )
+
+
+def test_keys_are_made_in_the_services_image_by_a_container_that_is_on_no_network() -> None:
+    services = compose("docker-compose.keys.yml")["services"]
+    keys, path = services["keys"], services["service"]["environment"]["SMOOTHCERT_API_KEYS"]
+    assert keys["image"] == service("service")["image"]
+    assert keys["environment"]["SMOOTHCERT_API_KEYS"] == path
+    assert keys["volumes"] == [f"api-keys:{Path(path).parent}"]
+    assert keys["network_mode"] == "none"
+    assert keys["profiles"], "`up` must not start it"
+    assert (keys["read_only"], keys["cap_drop"]) == (True, ["ALL"])
+
+
+def test_a_new_volume_for_keys_belongs_to_the_services_user() -> None:
+    (made,) = (run for run in words_of("docker/service.Dockerfile", "RUN") if run[0] == "install")
+    ((user,),) = words_of("docker/service.Dockerfile", "USER")
+    assert made[-1] == "/keys"
+    assert made[made.index("-o") + 1] == user
 
 
 def test_signing_override_shows_the_private_key_to_the_worker_alone() -> None:
@@ -137,16 +159,25 @@ def test_images_run_without_root_and_build_from_official_bases(dockerfile: str) 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
 def test_images_install_at_the_versions_of_the_lock(dockerfile: str) -> None:
-    installs = [" ".join(run) for run in words_of(dockerfile, "RUN") if "install" in run]
+    installs = [" ".join(run) for run in words_of(dockerfile, "RUN") if "pip" in run]
     assert installs
     assert all("--constraint requirements.lock" in install for install in installs)
 
 
 def test_service_image_has_neither_torch_nor_the_other_packages() -> None:
-    (install,) = (" ".join(run) for run in words_of("docker/service.Dockerfile", "RUN") if "install" in run)
+    (install,) = (" ".join(run) for run in words_of("docker/service.Dockerfile", "RUN") if "pip" in run)
     assert "'.[service]'" in install
     copied = {source for sources in words_of("docker/service.Dockerfile", "COPY") for source in sources}
-    assert not {"worker", "training", "smoothcert"} & copied
+    assert not {"worker", "training"} & copied
+
+
+def test_what_the_worker_compiles_can_be_loaded_from_its_scratch_space() -> None:
+    """Docker mounts a tmpfs without leave to execute unless it is asked."""
+    (scratch,) = service("worker")["tmpfs"]
+    folder, options = scratch.split(":")
+    assert "exec" in options.split(",")
+    variables = [word for words in words_of("docker/worker.Dockerfile", "ENV") for word in words]
+    assert f"TORCHINDUCTOR_CACHE_DIR={folder}/inductor" in variables
 
 
 def test_worker_is_one_forked_process_for_one_device() -> None:
@@ -166,3 +197,12 @@ def test_what_is_copied_exists_and_reaches_the_builder(dockerfile: str) -> None:
         for source in sources:
             assert (ROOT / source).exists(), source
             assert any(fnmatch.fnmatch(source, pattern) for pattern in let_in), source
+
+
+def test_trying_it_says_that_it_skips_where_there_is_no_engine() -> None:
+    nowhere = {"DOCKER_HOST": "unix:///nowhere/docker.sock", "PATH": os.environ["PATH"]}
+    tried = subprocess.run(
+        [BASH, ROOT / "docker/try.sh"], env=nowhere, capture_output=True, text=True, check=False
+    )
+    assert (tried.returncode, tried.stderr) == (0, "")
+    assert "skipped, there is no Docker engine here" in tried.stdout

@@ -36,6 +36,7 @@ def fields(problem: dict) -> dict[str, str]:
     [
         ("GET", "/nowhere", 404),
         ("GET", "/static/nothing.js", 404),
+        ("GET", "/jobs/", 404),  # a redirect would name http:// to a caller who came through TLS
         ("GET", "/models/nobody", 404),
         ("GET", "/jobs/nobody", 404),
         ("DELETE", "/jobs", 405),

@@ -29,6 +29,19 @@ def test_neither_help_nor_report_nor_models_loads_torch() -> None:
     assert done.stdout.strip() == "False"
 
 
+def test_keys_are_made_where_only_the_service_is_installed(tmp_path: Path) -> None:
+    """As in its image: neither `training` nor PyTorch can be imported."""
+    script = (
+        "import sys; sys.modules |= dict.fromkeys(['training', 'worker', 'torch', 'scipy', 'cryptography']);"
+        f"sys.argv[1:] = ['keys', 'create', 'ann', '--file', {str(tmp_path / 'keys.json')!r}];"
+        "from smoothcert.main import app; app()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stdout.startswith("smoothcert_")
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
