@@ -21,6 +21,7 @@ from certification.contract.signature import PublicKey, PublicKeys, Signature
 from certification.errors import BadKeyFile
 
 Document = dict[str, Any]  # a certificate as JSON
+MEND = "Make one with `smoothcert keys signing`, readable by the worker, or unset SMOOTHCERT_SIGNING_KEY."
 
 
 def canonical(document: Document) -> bytes:
@@ -44,10 +45,14 @@ class Signer:
         """From an unencrypted PEM file. Raises BadKeyFile."""
         try:
             key = serialization.load_pem_private_key(path.read_bytes(), None)
-        except (OSError, ValueError, TypeError) as error:
-            raise BadKeyFile(f"{path} is no private key: {type(error).__name__}.") from error
+        except OSError as error:
+            raise BadKeyFile(f"The signing key {path} can't be read: {error.strerror}. {MEND}") from error
+        except TypeError as error:
+            raise BadKeyFile(f"The signing key {path} is encrypted, which is not taken. {MEND}") from error
+        except ValueError as error:
+            raise BadKeyFile(f"{path} holds no private key in PEM form. {MEND}") from error
         if not isinstance(key, Ed25519PrivateKey):
-            raise BadKeyFile(f"{path} is not an Ed25519 key.")
+            raise BadKeyFile(f"{path} holds another kind of key than Ed25519. {MEND}")
         return cls(key)
 
     def pem(self) -> bytes:

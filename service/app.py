@@ -30,6 +30,8 @@ from service.settings import Settings
 from service.state import Service, State
 from service.tracing import Traced
 
+PATIENCE = 1.5  # seconds for the broker to answer: callers are promised an answer of ours within 3
+PAUSE = 1.0  # seconds in which a broker that was silent is not asked again
 DESCRIPTION = """
 Upload an image, get the smoothed classifier's class and a certified l2 radius, or an abstention, with the
 evidence.
@@ -84,8 +86,8 @@ def _lifespan(settings: Settings, registry: CollectorRegistry, closing: Event) -
 
 
 def _assemble(settings: Settings, registry: CollectorRegistry, closing: Event) -> Service:
-    limits = Limits(queue_cap=settings.max_queued, ttl=settings.record_ttl)
-    store = JobStore(connect(settings.broker, retries=0), limits)
+    limits = Limits(settings.max_queued, settings.record_ttl, PAUSE)
+    store = JobStore(connect(settings.broker, retries=0, timeout=PATIENCE), limits)
     return Service(
         settings=settings,
         catalogue=Catalogue(settings.models),

@@ -1,4 +1,4 @@
-"""How many may follow jobs at once: each has a connection and looks at the store up to 50 times a second."""
+"""How many may follow jobs at once: each has a connection, and looks at the store again and again."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,11 @@ class Seats:
     """Counted in the event loop, so without a lock. most: waits and event streams of this process."""
 
     def __init__(self, most: int) -> None:
-        self.free = most
+        self.most = self.free = most
+
+    @property
+    def taken(self) -> int:
+        return self.most - self.free
 
     @contextmanager
     def take(self) -> Iterator[None]:

@@ -19,7 +19,7 @@ async def snapshots(service: Service, job: Job, seconds: float) -> AsyncIterator
     """
     if job.ended:
         return
-    for pause in pauses(seconds):
+    for pause in pauses(seconds, lambda: service.seats.taken):
         await anyio.sleep(pause)
         with suppress(BrokerUnavailable):
             now = await run_sync(service.store.job, job.id)

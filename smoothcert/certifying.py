@@ -91,7 +91,7 @@ class There:
 
     def one(self, path: Path) -> Stream:
         """Certify one file."""
-        job = self._client.submit(path.name, read_file(path), self._fields, secrets.token_urlsafe(16))
+        job = self._client.submit(path.name, read_file(path), self._fields)
         try:
             for job in self._client.follow(job):  # noqa: B020
                 yield job.progress

@@ -1,7 +1,9 @@
 """The HTTP face as the command line uses it: submit an image, follow the job, read the certificate."""
 
+import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -21,6 +23,10 @@ PATIENCE = 30.0  # seconds a service may be away while a job is followed: a rest
 Document = TypeVar("Document", bound=BaseModel)
 
 
+class Lost(Failure):
+    """The connection was lost on the way: nobody knows whether the request arrived."""
+
+
 class ServiceClient:
     """One service. Raises UserMistake for what it refuses, Failure where it can't be reached or breaks."""
 
@@ -33,28 +39,20 @@ class ServiceClient:
         if self._http.base_url.scheme not in ("http", "https") or not self._http.base_url.host:
             raise UserMistake(f"--url {url!r} is no address; write it like http://127.0.0.1:8000.")
 
-    def submit(self, name: str, image: bytes, fields: dict[str, str], key: str) -> Job:
-        """POST /certify. `key`: an idempotency key, so that asking again makes no second job."""
-        answer = self._ask(
-            "POST",
-            "/certify",
-            files={"image": (name, image)},
-            data=fields,
-            headers={"Idempotency-Key": key},
-        )
-        return _read(Job, answer)
+    def submit(self, name: str, image: bytes, fields: dict[str, str]) -> Job:
+        """POST /certify. Made once, though it is asked again where the answer was lost on its way."""
+        return _read(Job, self._submit("/certify", [(name, image)], fields))
 
     def submit_batch(self, images: Sequence[tuple[str, bytes]], fields: dict[str, str]) -> Batch:
-        """POST /batches: names and bytes of the images."""
-        return _read(
-            Batch, self._ask("POST", "/batches", files=[("image", image) for image in images], data=fields)
-        )
+        """POST /batches: names and bytes of the images. Made once, like a single job."""
+        return _read(Batch, self._submit("/batches", images, fields))
 
     def follow(self, job: Job) -> Iterator[Job]:
         """Snapshots of a job until it has ended; the last one is terminal."""
         yield job
         while not job.ended:
-            job = _read(Job, self._keep_asking(job.links.self, params={"wait": WAIT}))
+            ask = partial(self._ask, "GET", job.links.self, params={"wait": WAIT})
+            job = _read(Job, self._keep_asking(ask))
             yield job
 
     def follow_batch(self, batch: Batch) -> Iterator[Batch]:
@@ -62,7 +60,7 @@ class ServiceClient:
         yield batch
         while not batch.ended:
             time.sleep(WAIT)
-            batch = _read(Batch, self._keep_asking(batch.links.self))
+            batch = _read(Batch, self._keep_asking(partial(self._ask, "GET", batch.links.self)))
             yield batch
 
     def cancel(self, job: Job) -> None:
@@ -73,11 +71,27 @@ class ServiceClient:
         """GET /keys/signing: what its certificates are signed with."""
         return _read(PublicKeys, self._ask("GET", "/keys/signing"))
 
-    def _keep_asking(self, path: str, **request: object) -> httpx2.Response:
+    def _submit(
+        self, path: str, images: Sequence[tuple[str, bytes]], fields: dict[str, str]
+    ) -> httpx2.Response:
+        ask = partial(
+            self._ask,
+            "POST",
+            path,
+            files=[("image", image) for image in images],
+            data=fields,
+            headers={"Idempotency-Key": secrets.token_urlsafe(16)},
+        )
+        try:
+            return ask()
+        except Lost:  # the service may have made it, or may be starting again
+            return self._keep_asking(ask)
+
+    def _keep_asking(self, ask: Callable[[], httpx2.Response]) -> httpx2.Response:
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                return self._ask("GET", path, **request)
+                return ask()
             except Failure:
                 if time.monotonic() > deadline:
                     raise
@@ -88,7 +102,8 @@ class ServiceClient:
             answer = self._http.request(method, path, **request)  # type: ignore[arg-type]
         except httpx2.TransportError as error:
             reason = str(error) or type(error).__name__
-            raise Failure(
+            kind = Failure if isinstance(error, httpx2.ConnectError) else Lost
+            raise kind(
                 f"{self._http.base_url} does not answer ({reason}); `smoothcert up` starts a service."
             ) from error
         if answer.is_success:

@@ -12,6 +12,7 @@ from celery import Celery, Task, signals
 
 from certification.contract import logs
 from certification.contract.store.delivery import HELP, TASK, application
+from certification.errors import SmoothCertError
 from worker import drain, readiness, transport
 from worker.settings import settings
 from worker.upkeep import WORKER_ID, Upkeep
@@ -91,10 +92,11 @@ def _on_child_start(**_: Any) -> None:
     readiness.say(False)
     try:
         certifier().warm_up()
-    except Exception:
-        log.exception("this worker can't certify")
+    except Exception as error:
+        known = isinstance(error, SmoothCertError)  # says itself what to do; a traceback would only hide it
+        log.error("this worker can't certify", why=str(error), exc_info=not known)
         os.kill(PARENT, signal.SIGTERM)
-        raise
+        return
     readiness.say(True)
     log.info("ready")
 

@@ -119,8 +119,8 @@ class Certifier:
         except SmoothCertError as error:
             self._fail(claim, error)
         except Exception:
+            log.exception("unexpected", job=claim.job_id)  # here, where the line gets its request's id
             self._fail(claim, Failure("The worker met an error that it did not expect; its log has more."))
-            raise
         else:
             log.info(ending, job=claim.job_id)
             if ending == "handed back":

@@ -4,6 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 from pydantic import TypeAdapter
 
 from certification.contract.certificate import Certificate
@@ -12,6 +19,7 @@ from certification.errors import BadKeyFile
 from certification.signing import Signer, canonical, what_is_wrong
 from service.examples import CERTIFICATE
 
+PEM, PKCS8 = Encoding.PEM, PrivateFormat.PKCS8
 SIGNER, OTHER = Signer.draw(), Signer.draw()
 KEYS = PublicKeys(keys=(OTHER.public, SIGNER.public))
 
@@ -60,6 +68,29 @@ def test_the_key_id_is_the_thumbprint_of_rfc_8037() -> None:
     key = Ed25519PrivateKey.from_private_bytes(base64.urlsafe_b64decode(secret + "="))
     assert Signer(key).public.x == "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"
     assert Signer(key).public.kid == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, "No such file"),
+        (b"no key", "holds no private key"),
+        (ec.generate_private_key(ec.SECP256R1()), "another kind of key"),
+        (SIGNER.key.private_bytes(PEM, PKCS8, BestAvailableEncryption(b"secret")), "encrypted"),
+    ],
+    ids=["missing", "malformed", "another kind", "encrypted"],
+)
+def test_a_key_that_cannot_sign_is_named_with_what_to_do(
+    tmp_path: Path, content: bytes | ec.EllipticCurvePrivateKey | None, complaint: str
+) -> None:
+    path = tmp_path / "key.pem"
+    if content is not None:
+        other = content if isinstance(content, bytes) else content.private_bytes(PEM, PKCS8, NoEncryption())
+        path.write_bytes(other)
+    with pytest.raises(BadKeyFile, match=complaint) as told:
+        Signer.read(path)
+    assert str(path) in str(told.value)
+    assert "smoothcert keys signing" in str(told.value)
 
 
 def test_keys_go_through_their_files(tmp_path: Path) -> None:

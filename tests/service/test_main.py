@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,10 +11,13 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2 as httpx
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 
 from smoothcert.broker import free_port
+from tests.service.test_corpus import DIGIT, REFUSED, TAKEN, encode
 
 
 @pytest.fixture
@@ -32,6 +36,35 @@ def server(redis_url: str, models: Path) -> Iterator[tuple["subprocess.Popen[byt
     yield process, url
     process.kill()
     process.wait()
+
+
+def test_files_nobody_should_trust_cost_little_memory(
+    server: tuple["subprocess.Popen[bytes]", str],
+) -> None:
+    process, url = server
+    with httpx.Client(base_url=url, timeout=60) as client:
+        for data in (DIGIT, DIGIT):  # what the first upload loads stays
+            client.post("/certify", files={"image": data})
+        before = peak(process)
+        for data in (*REFUSED.values(), *(data for data, _ in TAKEN.values())):
+            client.post("/certify", files={"image": data})
+        grown = peak(process) - before
+        print(f"the corpus: {grown:.0f} MB")
+        assert grown < 32
+        assert client.post("/certify", files={"image": largest()}).status_code == 202
+        grown = peak(process) - before
+        print(f"with the largest picture that is taken: {grown:.0f} MB")
+        assert grown < 400
+
+
+def peak(process: "subprocess.Popen[bytes]") -> float:
+    """The most memory it ever had resident, MB."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return float(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1000
+
+
+def largest() -> bytes:
+    return encode(Image.new("RGBA", (4096, 4096)))
 
 
 def test_a_service_told_to_stop_ends_its_streams_and_is_gone_within_two_seconds(

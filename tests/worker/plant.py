@@ -77,12 +77,12 @@ class Plant:
         self.courier = Courier(self.url)
 
     def staff(self, *devices: str) -> None:
-        """Starts workers until there is one for each device named, and waits until they live."""
+        """Starts workers until there is one for each device named, and waits until they take jobs."""
         self.workers = [worker for worker in self.workers if worker.process.poll() is None]
         missing = Counter(devices) - Counter(worker.device for worker in self.workers)
         for device in missing.elements():
             self.launch(STAND_IN_DEVICE=device)
-        eventually(lambda: len(self.store.workers()) == len(devices))
+        eventually(lambda: [info.ready for info in self.store.workers()] == [True] * len(devices))
 
     def holder(self, job_id: str) -> Worker:
         """The worker that has the job now."""

@@ -55,6 +55,22 @@ def test_a_worker_certifies_a_job_and_says_what_it_did(steady: Plant) -> None:
     assert job.progress.samples == certificate.n == 50_000
 
 
+def test_what_a_worker_does_is_counted(steady: Plant) -> None:
+    before = steady.store.figures()
+    steady.ended(steady.submit(n=40_000))
+    after = steady.store.figures()
+
+    def more(*what: str) -> int:
+        return after.count(*what) - before.count(*what)
+
+    assert more("votes", MODEL) == 100 + 40_000
+    assert (more("submitted", MODEL), more("attempts", MODEL), more("jobs", MODEL, "certified")) == (1, 1, 1)
+    chunks = after.histogram("chunk", MODEL)
+    assert 0.4 <= chunks.seconds - before.histogram("chunk", MODEL).seconds < 20, "at 100 000 votes a second"
+    assert chunks.buckets[-1][1] - before.histogram("chunk", MODEL).buckets[-1][1] >= 3
+    assert [sighting.worker.ready for sighting in after.workers] == [True, True]
+
+
 def test_workers_advertise_their_models(steady: Plant) -> None:
     assert [info.models for info in steady.store.workers()] == [["stand-in"]] * 2
 
@@ -200,6 +216,17 @@ def test_a_worker_that_cannot_compute_ends(plant: Plant) -> None:
     worker = plant.launch(SMOOTHCERT_ENGINES="no_such_module:Engines")
     worker.process.wait(20)
     assert b"can't certify" in worker.log.read_bytes()
+
+
+def test_a_worker_whose_signing_key_is_none_ends_and_says_how_to_mend_it(plant: Plant) -> None:
+    key = plant.folder / "key.pem"
+    key.write_text("no key")
+    worker = plant.launch(SMOOTHCERT_SIGNING_KEY=key)
+    worker.process.wait(60)
+    told = next(line for line in worker.log.read_text().splitlines() if "can't certify" in line)
+    assert f"{key} holds no private key" in json.loads(told)["why"]
+    assert "smoothcert keys signing" in told
+    assert "Traceback" not in told
 
 
 def test_a_worker_with_a_key_signs_and_logs_the_request(plant: Plant) -> None:

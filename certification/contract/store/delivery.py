@@ -25,8 +25,9 @@ def queue_of(model: str) -> str:
     return QUEUE_PREFIX + model
 
 
-def connect(url: str, retries: int = 1) -> redis.Redis:
-    """A client for the store with short time limits. Connects at its first use, not here.
+def connect(url: str, retries: int = 1, timeout: float = ANSWER_TIMEOUT) -> redis.Redis:
+    """A client for the store with short time limits (`timeout`: seconds an answer may take). Connects at
+    its first use, not here.
 
     A call is tried once more when its connection breaks: every transition may be repeated without harm. Who
     must answer quickly takes no retries: connecting and calling each have their own, and the times add up.
@@ -34,7 +35,7 @@ def connect(url: str, retries: int = 1) -> redis.Redis:
     return redis.Redis.from_url(
         url,
         socket_connect_timeout=CONNECT_TIMEOUT,
-        socket_timeout=ANSWER_TIMEOUT,
+        socket_timeout=timeout,
         health_check_interval=15,
         retry=Retry(NoBackoff(), retries),
     )

@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,18 +21,22 @@ from certification.errors import KeyReused, OverQuota, QueueFull
 
 DAY = 24 * 3600  # seconds
 ANYONE = "anyone"  # the owner of every job while no API keys are configured
-POLL_LEAST, POLL_MOST = 0.02, 0.25  # seconds between looks at a record that somebody waits for
-POLL_SHARE = 0.1  # of the time waited so far: a short job is seen to end at once, a long one costs little
+POLL_LEAST, POLL_MOST = 0.01, 0.25  # seconds between looks at a record that somebody waits for
+POLL_SHARE = 0.02  # of the time waited so far: that much later than it ends is a job seen to end, at most
+POLL_EACH = 0.004  # seconds a waiter: however many there are, their looks don't keep the service busy
 
 Lane = Literal["single", "batch"]
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of the store. `ttl`: seconds a record outlives its last change. 0 jobs: no bound."""
+    """Bounds of the store. `ttl`: seconds a record outlives its last change. 0 jobs: no bound.
+    `pause`: seconds in which a broker that was silent is not asked again.
+    """
 
     queue_cap: int = 10_000
     ttl: int = DAY
+    pause: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -77,15 +81,16 @@ class Page:
     cursor: str | None
 
 
-def pauses(timeout: float) -> Iterator[float]:
-    """How long to sleep between looks, until `timeout` seconds are over.
+def pauses(timeout: float, waiters: Callable[[], int] = lambda: 1) -> Iterator[float]:
+    """How long to sleep between looks, until `timeout` seconds are over. `waiters`: who look at this moment.
 
     Looking is chosen over pub/sub: it holds no connection for each waiter, it can lose no notice when the
-    broker restarts, and one HGET every tenth of the time waited so far costs next to nothing.
+    broker restarts, and costs next to nothing.
     """
     start = time.monotonic()
     while (waited := time.monotonic() - start) < timeout:
-        yield min(max(POLL_SHARE * waited, POLL_LEAST), POLL_MOST, timeout - waited)
+        alone = min(max(POLL_SHARE * waited, POLL_LEAST), POLL_MOST)
+        yield min(max(alone, POLL_EACH * waiters()), timeout - waited)
 
 
 def new_id() -> str:
@@ -109,7 +114,7 @@ class JobStore:
         self.client = client
         self.limits = limits or Limits()
         self.root = root
-        self.scripts = Scripts(client, root)
+        self.scripts = Scripts(client, root, self.limits.pause)
 
     def submit(self, request: Request, job_id: str | None = None) -> Submission:
         """Writes a queued job with its image and its secret seed. The caller sends the message, afterwards.

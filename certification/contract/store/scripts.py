@@ -1,5 +1,6 @@
 """The Lua transitions as callables. Every failure of the broker becomes BrokerUnavailable here."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -39,11 +40,17 @@ def broker_errors() -> Iterator[None]:
 
 
 class Scripts:
-    """The scripts of one client. Nothing is sent before the first call."""
+    """The scripts of one client. Nothing is sent before the first call.
 
-    def __init__(self, client: redis.Redis, root: str = ROOT) -> None:
+    A broker that was silent for a whole time limit is left alone for `pause` seconds, in which every call
+    fails at once: many callers must not wait for it one after the other.
+    """
+
+    def __init__(self, client: redis.Redis, root: str = ROOT, pause: float = 0.0) -> None:
         self.client = client
         self.root = root
+        self._pause = pause
+        self._silent_until = 0.0  # time.monotonic()
         self._registered: dict[str, Script] = {}
 
     def run(self, name: str, *arguments: Argument) -> Any:
@@ -51,5 +58,11 @@ class Scripts:
         script = self._registered.get(name)
         if script is None:
             script = self._registered[name] = self.client.register_script(source(name))
+        if time.monotonic() < self._silent_until:
+            raise BrokerUnavailable
         with broker_errors():
-            return script(keys=[self.root], args=arguments)
+            try:
+                return script(keys=[self.root], args=arguments)
+            except redis.exceptions.TimeoutError:
+                self._silent_until = time.monotonic() + self._pause
+                raise

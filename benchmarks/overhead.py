@@ -1,0 +1,109 @@
+"""What the service adds: post to certificate over HTTP, minus the engine's own time for the same votes.
+
+    python benchmarks/overhead.py
+
+Engine and service take turns in one run, with one set-up. The engine's time is a certification in this
+process: the sampler made, all votes drawn and counted, the procedure asked; the network is loaded before.
+The anytime procedure draws all n votes unless told otherwise. Prints Markdown.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import statistics
+import time
+from pathlib import Path
+
+from light_http import Connection, get, post
+from stack import stack
+
+from certification.catalogue import BUNDLED, Catalogue
+from certification.checkpoint import load_network
+from certification.contract.card import ModelCard
+from certification.contract.certificate import Engine as Description
+from certification.contract.images import read_image
+from certification.contract.parameters import Parameters
+from certification.engine import Engine
+from certification.procedure import Certification, drive
+from certification.setup import Setup
+
+MODEL = "mnist-lenet-consistency-0.50"
+DIGIT = (Path(__file__).resolve().parent.parent / "tests" / "data" / "digit-7.png").read_bytes()
+CHUNK = 8192  # votes the engine is asked for at a time: about what the worker settles at
+
+
+async def serve(port: int, n: int) -> tuple[float, dict[str, object]]:
+    """Seconds from the first byte of the post to the certificate, and the certificate."""
+    async with Connection("127.0.0.1", port) as service:
+        start = time.perf_counter()
+        job = (await service.ask(post("/certify", {"model": MODEL, "n": str(n)}, [DIGIT]))).json()
+        while job["status"] in ("queued", "running"):
+            job = (await service.ask(get(job["links"]["self"] + "?wait=30"))).json()
+        assert job["status"] == "succeeded", job
+        return time.perf_counter() - start, job["certificate"]
+
+
+class Bare:
+    """The engine alone, with the set-up that the worker chose."""
+
+    def __init__(self, card: ModelCard, description: Description) -> None:
+        network = load_network(Catalogue(BUNDLED).folder(card.name), card)
+        self.card = card
+        self.engine = Engine(network, card.input_shape, len(card.labels), Setup.of(description))
+
+    def certify(self, n: int) -> float:
+        """Seconds for all votes of one certificate."""
+        start = time.perf_counter()
+        asked = Parameters(n=n, sigma=self.card.sigma)
+        image = read_image(DIGIT, self.card)
+        source = self.engine.sampler(image.to_array(), asked.sigma, seed=time.perf_counter_ns())
+        certification = Certification(asked, source.num_classes, slack=source.slack)
+        for _ in drive(certification, source, CHUNK):
+            pass
+        assert certification.result.n == n
+        return time.perf_counter() - start
+
+
+def measure(port: int, votes: list[int], repeats: int) -> None:
+    """Service and engine in turns, for each number of votes."""
+    _, certificate = asyncio.run(serve(port, max(votes)))
+    card = Catalogue(BUNDLED).card(MODEL)
+    bare = Bare(card, Description.model_validate_json(json.dumps(certificate["engine"])))
+    bare.certify(max(votes))
+    print(f"\n{MODEL}, {certificate['engine']}\n")
+    print("| n | over HTTP, ms | engine, ms | added, ms: median | least, most | share |")
+    print("|---|---|---|---|---|---|")
+    for n in votes:
+        rounds = [(asyncio.run(serve(port, n))[0], bare.certify(n)) for _ in range(repeats)]
+        served, alone = (statistics.median(column) for column in zip(*rounds, strict=True))
+        added = sorted(1000 * (one - other) for one, other in rounds)
+        middle = statistics.median(added)
+        extremes, percent = f"{added[0]:.0f}, {added[-1]:.0f}", middle / (10 * alone)
+        cells = (
+            n,
+            f"{1000 * served:.0f}",
+            f"{1000 * alone:.0f}",
+            f"{middle:.0f}",
+            extremes,
+            f"{percent:.1f} %",
+        )
+        print(f"| {' | '.join(map(str, cells))} |")
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("--votes", default="1000,100000")
+    options.add_argument("--repeats", type=int, default=15)
+    options.add_argument("--port", type=int, default=8125)
+    chosen = options.parse_args()
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
+    with stack(chosen.port, nice=0):
+        measure(chosen.port, [int(n) for n in chosen.votes.split(",")], chosen.repeats)
+
+
+if __name__ == "__main__":
+    main()
