@@ -6,7 +6,7 @@ from itertools import product
 
 import torch
 
-from certification.hardware import has_bfloat16, usable_cpus
+from certification.hardware import has_bfloat16, has_int8, usable_cpus
 from certification.setup import Backend, DeviceKind, Precision, Setup
 
 Shape = tuple[int, int, int]  # C,H,W
@@ -32,18 +32,25 @@ def available_device() -> DeviceKind:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def default_setup(shape_CHW: Shape, device: DeviceKind, threads: int | None = None) -> Setup:
+def default_setup(
+    shape_CHW: Shape, device: DeviceKind, threads: int | None = None, *, int8: bool = False
+) -> Setup:
     """A good set-up without measuring: the first candidate."""
-    return candidates(shape_CHW, device, threads)[0]
+    return candidates(shape_CHW, device, threads, int8=int8)[0]
 
 
-def candidates(shape_CHW: Shape, device: DeviceKind, threads: int | None = None) -> list[Setup]:
-    """Set-ups that build in a second or so, best guess first. threads: of the CPU, by default all."""
+def candidates(
+    shape_CHW: Shape, device: DeviceKind, threads: int | None = None, *, int8: bool = False
+) -> list[Setup]:
+    """Set-ups that build in a second or so, best guess first. threads: of the CPU, by default all.
+
+    int8: whether this model may be run so unasked (`ModelCard.int8_is_as_good`).
+    """
     channels, height, width = shape_CHW
     pixels = channels * height * width
     if device == "cuda":
         return _cuda_candidates(pixels)
-    return _cpu_candidates(pixels, threads or usable_cpus())
+    return _cpu_candidates(pixels, threads or usable_cpus(), int8)
 
 
 def compiled(setup: Setup) -> Setup | None:
@@ -65,11 +72,13 @@ def _cuda_candidates(pixels: int) -> list[Setup]:
     ]
 
 
-def _cpu_candidates(pixels: int, threads: int) -> list[Setup]:
+def _cpu_candidates(pixels: int, threads: int, int8: bool) -> list[Setup]:
     batches = _CPU_BATCHES if pixels <= _SMALL_IMAGE else _CPU_BATCHES_LARGE
     backends: tuple[Backend, ...] = ("openvino", "eager") if find_spec("openvino") else ("eager",)
     precisions: tuple[Precision, ...] = ("bfloat16", "float32") if has_bfloat16() else ("float32",)
-    best = [Setup("cpu", backends[0], precisions[0], batch, threads=threads) for batch in batches]
+    rounded = int8 and backends[0] == "openvino" and has_int8()
+    quick: Precision = "int8" if rounded else precisions[0]
+    best = [Setup("cpu", backends[0], quick, batch, threads=threads) for batch in batches]
     others = [
         Setup("cpu", backend, precision, batches[0], threads=threads)
         for backend, precision in product(backends, precisions)

@@ -13,6 +13,7 @@ DEFAULT_MODEL = "mnist-lenet-consistency-0.50"  # where nobody names one: one ho
 CARD_FILE = "card.json"
 WEIGHTS_FILE = "model.safetensors"
 MOST_CARD = 10_000_000  # bytes
+INT8_FILE = "int8.json"  # optional
 
 
 def read_card(folder: Path) -> ModelCard:

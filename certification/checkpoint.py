@@ -1,36 +1,44 @@
-"""A checkpoint folder: model.safetensors + card.json. Never pickle: a hostile one can only fail to load."""
+"""A checkpoint folder: model.safetensors + card.json, int8.json if quantized. Never pickle: a hostile one can
+only fail to load."""
 
 import hashlib
 from pathlib import Path
 
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
 from certification.architectures import build_network
-from certification.catalogue import CARD_FILE, WEIGHTS_FILE, read_card
-from certification.contract.card import ModelCard
+from certification.catalogue import CARD_FILE, INT8_FILE, WEIGHTS_FILE, read_card
+from certification.contract.card import Int8, ModelCard
+from certification.contract.quantization import Quantization
 from certification.errors import BadCheckpoint
 from certification.files import write_whole
+from certification.setups.int8 import attach
 
 HEADER_ROOM = 1_000_000  # bytes for the names of the tensors
+MOST_ROUNDING = 1_000_000  # bytes of int8.json
 
 
 def load_network(folder: Path, card: ModelCard | None = None) -> nn.Module:
     """The base classifier of a checkpoint, in eval mode, on the CPU, float32.
 
     card: the one read from this folder before, whose network it must still be: certificates will name it.
-    Raises BadCheckpoint when the weights are missing, altered (sha256), or don't fit the card's architecture.
+    The int8 rounding, if the card names one, comes attached. Raises BadCheckpoint when weights or rounding
+    are missing, altered (sha256), or don't fit the card's architecture.
     """
     card = card or read_card(folder)
     network = build_network(
         card.architecture, len(card.labels), card.preprocessing.mean, card.preprocessing.std
     )
-    weights = _read_weights(folder, card.weights_sha256, _most_bytes(network))
+    weights = _read(folder / WEIGHTS_FILE, card.weights_sha256, _most_bytes(network))
     try:
         network.load_state_dict(load(weights))
     except (SafetensorError, RuntimeError) as error:
         raise BadCheckpoint(f"{folder / WEIGHTS_FILE} does not fit {card.architecture}: {error}") from error
+    if card.int8:
+        attach(network, _read_quantization(folder, card.int8.sha256, card.weights_sha256))
     return network.eval()
 
 
@@ -58,15 +66,37 @@ def _most_bytes(network: nn.Module) -> int:
     return HEADER_ROOM + 2 * held
 
 
-def _read_weights(folder: Path, sha256: str, most_bytes: int) -> bytes:
-    path = folder / WEIGHTS_FILE
+def save_quantization(folder: Path, quantization: Quantization) -> ModelCard:
+    """Write int8.json, then the card that names it; figures measured with another one are dropped."""
+    content = quantization.model_dump_json(indent=1).encode() + b"\n"
+    card, digest = read_card(folder), hashlib.sha256(content).hexdigest()
+    assert quantization.weights_sha256 == card.weights_sha256
+    if card.int8 is None or card.int8.sha256 != digest:
+        card = card.model_copy(update={"int8": Int8(sha256=digest)})
+    write_whole(folder / INT8_FILE, content)
+    save_card(folder, card)
+    return card
+
+
+def _read_quantization(folder: Path, sha256: str, weights_sha256: str) -> Quantization:
+    path = folder / INT8_FILE
+    try:
+        quantization = Quantization.model_validate_json(_read(path, sha256, MOST_ROUNDING))
+    except ValidationError as error:
+        raise BadCheckpoint(f"{path} is no int8 rounding: {error.errors()[0]['msg']}.") from error
+    if quantization.weights_sha256 != weights_sha256:
+        raise BadCheckpoint(f"{path} was calibrated for other weights: quantize the model again.")
+    return quantization
+
+
+def _read(path: Path, sha256: str, most_bytes: int) -> bytes:
     try:
         with path.open("rb") as file:
-            weights = file.read(most_bytes + 1)
+            content = file.read(most_bytes + 1)
     except OSError as error:
         raise BadCheckpoint(f"{path} can't be read: {error.strerror}.") from error
-    if len(weights) > most_bytes:
-        raise BadCheckpoint(f"{path} is larger than the weights of its architecture can be.")
-    if hashlib.sha256(weights).hexdigest() != sha256:
+    if len(content) > most_bytes:
+        raise BadCheckpoint(f"{path} is larger than that of its architecture can be.")
+    if hashlib.sha256(content).hexdigest() != sha256:
         raise BadCheckpoint(f"{path} is not the file its card names: the sha256 differs.")
-    return weights
+    return content

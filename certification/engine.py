@@ -10,7 +10,7 @@ from torch import nn
 
 from certification.contract.certificate import Engine as EngineDescription
 from certification.errors import Failure, UserMistake
-from certification.hardware import describe
+from certification.hardware import describe, has_int8
 from certification.sampler import BatchVoter, Sampler
 from certification.setup import Backend, DeviceKind, Precision, Setup
 from certification.votes import VoteSource
@@ -24,7 +24,7 @@ _BACKENDS: dict[DeviceKind, set[Backend]] = {
     "cuda": {"eager", "cuda-graph", "compile-cuda-graph"},
 }
 _PRECISIONS: dict[DeviceKind, set[Precision]] = {
-    "cpu": {"float32", "bfloat16"},
+    "cpu": {"float32", "bfloat16", "int8"},
     "cuda": {"float32", "tf32", "bfloat16", "float16"},
 }
 SamplerOf = Callable[[Image, float, int], VoteSource]
@@ -65,6 +65,15 @@ def check_runnable(setup: Setup) -> None:
         raise Failure(f"{setup}: this machine has no CUDA device.")
     if setup.backend == "openvino" and find_spec("openvino") is None:
         raise Failure(f"{setup}: OpenVINO is not installed; it comes with smoothcert's extra `cpu`.")
+    if setup.precision == "int8":
+        _check_int8(setup)
+
+
+def _check_int8(setup: Setup) -> None:
+    if setup.backend != "openvino" or not setup.folded:
+        raise UserMistake(f"{setup}: int8 is for openvino, with batch norm folded.")
+    if not has_int8():
+        raise Failure(f"{setup}: this processor has no exact products of eight-bit integers (VNNI).")
 
 
 def _sampler_of(network: nn.Module, shape_CHW: Shape, num_classes: int, setup: Setup) -> SamplerOf:

@@ -72,6 +72,14 @@ def has_bfloat16() -> bool:
     return bool(flags & {"avx512_bf16", "amx_bf16"})
 
 
+@lru_cache
+def has_int8() -> bool:
+    """Whether the processor adds up products of eight-bit integers exactly (VNNI, AMX). Older ones saturate
+    on the way: slower, and another function."""
+    flags = set(_cpuinfo().get("flags", "").split())
+    return bool(flags & {"avx512_vnni", "avx_vnni", "amx_int8"})
+
+
 def _cpuinfo() -> dict[str, str]:
     """What Linux tells of the first processor; empty elsewhere."""
     try:

@@ -44,7 +44,9 @@ def issue(
         tolerance=parameters.tolerance,
         target_met=result.target_met,
         model=ModelDigest(
-            name=card.name, sha256=card.weights_sha256, classifier_sha256=card.classifier_sha256
+            name=card.name,
+            sha256=card.weights_sha256,
+            classifier_sha256=card.classifier_sha256_in(engine.precision),
         ),
         input=input_digest,
         seed=seed,

@@ -13,7 +13,7 @@ from certification.errors import UserMistake
 
 DeviceKind = Literal["cpu", "cuda"]
 Backend = Literal["eager", "compile", "openvino", "cuda-graph", "compile-cuda-graph"]
-Precision = Literal["float32", "tf32", "bfloat16", "float16"]
+Precision = Literal["float32", "tf32", "bfloat16", "float16", "int8"]
 
 _BACKEND_TEXT = re.compile(
     r"(?P<backend>[a-z-]+?)(?P<last>/channels-last)?(?P<fold>/folded)?(/(?P<threads>\d+)-threads)?"

@@ -11,6 +11,7 @@ import numpy as np
 from torch import nn
 
 from certification.candidates import Shape, available_device, candidates, compiled
+from certification.contract.card import ModelCard
 from certification.contract.parameters import DEFAULT_N, DEFAULT_N0
 from certification.engine import Engine
 from certification.errors import Failure
@@ -59,12 +60,24 @@ class Tuning:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is tuned. model_sha256: of the weights, for remembering."""
+    """What is tuned. model_sha256: of the weights, for remembering. int8_sha256: of the int8 rounding, where
+    that is as good as the network itself; else int8 is no candidate."""
 
     network: nn.Module
     shape_CHW: Shape
     num_classes: int
     model_sha256: str
+    int8_sha256: str | None = None
+
+    @classmethod
+    def of(cls, network: nn.Module, card: ModelCard) -> "Subject":
+        """The network that this card is about."""
+        int8_sha256 = card.int8.sha256 if card.int8 and card.int8_is_as_good else None
+        return cls(network, card.input_shape, len(card.labels), card.weights_sha256, int8_sha256)
+
+    def candidates(self, device: DeviceKind) -> list[Setup]:
+        """The set-ups worth trying."""
+        return candidates(self.shape_CHW, device, int8=self.int8_sha256 is not None)
 
 
 def choose_setup(subject: Subject, cache: Path, device: DeviceKind | None = None) -> Setup:
@@ -86,7 +99,7 @@ def tune(
     subject: Subject, device: DeviceKind, *, seconds: float = _SECONDS, compile_too: bool = False
 ) -> Tuning:
     """Measure the candidates; with `compile_too` also torch.compile at the fastest's batch size."""
-    trials = [measure(subject, setup, seconds) for setup in candidates(subject.shape_CHW, device)]
+    trials = [measure(subject, setup, seconds) for setup in subject.candidates(device)]
     if compile_too:
         extra = compiled(Tuning(tuple(trials)).fastest)
         trials += [measure(subject, extra, seconds)] if extra else []
@@ -123,7 +136,8 @@ def _last_line(error: Exception) -> str:
 
 
 def _key(subject: Subject, device: DeviceKind) -> str:
-    parts = [subject.model_sha256, device_name(device), usable_cpus(), platform_versions(device)]
+    weights = [subject.model_sha256, subject.int8_sha256]
+    parts = [weights, device_name(device), usable_cpus(), platform_versions(device)]
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 

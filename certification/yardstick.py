@@ -1,6 +1,7 @@
 """What a set-up's speed is held against: the operations of a vote, and the machine's matrix products."""
 
 import time
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from certification.setups.cuda import fixed_kernels
 from certification.setups.voter import DTYPES
 
 Shape = tuple[int, int, int]  # C,H,W
+_PRODUCTS: dict[torch.dtype, Callable[[Tensor, Tensor], Tensor]] = {torch.int8: torch._int_mm}
 _SIDE: dict[DeviceKind, int] = {"cpu": 2048, "cuda": 8192}  # of the square matrices
 
 
@@ -28,13 +30,13 @@ def matrix_rate(device: DeviceKind, precision: Precision, seconds: float = 1.0) 
     torch.set_num_threads(usable_cpus())
     try:
         with fixed_kernels(precision == "tf32"):
-            return _best_rate(device, DTYPES[precision], seconds)
+            return _best_rate(device, precision, seconds)
     finally:
         torch.set_num_threads(threads)
 
 
-def _best_rate(device: DeviceKind, dtype: torch.dtype, seconds: float) -> float:
-    side = _SIDE[device]
+def _best_rate(device: DeviceKind, precision: Precision, seconds: float) -> float:
+    side, dtype = _SIDE[device], torch.int8 if precision == "int8" else DTYPES[precision]
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     _timed(a, b)  # the first one chooses kernels
     best, ends = float("inf"), time.perf_counter() + seconds
@@ -45,7 +47,7 @@ def _best_rate(device: DeviceKind, dtype: torch.dtype, seconds: float) -> float:
 
 def _timed(a: Tensor, b: Tensor) -> float:
     start = time.perf_counter()
-    torch.mm(a, b)
+    _PRODUCTS.get(a.dtype, torch.mm)(a, b)
     if a.is_cuda:
         torch.cuda.synchronize()
     return time.perf_counter() - start

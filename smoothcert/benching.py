@@ -73,7 +73,8 @@ class Bench:
 def chosen_setups(named: Sequence[str], checkpoint: Checkpoint) -> list[Setup]:
     """Those named, or all the tuner would try. Raises UserMistake for one that makes no sense."""
     if not named:
-        return candidates(checkpoint.card.input_shape, available_device())
+        card = checkpoint.card
+        return candidates(card.input_shape, available_device(), int8=card.int8_is_as_good)
     setups = [Setup.parse(text) for text in dict.fromkeys(named)]
     for setup in setups:
         with suppress(Failure):  # what can't run here is a line of the answer
@@ -87,7 +88,7 @@ def run_bench(checkpoint: Checkpoint, setups: Sequence[Setup], seconds: float) -
     """Measure each set-up for so many seconds of voting. Raises Failure when none runs."""
     card = checkpoint.card
     network = load_network(checkpoint.folder, card)
-    subject = Subject(network, card.input_shape, len(card.labels), card.weights_sha256)
+    subject = Subject.of(network, card)
     device = setups[0].device
     with progress_bar("measuring") as update:
         turns = iter(range(1, ROUNDS * len(setups) + 1))
@@ -103,7 +104,7 @@ def run_bench(checkpoint: Checkpoint, setups: Sequence[Setup], seconds: float) -
         flop_per_vote=flop_per_vote(network, card.input_shape),
         matrix_rates={precision: matrix_rate(device, precision) for precision in precisions},
         tuning=tuning,
-        default=candidates(card.input_shape, device)[0],
+        default=subject.candidates(device)[0],
     )
 
 

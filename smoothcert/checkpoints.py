@@ -38,7 +38,8 @@ def good_setup(checkpoint: Checkpoint) -> "Setup":
     """A set-up that suits this machine, without measuring."""
     from certification.candidates import available_device, default_setup
 
-    return default_setup(checkpoint.card.input_shape, available_device())
+    card = checkpoint.card
+    return default_setup(card.input_shape, available_device(), int8=card.int8_is_as_good)
 
 
 def fastest_setup(checkpoint: Checkpoint) -> "Setup":
@@ -48,8 +49,7 @@ def fastest_setup(checkpoint: Checkpoint) -> "Setup":
 
     card = checkpoint.card
     network = load_network(checkpoint.folder, card)
-    subject = Subject(network, card.input_shape, len(card.labels), card.weights_sha256)
-    return choose_setup(subject, settings().cache)
+    return choose_setup(Subject.of(network, card), settings().cache)
 
 
 def build_engine(checkpoint: Checkpoint, setup: str | None) -> "Engine":

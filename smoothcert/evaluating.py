@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from certification.contract.card import INT8, ModelCard
 from certification.contract.feasibility import refuse_impossible
 from certification.contract.parameters import Parameters
 from certification.errors import UserMistake
+from certification.setup import Setup
 from smoothcert.checkpoints import Checkpoint, build_engine, fastest_setup, good_setup
 from smoothcert.progress import Update, progress_bar
 from smoothcert.settings import settings
@@ -101,8 +103,13 @@ def describe_run(
         every=selection.every,
         seed=seed,
         setup=setup,
+        int8_sha256=_int8_sha256(checkpoint.card, setup),
         **asked.model_dump(),
     )
+
+
+def _int8_sha256(card: ModelCard, setup: str) -> str | None:
+    return card.int8.sha256 if card.int8 and Setup.parse(setup).precision == INT8 else None
 
 
 def _choose_setup(checkpoint: Checkpoint, votes: int) -> str:

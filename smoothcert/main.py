@@ -12,6 +12,7 @@ from smoothcert.commands.bench import bench
 from smoothcert.commands.certify import certify
 from smoothcert.commands.evaluate import evaluate
 from smoothcert.commands.models import models
+from smoothcert.commands.quantize import quantize
 from smoothcert.commands.report import report
 from smoothcert.commands.reproduce import reproduce
 from smoothcert.commands.train import METHOD_OPTIONS, train
@@ -37,7 +38,7 @@ commands = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up, certify, models, evaluate, report, verify, attack, bench, reproduce):
+for command in (up, certify, models, evaluate, report, verify, attack, bench, quantize, reproduce):
     commands.command()(command)
 commands.command(context_settings=METHOD_OPTIONS)(train)
 commands.add_typer(keys.commands, name="keys")

@@ -71,8 +71,9 @@ def _find(certificate: Certificate, model: str | None, *, needed: bool) -> Check
 def check_model(certificate: Certificate, card: ModelCard) -> Check:
     """Whether the network here is the one that voted: its weights, and what its card says of it."""
     voted, same_weights = certificate.model, certificate.model.sha256 == card.weights_sha256
-    same = same_weights and voted.classifier_sha256 in {None, card.classifier_sha256}
-    what = "architecture or normalisation" if same_weights else "weights"
+    here = card.classifier_sha256_in(certificate.engine.precision)
+    same = same_weights and voted.classifier_sha256 in {None, here}
+    what = "architecture, normalisation or int8 rounding" if same_weights else "weights"
     return Check("model", same, f"the {what} of {card.name} here differ")
 
 

@@ -39,6 +39,7 @@ class Run(BaseModel):
     tolerance: float | None = None
     seed: int
     setup: str  # the engine's, as certification.setup.Setup writes it: another one is another base classifier
+    int8_sha256: str | None = None  # of the rounding, for a set-up in int8
 
 
 def run_path(log: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from certification.catalogue import read_card
 from certification.checkpoint import save_card
@@ -46,10 +47,19 @@ def accuracy_on_grid(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def record_in_card(folder: Path, rows: Sequence[Row], run: Run) -> ModelCard:
-    """Write the figures into the card. Raises UserMistake for a data set that is not the model's own."""
+    """Write the figures into the card, those of int8 beside the network's own. Raises UserMistake for a data
+    set that is not the model's own, and for votes of an int8 rounding that is no longer the model's."""
     card = read_card(folder)
     if run.dataset.split(":")[0] != card.dataset:
         raise UserMistake(f"--update-card: {card.name} was trained on {card.dataset}, not {run.dataset}.")
-    card = card.model_copy(update={"evaluation": measured(rows, run)})
+    card = card.model_copy(update=_learned(card, measured(rows, run), run))
     save_card(folder, card)
     return card
+
+
+def _learned(card: ModelCard, evaluation: Evaluation, run: Run) -> dict[str, Any]:
+    if run.int8_sha256 is None:
+        return {"evaluation": evaluation}
+    if card.int8 is None or card.int8.sha256 != run.int8_sha256:
+        raise UserMistake(f"--update-card: {card.name} has another int8 rounding now than when it was run.")
+    return {"int8": card.int8.model_copy(update={"evaluation": evaluation})}

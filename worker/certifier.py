@@ -129,7 +129,8 @@ class Certifier:
     def _load(self, claim: Claim) -> tuple[Claim, Loaded]:
         """The engine of this job's votes, pinned. Other weights or another set-up start the job again."""
         loaded = self._engines.load(claim.model, claim.engine)
-        weights, engine = loaded.card.classifier_sha256, loaded.engine.description
+        engine = loaded.engine.description
+        weights = loaded.card.classifier_sha256_in(engine.precision)
         if claim.engine is not None and (claim.engine, claim.weights) != (engine, weights):
             log.warning("restarted", job=claim.job_id, was=str(claim.engine), now=str(engine))
             return self._load(self._leases.restart(claim))

@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from certification.candidates import available_device, default_setup
+from certification.candidates import available_device
 from certification.checkpoint import load_network
-from certification.contract.card import ModelCard
+from certification.contract.card import INT8, ModelCard
 from certification.contract.certificate import Engine as Description
 from certification.engine import Engine
 from certification.hardware import device_name, platform_versions
@@ -28,8 +28,8 @@ class Engines:
     def build(self, folder: Path, card: ModelCard, pinned: Description | None) -> Engine:
         """One checkpoint under the pinned set-up, or under our choice. Raises BadCheckpoint, Failure."""
         network = load_network(folder, card)
-        subject = Subject(network, card.input_shape, len(card.labels), card.weights_sha256)
-        setup = Setup.of(pinned) if pinned else self._choose(subject)
+        subject = Subject.of(network, card)
+        setup = Setup.of(pinned) if pinned and _has(card, pinned) else self._choose(subject)
         return Engine(network, card.input_shape, len(card.labels), setup)
 
     def _choose(self, subject: Subject) -> Setup:
@@ -37,4 +37,9 @@ class Engines:
             return Setup.parse(self._settings.setup)
         if self._settings.tune:
             return choose_setup(subject, self._settings.cache.expanduser())
-        return default_setup(subject.shape_CHW, available_device())
+        return subject.candidates(available_device())[0]
+
+
+def _has(card: ModelCard, pinned: Description) -> bool:
+    """Not when the model lost its int8 rounding since; another set-up then starts the job again."""
+    return pinned.precision != INT8 or card.int8 is not None

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+INT8 = "int8"  # the precision, as set-ups and certificates name it
+INT8_ACR_MARGIN = 0.005
 MOST_SIDE = 4096  # pixels: a card can't ask the service for a picture larger than an upload may be
 MOST_LABELS = 100_000
 CHANNELS = {"L": 1, "RGB": 3}
@@ -62,6 +64,18 @@ class Evaluation(BaseModel):
     protocol: Protocol
 
 
+class Int8(BaseModel):
+    """The same network in eight-bit integers: another base classifier, with its own measured figures.
+
+    sha256: of int8.json. evaluation: void, so None, until votes of these very integers were measured.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    evaluation: Evaluation | None = None
+
+
 class ModelCard(BaseModel):
     """One checkpoint's card."""
 
@@ -81,6 +95,7 @@ class ModelCard(BaseModel):
         default_factory=dict, description="epochs, steps, seed, device, seconds, ..."
     )
     evaluation: Evaluation | None = None
+    int8: Int8 | None = None
     weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     data_license: Words
 
@@ -92,8 +107,28 @@ class ModelCard(BaseModel):
 
     @property
     def classifier_sha256(self) -> str:
+        """`classifier_sha256_in` any precision of floating point."""
+        return self.classifier_sha256_in("float32")
+
+    def classifier_sha256_in(self, precision: str) -> str:
         """A digest of all here that decides what the network answers. The weights alone do not: the first
-        layer's mean and std stand in the card only."""
+        layer's mean and std stand in the card only, and in `int8` the rounding comes from int8.json."""
         first_layer = self.preprocessing.mean, self.preprocessing.std
-        said = [self.weights_sha256, self.architecture, len(self.labels), self.input_shape, first_layer]
+        said: list[Any] = [self.weights_sha256, self.architecture, len(self.labels), self.input_shape]
+        said.append(first_layer)
+        if precision == INT8:
+            said.append(self.int8.sha256 if self.int8 else None)
         return sha256(json.dumps(said).encode()).hexdigest()
+
+    @property
+    def int8_is_as_good(self) -> bool:
+        """Whether int8 may be chosen unasked: its ACR and the card's, measured alike, hardly differ."""
+        full, rounded = self.evaluation, self.int8.evaluation if self.int8 else None
+        if full is None or rounded is None or _protocol(full) != _protocol(rounded):
+            return False
+        return abs(full.acr - rounded.acr) <= INT8_ACR_MARGIN
+
+
+def _protocol(evaluation: Evaluation) -> tuple[int, Protocol]:
+    """How many images, and how; the engine apart, which is what differs."""
+    return evaluation.images, evaluation.protocol.model_copy(update={"engine": ""})

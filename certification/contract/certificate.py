@@ -25,7 +25,8 @@ class Look(BaseModel):
 
 class ModelDigest(BaseModel):
     """Which network voted. `sha256` is of model.safetensors; `classifier_sha256` is of all that decides
-    what the network answers: those weights, the architecture, the shapes, the first layer's normalisation.
+    what the network answers: those weights, the architecture, the shapes, the first layer's normalisation,
+    and in int8 the rounding.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -10,11 +10,16 @@ from torch import Tensor, nn
 
 from certification.errors import Failure
 from certification.setup import Precision, Setup
+from certification.setups.int8 import attached, quantized
 from certification.setups.quiet_openvino import openvino, properties
 from certification.setups.voter import ready_voter
 
 Shape = tuple[int, int, int]  # C,H,W
-_HINTS: dict[Precision, openvino.Type] = {"float32": openvino.Type.f32, "bfloat16": openvino.Type.bf16}
+_HINTS: dict[Precision, openvino.Type] = {
+    "float32": openvino.Type.f32,
+    "bfloat16": openvino.Type.bf16,
+    "int8": openvino.Type.f32,  # of what lies between the layers that run on integers
+}
 
 
 class OpenVinoVoter:
@@ -48,7 +53,7 @@ def _compiled(
     network: nn.Module, shape_BHWC: tuple[int, int, int, int], setup: Setup
 ) -> openvino.CompiledModel:
     if setup.precision not in _HINTS:
-        raise Failure(f"OpenVINO runs float32 or bfloat16 here, not {setup.precision}.")
+        raise Failure(f"OpenVINO runs float32, bfloat16 or int8 here, not {setup.precision}.")
     config = {
         properties.hint.inference_precision(): _HINTS[setup.precision],
         properties.num_streams(): setup.threads,
@@ -67,6 +72,8 @@ def _compiled(
 def _converted(network: nn.Module, shape_BHWC: tuple[int, int, int, int], setup: Setup) -> openvino.Model:
     """The voter as an OpenVINO graph of fixed shape, in float32: the plugin casts as the hint says."""
     voter = ready_voter(network, replace(setup, precision="float32"))
+    if setup.precision == "int8":
+        voter.network = quantized(voter.network, attached(network))
     example = torch.zeros(shape_BHWC, dtype=torch.int16)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of the tracer, about itself

@@ -1,15 +1,19 @@
 """Checkpoint folders: what is saved is loaded, and what was altered is refused."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
 import torch
 
 from certification.architectures import build_network
-from certification.catalogue import CARD_FILE, WEIGHTS_FILE, Catalogue
-from certification.checkpoint import load_network, save_card, save_checkpoint
-from certification.contract.card import ModelCard, Preprocessing
+from certification.catalogue import CARD_FILE, INT8_FILE, WEIGHTS_FILE, Catalogue
+from certification.checkpoint import load_network, save_card, save_checkpoint, save_quantization
+from certification.contract.card import Int8, ModelCard, Preprocessing
+from certification.contract.quantization import Calibration, Quantization, Rounding
 from certification.errors import BadCheckpoint, UnknownModel
+from certification.setups.int8 import attached
+from tests.certification.cards import measured
 
 CARD = ModelCard(
     name="tiny", architecture="lenet", dataset="mnist", input_shape=(1, 28, 28), labels=list("0123456789"),
@@ -87,3 +91,65 @@ def test_a_broken_card_is_left_out_of_the_list_and_explained_when_asked_for(fold
     assert catalogue.cards() == []
     with pytest.raises(BadCheckpoint, match="not a model card"):
         catalogue.card("tiny")
+
+
+@pytest.fixture
+def rounding(folder: Path) -> Quantization:
+    return Quantization(
+        weights_sha256=Catalogue(folder.parent).card("tiny").weights_sha256,
+        calibration=Calibration(dataset="mnist", images=1, sigma=0.5, seed=0),
+        places={"truediv": Rounding(scale=0.1 / 3, zero_point=77)},
+    )
+
+
+def test_a_rounding_is_loaded_with_the_network_as_it_was_saved(folder: Path, rounding: Quantization) -> None:
+    save_quantization(folder, rounding)
+    assert attached(load_network(folder)) == rounding
+
+
+def test_an_altered_rounding_is_refused(folder: Path, rounding: Quantization) -> None:
+    save_quantization(folder, rounding)
+    (folder / INT8_FILE).write_text((folder / INT8_FILE).read_text().replace("77", "78"))
+    with pytest.raises(BadCheckpoint, match="sha256"):
+        load_network(folder)
+
+
+def test_a_rounding_of_other_weights_is_refused(folder: Path, rounding: Quantization) -> None:
+    named = save_quantization(folder, rounding).int8
+    card = save_checkpoint(folder, build_network("lenet", 10, [0.0], [1.0]), CARD)
+    assert card.int8 is None
+    save_card(folder, card.model_copy(update={"int8": named}))
+    with pytest.raises(BadCheckpoint, match="for other weights"):
+        load_network(folder)
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [('"scale": 0.03', '"scale": -0.03'), ('"scale": 0.03', '"scale": 1e39'), ("77", "256"), ("77", "NaN"),
+     ('"truediv"', '3'), ('{', '[')],
+)  # fmt: skip
+def test_a_hostile_rounding_can_only_fail_to_load(
+    folder: Path, rounding: Quantization, was: str, becomes: str
+) -> None:
+    card = save_quantization(folder, rounding)
+    content = (folder / INT8_FILE).read_text().replace(was, becomes, 1).encode()
+    (folder / INT8_FILE).write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    save_card(folder, card.model_copy(update={"int8": Int8(sha256=digest)}))
+    with pytest.raises(BadCheckpoint, match="is no int8 rounding"):
+        load_network(folder)
+
+
+def test_figures_are_kept_for_the_same_rounding_and_dropped_for_another(
+    folder: Path, rounding: Quantization
+) -> None:
+    card = save_quantization(folder, rounding)
+    assert card.int8 is not None
+    assert card.int8.evaluation is None
+    known = card.int8.model_copy(update={"evaluation": measured(0.7)})
+    save_card(folder, card.model_copy(update={"int8": known}))
+    assert save_quantization(folder, rounding).int8 == known
+    other = rounding.model_copy(update={"places": {"truediv": Rounding(scale=0.05, zero_point=77)}})
+    forgotten = save_quantization(folder, other).int8
+    assert forgotten is not None
+    assert forgotten.evaluation is None

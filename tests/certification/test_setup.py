@@ -7,6 +7,7 @@ from certification.setup import Setup
 SETUPS = [
     Setup("cpu", "eager", "float32", 1000, channels_last=False, folded=False, threads=2),
     Setup("cpu", "openvino", "bfloat16", 256, threads=16),
+    Setup("cpu", "openvino", "int8", 256, threads=2),
     Setup("cuda", "compile-cuda-graph", "float16", 4096),
 ]
 
@@ -17,7 +18,7 @@ def test_a_setup_can_be_read_back_from_its_text(setup: Setup) -> None:
 
 
 def test_a_setup_can_be_read_back_from_a_certificate() -> None:
-    for setup in SETUPS[:2]:
+    for setup in SETUPS[:3]:
         assert Setup.of(describe(setup)) == setup
 
 

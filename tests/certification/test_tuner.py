@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 from torch import Tensor, nn
 
+from certification import candidates as trying
 from certification import tuner
 from certification.candidates import candidates, compiled, default_setup
+from certification.contract.card import Int8
 from certification.engine import Engine
 from certification.errors import Failure
 from certification.setup import Setup
 from certification.tuner import Subject, Trial, Tuning, choose_setup, measure
+from tests.certification.cards import card_with, measured
 
 SHAPE = (3, 12, 12)
 EAGER = Setup("cpu", "eager", "float32", 32, threads=1)
@@ -24,7 +27,7 @@ def subject(small_network: nn.Module) -> Subject:
 @pytest.fixture
 def two_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that runs and one that can't, so that the tests take no minutes."""
-    monkeypatch.setattr(tuner, "candidates", lambda shape, device: [IMPOSSIBLE, EAGER])
+    monkeypatch.setattr(tuner, "candidates", lambda shape, device, *, int8: [IMPOSSIBLE, EAGER])
     monkeypatch.setattr(tuner, "_SECONDS", 0.01)
 
 
@@ -60,6 +63,24 @@ def test_a_choice_is_remembered_for_the_same_weights_only(
     assert choose_setup(subject, tmp_path / "cache") == EAGER
     with pytest.raises(AssertionError, match="measured again"):
         choose_setup(Subject(subject.network, SHAPE, 6, "b" * 64), tmp_path / "cache")
+    with pytest.raises(AssertionError, match="measured again"):  # int8 has become a candidate
+        choose_setup(Subject(subject.network, SHAPE, 6, "a" * 64, "c" * 64), tmp_path / "cache")
+
+
+@pytest.mark.parametrize(("acr", "rounded_acr"), [(0.7, 0.697), (0.7, 0.69), (None, 0.7), (0.7, None)])
+def test_int8_is_tried_only_where_its_measured_radius_is_as_good(
+    small_network: nn.Module, monkeypatch: pytest.MonkeyPatch, acr: float | None, rounded_acr: float | None
+) -> None:
+    monkeypatch.setattr(trying, "has_int8", lambda: True)
+    monkeypatch.setattr(trying, "find_spec", lambda name: name)
+    card = card_with(evaluation=measured(acr), int8=Int8(sha256="d" * 64, evaluation=measured(rounded_acr)))
+    subject = Subject.of(small_network, card)
+    precisions = [setup.precision for setup in subject.candidates("cpu")]
+    assert ("int8" in precisions) == (subject.int8_sha256 is not None) == (rounded_acr == 0.697)
+    assert precisions[0] == ("int8" if rounded_acr == 0.697 else precisions[0])
+    assert "float32" in precisions
+    monkeypatch.setattr(trying, "has_int8", lambda: False)
+    assert "int8" not in [setup.precision for setup in subject.candidates("cpu")]
 
 
 @pytest.mark.usefixtures("two_candidates")

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from certification.catalogue import CARD_FILE, read_card
-from certification.contract.card import ModelCard, Preprocessing
+from certification.contract.card import Int8, ModelCard, Preprocessing
 from certification.errors import ImpossibleRequest, UserMistake
 from certification.votes import Counts, VoteRange
 from training.datasets import ImageSet
@@ -192,8 +192,9 @@ def test_every_row_is_on_disk_when_append_returns(tmp_path: Path, images: ImageS
     assert read_run(path) == RUN
 
 
-def test_figures_go_into_the_card_of_a_model_of_that_data_set_only(tmp_path: Path, images: ImageSet) -> None:
-    card = ModelCard(
+@pytest.fixture
+def card() -> ModelCard:
+    return ModelCard(
         name="a",
         architecture="lenet",
         dataset="stand-in",
@@ -205,12 +206,33 @@ def test_figures_go_into_the_card_of_a_model_of_that_data_set_only(tmp_path: Pat
         weights_sha256="0" * 64,
         data_license="none",
     )
+
+
+def test_figures_go_into_the_card_of_a_model_of_that_data_set_only(
+    tmp_path: Path, images: ImageSet, card: ModelCard
+) -> None:
     (tmp_path / CARD_FILE).write_text(card.model_dump_json())
     rows = certify(images, range(0, IMAGES, 2))
     record_in_card(tmp_path, rows, RUN)
     assert read_card(tmp_path).evaluation == measured(rows, RUN)
     with pytest.raises(UserMistake, match="was trained on stand-in, not mnist"):
         record_in_card(tmp_path, rows, RUN.model_copy(update={"dataset": "mnist"}))
+
+
+def test_figures_of_int8_stand_beside_the_networks_own_and_only_for_the_rounding_that_voted(
+    tmp_path: Path, images: ImageSet, card: ModelCard
+) -> None:
+    (tmp_path / CARD_FILE).write_text(
+        card.model_copy(update={"int8": Int8(sha256="b" * 64)}).model_dump_json()
+    )
+    rows = certify(images, range(0, IMAGES, 2))
+    rounded = RUN.model_copy(update={"int8_sha256": "b" * 64})
+    record_in_card(tmp_path, rows[1:], RUN)
+    told = record_in_card(tmp_path, rows, rounded)
+    assert told.evaluation == measured(rows[1:], RUN)
+    assert told.int8 == Int8(sha256="b" * 64, evaluation=measured(rows, rounded))
+    with pytest.raises(UserMistake, match="another int8 rounding now"):
+        record_in_card(tmp_path, rows, RUN.model_copy(update={"int8_sha256": "c" * 64}))
 
 
 def test_a_card_gets_the_curve_up_to_where_it_ends(images: ImageSet) -> None:
