@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from certification.contract.card import ModelCard, Preprocessing
+from certification.contract.card import INT8, ModelCard, Preprocessing
 from certification.contract.certificate import Certificate
 from certification.contract.images import CertifiedImage, read_image
 from certification.errors import UnknownModel, UserMistake
@@ -73,7 +73,8 @@ def check_model(certificate: Certificate, card: ModelCard) -> Check:
     voted, same_weights = certificate.model, certificate.model.sha256 == card.weights_sha256
     here = card.classifier_sha256_in(certificate.engine.precision)
     same = same_weights and voted.classifier_sha256 in {None, here}
-    what = "architecture, normalisation or int8 rounding" if same_weights else "weights"
+    rounded = " or int8 rounding" if certificate.engine.precision == INT8 else ""
+    what = f"architecture or normalisation{rounded}" if same_weights else "weights"
     return Check("model", same, f"the {what} of {card.name} here differ")
 
 

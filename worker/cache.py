@@ -22,6 +22,11 @@ class Loaded:
     engine: VotingEngine
     chosen: bool
 
+    @property
+    def classifier_sha256(self) -> str:
+        """Of all in the checkpoint that decides what this engine answers."""
+        return self.card.classifier_sha256_in(self.engine.description.precision)
+
     def fits(self, card: ModelCard, pinned: Description | None) -> bool:
         """Whether a job with this pin (or none) can be done with it. Equal weights are not enough: what the
         card says (name, labels, first layer) becomes part of the certificate or of the network."""

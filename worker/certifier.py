@@ -84,7 +84,7 @@ class Certifier:
 
     def _share(self, asked: Help, keeper: Keeper) -> None:
         loaded = self._engines.load(asked.model, asked.engine)
-        if (loaded.engine.description, loaded.card.classifier_sha256) != (asked.engine, asked.weights):
+        if (loaded.engine.description, loaded.classifier_sha256) != (asked.engine, asked.weights):
             raise Failure("This worker has another classifier than the one that votes on this job.")
         source = loaded.votes(self._image(asked.job_id), asked.parameters.sigma, asked.seed)
         which = Division(asked.job_id, asked.division, plan_for(asked.parameters))
@@ -129,8 +129,7 @@ class Certifier:
     def _load(self, claim: Claim) -> tuple[Claim, Loaded]:
         """The engine of this job's votes, pinned. Other weights or another set-up start the job again."""
         loaded = self._engines.load(claim.model, claim.engine)
-        engine = loaded.engine.description
-        weights = loaded.card.classifier_sha256_in(engine.precision)
+        weights, engine = loaded.classifier_sha256, loaded.engine.description
         if claim.engine is not None and (claim.engine, claim.weights) != (engine, weights):
             log.warning("restarted", job=claim.job_id, was=str(claim.engine), now=str(engine))
             return self._load(self._leases.restart(claim))

@@ -105,11 +105,6 @@ class ModelCard(BaseModel):
             raise ValueError(f"{self.input_shape[0]} channels are not those of {self.preprocessing.mode}")
         return self
 
-    @property
-    def classifier_sha256(self) -> str:
-        """`classifier_sha256_in` any precision of floating point."""
-        return self.classifier_sha256_in("float32")
-
     def classifier_sha256_in(self, precision: str) -> str:
         """A digest of all here that decides what the network answers. The weights alone do not: the first
         layer's mean and std stand in the card only, and in `int8` the rounding comes from int8.json."""

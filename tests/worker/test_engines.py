@@ -87,7 +87,7 @@ def test_equal_weights_under_another_card_are_another_engine(cache: EngineCache,
     one, twin = cache.load("m", None), cache.load("twin", None)
     assert one.card.weights_sha256 == twin.card.weights_sha256
     assert (twin.card.name, twin.card.labels[0]) == ("twin", "a")
-    assert one.card.classifier_sha256 != twin.card.classifier_sha256
+    assert one.classifier_sha256 != twin.classifier_sha256
     assert votes_of(one) != votes_of(twin)
 
 
@@ -96,3 +96,13 @@ def test_weights_replaced_after_the_card_was_read_do_not_vote_in_its_name(settin
     save(settings.models / "m", seed=1)
     with pytest.raises(BadCheckpoint):
         Engines(settings).build(settings.models / "m", card, None)
+
+
+def test_a_job_pinned_to_int8_is_given_another_set_up_once_the_model_has_no_rounding(
+    cache: EngineCache,
+) -> None:
+    chosen = cache.load("m", None)
+    lost = chosen.engine.description.model_copy(update={"precision": "int8"})
+    again = cache.load("m", lost)
+    assert again.engine.description == chosen.engine.description  # so the holder starts the job again
+    assert not again.chosen

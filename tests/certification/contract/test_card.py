@@ -38,4 +38,4 @@ def test_the_rounding_is_part_of_the_classifier_in_int8_only() -> None:
     other = card_with(int8=Int8(sha256="c" * 64))
     assert plain.classifier_sha256_in("bfloat16") == rounded.classifier_sha256_in("bfloat16")
     digests = {card.classifier_sha256_in("int8") for card in (plain, rounded, other)}
-    assert len(digests | {plain.classifier_sha256}) == 4
+    assert len(digests | {plain.classifier_sha256_in("float32")}) == 4
