@@ -84,7 +84,7 @@ function explanation(seen) {
 function waiting({ job }) {
   if (job.status === "running") return job.progress.radius ? "This radius holds already; more votes can only raise it." : "The first votes are being counted.";
   const ahead = job.queue_position;
-  return ahead ? `Waiting: ${whole(ahead)} ${ahead === 1 ? "job is" : "jobs are"} ahead of this one.` : "Waiting for a worker.";
+  return ahead ? `Waiting: ${whole(ahead)} ${ahead === 1 ? "job is" : "jobs are"} ahead of this one.` : "Waiting for a worker: just after a start it loads its model first.";
 }
 
 /** A tiny alpha is not rounded to 100 %: nothing here is certain. */
