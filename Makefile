@@ -22,7 +22,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 TEST_THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types imports format unit faults bench lock clean
+.PHONY: help run test lint types imports format unit faults bench lock audit clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -59,6 +59,17 @@ lock: build/lock/bin/uv ## work out requirements.lock anew; UPGRADE=1 takes newe
 	UV_CUSTOM_COMPILE_COMMAND="make lock" build/lock/bin/uv pip compile pyproject.toml --all-extras --group dev \
 		--universal --python-version 3.11 --no-emit-index-url --quiet $(if $(UPGRADE),--upgrade) -o requirements.lock
 
+# A public database is asked, so this is no part of `make test`. No report: it was not reached.
+audit: build/audit/bin/pip-audit ## known vulnerabilities of the pinned dependencies; needs the network
+	@rm -f build/audit/report.json
+	@build/audit/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip --vulnerability-service osv \
+		--timeout 10 --progress-spinner off --format json --output build/audit/report.json 2>build/audit/log; \
+	if [ -s build/audit/report.json ]; then cat build/audit/log; $(PYTHON) -c "import json, sys; \
+	found = [(p['name'], p['version'], v['id']) for p in json.load(open('build/audit/report.json'))['dependencies'] \
+	for v in p.get('vulns', [])]; print(*[' '.join(f) for f in found], sep='\n'); sys.exit(bool(found))"; \
+	else tail -n 1 build/audit/log; echo "make audit: the database of vulnerabilities could not be reached; nothing was checked" >&2; \
+	exit 2; fi
+
 clean: ## remove the environment and every cache
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
@@ -79,6 +90,10 @@ $(DEV_STAMP): pyproject.toml requirements.lock $(RUN_STAMP)
 	@echo "installing what the checks need"
 	@$(INSTALL) --group dev
 	@touch $@
+
+build/audit/bin/pip-audit:
+	@$(PYTHON) -m venv build/audit
+	@build/audit/bin/python -m pip install --quiet pip-audit
 
 build/lock/bin/uv:
 	@$(PYTHON) -m venv build/lock

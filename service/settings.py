@@ -6,6 +6,7 @@ from pydantic import Field, RedisDsn, TypeAdapter
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from certification.catalogue import BUNDLED, DEFAULT_MODEL
+from certification.contract.store.delivery import broker_url
 
 LOCAL_REDIS = TypeAdapter(RedisDsn).validate_python("redis://127.0.0.1:6379/0")
 
@@ -18,6 +19,7 @@ class Settings(BaseSettings):
     )
 
     redis_url: RedisDsn = Field(default=LOCAL_REDIS, description="the broker and job store")
+    redis_password_file: Path | None = Field(default=None, description="file with the password of redis_url")
     models: Path = Field(default=BUNDLED, description="folder of checkpoint folders")
     default_model: str = Field(default=DEFAULT_MODEL, description="certifies where a request names none")
     max_upload_bytes: int = Field(default=10_000_000, gt=0, description="one image file")
@@ -39,4 +41,5 @@ class Settings(BaseSettings):
 
     @property
     def broker(self) -> str:
-        return str(self.redis_url)
+        """Its address, with the password. Raises BadKeyFile."""
+        return broker_url(str(self.redis_url), self.redis_password_file)

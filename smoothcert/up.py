@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from certification.contract.store.delivery import broker_url
 from certification.errors import Failure, UserMistake
 from smoothcert.broker import LOG as BROKER_LOG
 from smoothcert.broker import Broker, await_answer, end, spawn
@@ -165,7 +166,8 @@ def _watch(children: list[Child]) -> None:
 def _broker(folder: Path, children: list[Child]) -> Iterator[str]:
     """The URL of the configured broker, or of our own, which is then watched like any child."""
     if url := os.environ.get("SMOOTHCERT_REDIS_URL"):
-        await_answer(url, timeout=BROKER_TIMEOUT)
+        password = os.environ.get("SMOOTHCERT_REDIS_PASSWORD_FILE")
+        await_answer(broker_url(url, Path(password) if password else None), timeout=BROKER_TIMEOUT)
         yield url
         return
     with Broker.start(folder) as broker:

@@ -30,7 +30,7 @@ def create_app() -> Celery:
     transport.install()
     chosen = settings()
     app = application(
-        chosen.redis_url,
+        chosen.broker,
         visibility_timeout=chosen.visibility,
         unacked_restore_interval=SWEEP,
         unacked_restore_throttle=1,

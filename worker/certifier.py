@@ -31,10 +31,10 @@ class Certifier:
 
     def __init__(self, settings: Settings, worker_id: str) -> None:
         self._settings = settings
-        self._client: redis.Redis = connect(settings.redis_url)
+        self._client: redis.Redis = connect(settings.broker)
         self._store = JobStore(self._client)
         self._leases = Leases(self._client, settings.terms)
-        self._courier = Courier(settings.redis_url)
+        self._courier = Courier(settings.broker)
         self._engines = EngineCache(settings.catalogue, settings.engine_builder())
         signer = Signer.read(settings.signing_key) if settings.signing_key else None
         self._turn = Turn(settings.chunk, settings.quantum, settings.divide, signer)

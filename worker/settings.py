@@ -9,6 +9,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from certification.catalogue import BUNDLED, DEFAULT_MODEL, Catalogue
+from certification.contract.store.delivery import broker_url
 from certification.contract.store.leases import Terms
 
 Seconds = float
@@ -22,6 +23,7 @@ class Settings(BaseSettings):
     )
 
     redis_url: str = Field(default="redis://127.0.0.1:6379/0", description="the broker and job store")
+    redis_password_file: Path | None = Field(default=None, description="file with the password of redis_url")
     models: Path = Field(default=BUNDLED, description="folder of checkpoint folders")
     default_model: str = Field(default=DEFAULT_MODEL, description="the first to be loaded beforehand")
     warm: int = Field(default=1, ge=0, le=4, description="models loaded before the first job is taken")
@@ -51,6 +53,11 @@ class Settings(BaseSettings):
         """What `engines` names, made. In the child, which alone loads what computes; raises ImportError."""
         module, _, name = self.engines.partition(":")
         return getattr(import_module(module), name)(self)
+
+    @property
+    def broker(self) -> str:
+        """Its address, with the password. Raises BadKeyFile."""
+        return broker_url(self.redis_url, self.redis_password_file)
 
     @property
     def catalogue(self) -> Catalogue:

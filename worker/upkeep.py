@@ -55,9 +55,9 @@ class Upkeep(bootsteps.StartStopStep):
         super().__init__(parent, **options)
         chosen = settings()
         self._settings: Settings = chosen
-        self._client = connect(chosen.redis_url)
+        self._client = connect(chosen.broker)
         self._leases = Leases(self._client, chosen.terms)
-        self._janitor = Janitor(self._client, self._leases, Courier(chosen.redis_url))
+        self._janitor = Janitor(self._client, self._leases, Courier(chosen.broker))
         self._timers: list[Any] = []
         self._said: bool | None = None  # whether we are ready, as we said last
 

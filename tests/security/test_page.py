@@ -1,0 +1,71 @@
+"""Texts that others chose, on the page in a real browser: none becomes markup, none runs."""
+
+import json
+from collections.abc import Callable, Iterator
+
+import pytest
+import uvicorn
+
+from certification.catalogue import CARD_FILE
+from service.app import create_app
+from service.settings import Settings
+from smoothcert.broker import Broker, free_port
+from tests.acceptance.test_browser import broker, chromium, hand, pytestmark, visit
+from tests.acceptance.visit import Server, Visit
+from tests.service.hand import WorkerHand, certificate, progress
+from tests.service.shelf import MODEL, measured, write_model
+
+playwright = pytest.importorskip("playwright.sync_api")
+__all__ = ["broker", "chromium", "hand", "pytestmark", "visit"]
+
+EVIL = '<img src=x onerror="window.hurt=1"><script>window.hurt=1</script>\'"\u202e'
+
+
+@pytest.fixture(scope="module")
+def site(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A service with a model whose every text is an attack."""
+    models = tmp_path_factory.mktemp("models")
+    write_model(models, MODEL, evaluation=measured(0.5))
+    path = models / MODEL / CARD_FILE
+    card = json.loads(path.read_text())
+    card |= {
+        "labels": [EVIL] * 10,
+        "dataset": EVIL,
+        "architecture": EVIL,
+        "method": EVIL,
+        "data_license": EVIL,
+    }
+    path.write_text(json.dumps(card))
+    port = free_port()
+    app = create_app(Settings(redis_url=broker.url, models=models))
+    with Server(uvicorn.Config(app, port=port, log_level="error", timeout_graceful_shutdown=1)):
+        yield f"http://127.0.0.1:{port}"
+
+
+def test_labels_cards_and_file_names_are_shown_as_text(
+    visit: Callable[..., Visit], hand: WorkerHand, digit: bytes
+) -> None:
+    here = visit()
+    here.page.set_input_files("#file", {"name": EVIL, "mimeType": "image/png", "buffer": digit})
+    claim = hand.claim(here.certify())
+    hand.progress(claim, 500, 0.75)
+    here.says("#verdict", "onerror")
+    evil = certificate(claim, 1000, 1.5).model_copy(update={"label": EVIL})
+    hand.leases.finish(claim, evil, progress(1000, 1.5))
+    here.until("succeeded")
+    here.says("#verdict", "<script>")
+    here.says("#votes", "onerror")
+    here.says("#history", "<img src=x")
+    here.page.reload()
+    here.says("#history", "<img src=x")
+    assert here.page.evaluate("window.hurt") is None
+    assert here.page.locator("img[src=x]").count() == 0
+    assert here.page.locator("main script").count() == 0
+
+
+def test_an_address_that_names_a_strange_job_leads_nowhere(visit: Callable[..., Visit], site: str) -> None:
+    here = visit()
+    here.page.goto(f"{site}/#../../docs?x=<img src=x onerror='window.hurt=1'>")
+    here.page.reload()
+    here.says('[role="alert"]', "Not Found")
+    assert here.page.evaluate("window.hurt") is None
