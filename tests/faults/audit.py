@@ -52,10 +52,11 @@ class Auditor:
 
     def verdict(self, accepted: set[str], ended: dict[str, dict], may_fail: set[str]) -> Verdict:
         """accepted: every job promised. ended: as each was first seen to have ended. may_fail: may so."""
-        wrong = [job_id for job_id, job in ended.items() if not self._right(job, job_id in may_fail)]
-        return Verdict(tuple(accepted - set(ended)), tuple(self._twice(ended)), tuple(wrong))
+        wrong = [job_id for job_id, job in ended.items() if not self.right(job, job_id in may_fail)]
+        return Verdict(tuple(accepted - set(ended)), tuple(self.twice(ended)), tuple(wrong))
 
-    def _right(self, job: dict, may_fail: bool) -> bool:
+    def right(self, job: dict, may_fail: bool = False) -> bool:
+        """Whether it ended as an undisturbed one would have, or failed, where that may be, for a reason."""
         if job["status"] == "failed":
             return may_fail and bool(job["error"]["detail"])
         if job["certificate"] is None:
@@ -97,7 +98,7 @@ class Auditor:
         engine = _engine(folder, str(Setup.of(certificate.engine)))
         return engine.sampler(pixels_CHW, certificate.sigma, seed)
 
-    def _twice(self, ended: dict[str, dict]) -> list[str]:
+    def twice(self, ended: dict[str, dict]) -> list[str]:
         """Ended jobs that have changed since, or that more than one worker ended."""
         finished: list[str] = []
         for log in self._site.folder.glob("worker-*.log"):

@@ -23,17 +23,18 @@ HOUR = 3600
 @dataclass
 class Scene:
     """Where a fault strikes. job: runs and is half done. may_fail: jobs that this fault may end without a
-    certificate, if it says why."""
+    certificate, if it says why. victim: the worker that is hit, if not the one that has the job."""
 
     site: Site
     caller: Caller
     job: str
     may_fail: set[str] = field(default_factory=set)
+    victim: Worker | None = None
 
     @property
     def holder(self) -> Worker:
-        """The worker that has the job."""
-        return eventually(lambda: self.site.holder(self.job))
+        """The worker that is hit: the one that has the job."""
+        return self.victim or eventually(lambda: self.site.holder(self.job))
 
 
 Blow = Iterator[None]

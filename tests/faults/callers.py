@@ -119,7 +119,7 @@ class Caller:
 class Traffic(threading.Thread):
     """Small jobs and looks at the list, all the while, whatever happens to the service."""
 
-    def __init__(self, caller: Caller, image: bytes, n: int = 2000, pause: float = 0.3) -> None:
+    def __init__(self, caller: Caller, image: bytes, n: int, pause: float) -> None:
         super().__init__(name="traffic", daemon=True)
         self._caller, self._image, self._n, self._pause = caller, image, n, pause
         self._over = threading.Event()

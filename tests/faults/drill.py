@@ -7,14 +7,14 @@ from pathlib import Path
 from tests.faults.audit import Auditor, Verdict
 from tests.faults.blows import Fault, Scene
 from tests.faults.callers import Caller, Ledger, Traffic, image_of
-from tests.faults.site import LENET, Site, standing
+from tests.faults.site import LENET, STAND_IN, Site, standing
 from tests.faults.table import Row
 from tests.faults.witness import drawn_again
 from tests.worker.plant import eventually
 
 LONG, SHORT = 100_000, 20_000  # votes
-LOAD = {LENET: (2, 1)}  # long and short jobs under way when the fault strikes
-USUAL = (4, 6)
+LOAD = {STAND_IN: (4, 6), LENET: (2, 1)}  # long and short jobs under way when the fault strikes
+TRICKLE = {STAND_IN: (2000, 0.3), LENET: (100, 2.0)}  # votes of a job posted meanwhile, seconds between two
 PATIENCE = 90.0  # seconds after which a job that has not ended is lost
 WARM_UP = 300.0  # seconds; on a busy machine a real network takes its time
 
@@ -33,7 +33,7 @@ def drill(fault: Fault, folder: Path) -> Row:
         ledger = Ledger()
         caller = Caller(site.base_url, ledger)
         scene = Scene(site, caller, _load(site, caller))
-        with Traffic(Caller(site.base_url, ledger), image_of(fault.plan.model)):
+        with Traffic(Caller(site.base_url, ledger), image_of(site.plan.model), *TRICKLE[site.plan.model]):
             _half_done(site, scene.job)
             blown = _strike(fault, scene)
         ended = caller.ended(ledger.accepted.values(), PATIENCE)
@@ -53,7 +53,7 @@ def _strike(fault: Fault, scene: Scene) -> Blown:
 
 def _load(site: Site, caller: Caller) -> str:
     """Long jobs first, so that they run; the first one's id."""
-    long, short = LOAD.get(site.plan.model, USUAL)
+    long, short = LOAD[site.plan.model]
     image = image_of(site.plan.model)
     posted = [caller.post(n, image) for n in [LONG] * long + [SHORT] * short]
     assert posted[0] is not None
