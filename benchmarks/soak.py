@@ -3,7 +3,7 @@
 .venv/bin/python -m benchmarks.soak --minutes 20    prints Markdown; --write puts it into docs/reliability.md
 
 Faults that replace the service or the broker come in the first third only, so that what the memory of
-these two does afterwards can be seen. Two workers with the bundled LeNet; the order of calls and faults is fixed.
+these two does afterwards can be seen. Two workers with the bundled LeNet; the order of faults is fixed.
 """
 
 import argparse
@@ -32,7 +32,7 @@ PATIENCE = 180.0  # seconds that the last jobs get to end
 SHARE = 10  # one in so many undisturbed certificates is drawn again; disturbed ones are all
 LASTING = {  # keys that may have no expiry, and why
     "{smoothcert}:figures": "the counters of /metrics: one hash, as many fields whatever happens",
-    "_kombu.binding.*": "Celery's list of queues: one entry a model",
+    "_kombu.binding*": "Celery's lists of queues: one entry a model",
     "certify.*": "messages that wait to be delivered: emptied by workers",
     "unacked*": "messages that are being worked on: emptied by acknowledgement",
 }
@@ -210,7 +210,7 @@ def report(soak: Soak, looks: list[dict[str, int]], minutes: float) -> Iterator[
     yield line(["---:"] * 6)
     unforeseen = len(soak.ledger.unforeseen()) + len(soak.wrong_answers)
     figures = [len(accepted - set(soak.ended)), len(twice), len(wrong(soak)), unforeseen]
-    yield line([*map(str, figures), f"{soak.ledger.slowest:.2f} s", str(len(lasting(soak.site)))])
+    yield line([*map(str, figures), f"{soak.ledger.slowest:.2f} s", ", ".join(lasting(soak.site)) or "0"])
     yield ""
     yield line(["resident memory of (pid)", "start", "middle", "end"])
     yield line(["---", "---:", "---:", "---:"])

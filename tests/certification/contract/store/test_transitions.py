@@ -12,11 +12,8 @@ import redis
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    Bundle,
     RuleBasedStateMachine,
-    consumes,
     invariant,
-    multiple,
     precondition,
     rule,
     run_state_machine_as_test,
@@ -27,17 +24,20 @@ from certification.contract.parameters import Parameters
 from certification.contract.problem import Problem
 from certification.contract.store.delivery import connect
 from certification.contract.store.image import Image
-from certification.contract.store.jobs import JobStore, Request
+from certification.contract.store.jobs import JobStore, Lane, Request
 from certification.contract.store.leases import Claim, Leases, LostLease, Terms
 from certification.contract.store.record import job_of
 from certification.errors import KeyReused
 from tests.certification.contract.store.test_leases import ENGINE, certificate
 
 MODEL = "m"
-ATTEMPTS = 3
+ATTEMPTS = 4
 LEASE = 3600.0  # seconds; nothing expires that the test does not let expire
+MOST_OPEN = 3  # jobs at once: more of them meet each other less
 SINGLES = 4  # taken in a row while one of a batch waits
 IMAGE = Image.of(bytes(4), (1, 2, 2), [])
+WRITES = ("report", "renew", "pin", "restart", "hand_back", "finish", "fail")  # by whoever has a claim
+NUMBERS = st.integers(0, 5)
 WORKERS = st.sampled_from(["w1", "w2", "w3"])
 
 
@@ -70,6 +70,9 @@ class Machine:
     queue: list[str] = field(default_factory=list)
     passed: int = 0  # single jobs taken while one of a batch waited
 
+    def open(self) -> int:
+        return sum(job.status not in TERMINAL for job in self.jobs.values())
+
     def enqueue(self, job_id: str) -> None:
         self.jobs[job_id].free("queued")
         self.queue.append(job_id)
@@ -98,10 +101,9 @@ class Machine:
 
 
 class Transitions(RuleBasedStateMachine):
-    """Callers, workers (alive, late, or dead) and janitors, in any order."""
+    """Callers, workers (alive, late, dead) and janitors, in any order. which: a job or a claim by number."""
 
     url: str
-    jobs, claims = Bundle("jobs"), Bundle("claims")
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,7 +114,11 @@ class Transitions(RuleBasedStateMachine):
         self.impatient = Leases(self.client, Terms(lease=LEASE, attempts=ATTEMPTS, grace=0.0))
         self.model = Machine()
         self.keys: dict[str, str] = {}
+        self.claims: list[Claim] = []  # every one ever given, whoever holds the job now
         self.tokens = 0
+        self._submit(None, "single")
+        self._submit(None, "batch")
+        self.claim(0, "w1")
 
     def teardown(self) -> None:
         """Every key expires but the counters: those are few, and as many whatever happens."""
@@ -120,123 +126,123 @@ class Transitions(RuleBasedStateMachine):
         assert lasting <= {f"{self.store.root}:figures".encode()}
         self.client.close()
 
-    @rule(target=jobs, key=st.none() | st.sampled_from("ab"), lane=st.sampled_from(["single", "batch"]))
-    def submit(self, key: str | None, lane: Any) -> Any:
+    def _job(self, which: int) -> str:
+        return list(self.model.jobs)[-1 - which % len(self.model.jobs)]
+
+    def _claim(self, which: int) -> Claim:
+        return self.claims[-1 - which % len(self.claims)]
+
+    @precondition(lambda self: self.model.open() < MOST_OPEN)
+    @rule(key=st.none() | st.sampled_from("ab"), lane=st.sampled_from(["single", "batch"]))
+    def submit(self, key: str | None, lane: Lane) -> None:
+        self._submit(key, lane)
+
+    def _submit(self, key: str | None, lane: Lane) -> None:
         request = Request(MODEL, Parameters(sigma=0.5), IMAGE, idempotency_key=key, lane=lane)
         made = self.store.submit(request)
         assert made.created == (key is None or key not in self.keys)
         if not made.created:
             assert made.job_id == self.keys[key or ""]
-            return multiple()
+            return
         if key is not None:
             self.keys[key] = made.job_id
         self.model.jobs[made.job_id] = Expected(lane)
         self.model.enqueue(made.job_id)
-        return made.job_id
 
     @precondition(lambda self: self.keys)
     @rule()
-    def submit_something_else_with_a_used_key(self) -> None:
+    def submit_something_else_under_a_used_key(self) -> None:
         request = Request(MODEL, Parameters(sigma=0.5), IMAGE, idempotency_key=min(self.keys), body="other")
         with pytest.raises(KeyReused):
             self.store.submit(request)
 
-    @rule(job_id=jobs)
-    def submit_again_because_the_answer_was_lost(self, job_id: str) -> None:
+    @rule(which=NUMBERS)
+    def submit_again_because_the_answer_was_lost(self, which: int) -> None:
+        job_id = self._job(which)
         assert self.store.submit(Request(MODEL, Parameters(sigma=0.5), IMAGE), job_id).job_id == job_id
 
-    @rule(target=claims, named=jobs, worker=WORKERS)
-    def claim(self, named: str, worker: str) -> Any:
-        expected = self.model.claimed(named, worker)
-        got = self.leases.claim(named, worker, "x")
+    @rule(which=NUMBERS, worker=WORKERS)
+    def claim(self, which: int, worker: str) -> None:
+        named = self._job(which)
+        expected, got = self.model.claimed(named, worker), self.leases.claim(named, worker, "x")
         if expected is None:
             assert isinstance(got, str)
-            return multiple()
+            return
         assert isinstance(got, Claim)
         job = self.model.jobs[expected]
         assert (got.job_id, got.state, got.attempt) == (expected, job.state, job.attempts + 1)
         assert got.engine == (ENGINE if job.pinned else None)
-        assert job.seed in {None, got.seed}, "a seed is drawn once"
+        assert job.seed in (None, got.seed), "a seed is drawn once"
         job.free("running")
         job.claim, job.holder, job.seed, job.attempts = got, worker, got.seed, got.attempt
-        return got
+        self.claims.append(got)
 
-    def _held(self, claim: Claim) -> Expected | None:
-        """The job, if this claim still holds it."""
-        job = self.model.jobs[claim.job_id]
-        return job if job.claim is claim else None
-
-    def _write(self, claim: Claim, what: Any) -> Expected | None:
-        """Does it, and sees that it is refused to whoever was fenced off."""
-        job = self._held(claim)
-        if job is None:
-            with pytest.raises(LostLease):
-                what()
-            return None
-        what()
-        return job
-
-    @rule(claim=claims, certified=st.booleans())
-    def report(self, claim: Claim, certified: bool) -> None:
-        self.tokens += 1
-        state, progress = f"state {self.tokens}", Progress(samples=self.tokens, of=100_000)
-        best = certificate(claim.seed) if certified else None
-        job = self._write(claim, lambda: self.leases.progress(claim, state, progress, best))
-        if job:
-            job.state, job.samples, job.silent = state, self.tokens, False
-            job.certified |= certified
-
-    @rule(claim=claims)
-    def renew(self, claim: Claim) -> None:
-        if job := self._write(claim, lambda: self.leases.renew(claim)):
-            job.silent = False
-
-    @rule(claim=claims)
-    def pin(self, claim: Claim) -> None:
-        if job := self._write(claim, lambda: self.leases.pin(claim, ENGINE, "x", "w")):
-            job.pinned = True
-
-    @rule(claim=claims)
-    def restart(self, claim: Claim) -> None:
-        if job := self._write(claim, lambda: self.leases.restart(claim)):
-            job.state, job.samples, job.pinned, job.certified = None, 0, False, False
-
-    @rule(claim=claims)
-    def hand_back(self, claim: Claim) -> None:
-        if job := self._write(claim, lambda: self.leases.hand_back(claim)):
-            job.attempts -= 1
-            self.model.enqueue(claim.job_id)
-
-    @rule(claim=claims)
-    def finish(self, claim: Claim) -> None:
-        done, progress = certificate(claim.seed), Progress(samples=100_000, of=100_000)
-        if job := self._write(claim, lambda: self.leases.finish(claim, done, progress)):
-            job.samples, job.certified = 100_000, True
-            job.free("succeeded")
-
-    @rule(claim=claims)
-    def fail(self, claim: Claim) -> None:
-        problem = Problem(title="t", status=500, detail="d")
-        if job := self._write(claim, lambda: self.leases.fail(claim, problem)):
-            job.free("failed")
-
-    @rule(claim=consumes(claims))
-    def vanish(self, claim: Claim) -> None:
-        """A worker is never heard of again; its lease ends."""
-        self.let_a_lease_end(claim)
-
-    @rule(claim=claims)
-    def let_a_lease_end(self, claim: Claim) -> None:
+    @rule(which=NUMBERS)
+    def let_a_lease_end(self, which: int) -> None:
         """Its holder is silent, and may come back late."""
-        if job := self._held(claim):
+        claim = self._claim(which)
+        job = self.model.jobs[claim.job_id]
+        if job.claim is claim:
             past = int(self.client.time()[0] - 1) * 1_000_000
             name = f"{self.store.root}:job:{claim.job_id}"
             self.client.hset(name, mapping={"lease": past, "renewed": past - round(LEASE * 1e6)})
             self.client.zadd(f"{self.store.root}:running", {claim.job_id: past})
             job.silent = True
 
-    @rule(job_id=jobs)
-    def cancel(self, job_id: str) -> None:
+    @rule(which=NUMBERS, worker=WORKERS)
+    def take_over(self, which: int, worker: str) -> None:
+        """Its holder is silent, and another one comes."""
+        self.let_a_lease_end(which)
+        self.claim(len(self.model.jobs) - 1 - list(self.model.jobs).index(self._claim(which).job_id), worker)
+
+    @rule(which=NUMBERS, how=st.sampled_from(WRITES))
+    def write(self, which: int, how: str) -> None:
+        """A worker does it, and is refused if it was fenced off."""
+        claim = self._claim(which)
+        job = self.model.jobs[claim.job_id]
+        if job.claim is claim:
+            getattr(self, how)(claim, job)
+        else:
+            with pytest.raises(LostLease):
+                getattr(self, how)(claim, Expected("single"))
+
+    def report(self, claim: Claim, job: Expected) -> None:
+        self.tokens += 1
+        certified = self.tokens % 2 == 0
+        state, progress = f"state {self.tokens}", Progress(samples=self.tokens, of=100_000)
+        self.leases.progress(claim, state, progress, certificate(claim.seed) if certified else None)
+        job.state, job.samples, job.silent = state, self.tokens, False
+        job.certified |= certified
+
+    def renew(self, claim: Claim, job: Expected) -> None:
+        self.leases.renew(claim)
+        job.silent = False
+
+    def pin(self, claim: Claim, job: Expected) -> None:
+        self.leases.pin(claim, ENGINE, "x", "w")
+        job.pinned = True
+
+    def restart(self, claim: Claim, job: Expected) -> None:
+        self.leases.restart(claim)
+        job.state, job.samples, job.pinned, job.certified = None, 0, False, False
+
+    def hand_back(self, claim: Claim, job: Expected) -> None:
+        self.leases.hand_back(claim)
+        job.attempts -= 1
+        self.model.enqueue(claim.job_id)
+
+    def finish(self, claim: Claim, job: Expected) -> None:
+        self.leases.finish(claim, certificate(claim.seed), Progress(samples=100_000, of=100_000))
+        job.samples, job.certified = 100_000, True
+        job.free("succeeded")
+
+    def fail(self, claim: Claim, job: Expected) -> None:
+        self.leases.fail(claim, Problem(title="t", status=500, detail="d"))
+        job.free("failed")
+
+    @rule(which=NUMBERS)
+    def cancel(self, which: int) -> None:
+        job_id = self._job(which)
         job = self.model.jobs[job_id]
         ended = job.status in TERMINAL
         assert self.store.cancel(job_id) == ("ended" if ended else "cancelled")
@@ -299,4 +305,4 @@ def test_any_order_of_transitions_does_what_the_model_says(redis_url: str) -> No
     class Here(Transitions):
         url = redis_url
 
-    run_state_machine_as_test(Here, settings=settings(max_examples=40, stateful_step_count=40, deadline=None))
+    run_state_machine_as_test(Here, settings=settings(max_examples=30, stateful_step_count=40, deadline=None))
