@@ -4,7 +4,6 @@ of Python say it should.
 Time passes by moving the record's times, not by waiting: the server can't tell the difference.
 """
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from certification.contract.job import TERMINAL, Job, Progress
+from certification.contract.job import TERMINAL, Progress
 from certification.contract.parameters import Parameters
 from certification.contract.problem import Problem
 from certification.contract.store.delivery import connect
@@ -28,76 +27,16 @@ from certification.contract.store.jobs import JobStore, Lane, Request
 from certification.contract.store.leases import Claim, Leases, LostLease, Terms
 from certification.contract.store.record import job_of
 from certification.errors import KeyReused
+from tests.certification.contract.store.expected import ATTEMPTS, Expected, Machine
 from tests.certification.contract.store.test_leases import ENGINE, certificate
 
 MODEL = "m"
-ATTEMPTS = 4
 LEASE = 3600.0  # seconds; nothing expires that the test does not let expire
 MOST_OPEN = 3  # jobs at once: more of them meet each other less
-SINGLES = 4  # taken in a row while one of a batch waits
 IMAGE = Image.of(bytes(4), (1, 2, 2), [])
 WRITES = ("report", "renew", "pin", "restart", "hand_back", "finish", "fail")  # by whoever has a claim
 NUMBERS = st.integers(0, 5)
 WORKERS = st.sampled_from(["w1", "w2", "w3"])
-
-
-@dataclass
-class Expected:
-    """What a job should be. claim: the one that holds it. silent: its lease is over, nobody noticed yet."""
-
-    lane: str
-    status: str = "queued"
-    claim: Claim | None = None
-    holder: str | None = None
-    silent: bool = False
-    attempts: int = 0
-    state: str | None = None
-    samples: int = 0
-    pinned: bool = False
-    seed: str | None = None
-    certified: bool = False
-    end: Job | None = None
-
-    def free(self, status: str) -> None:
-        self.status, self.claim, self.holder, self.silent = status, None, None, False
-
-
-@dataclass
-class Machine:
-    """The model's whole world: jobs, and the order in which they wait."""
-
-    jobs: dict[str, Expected] = field(default_factory=dict)
-    queue: list[str] = field(default_factory=list)
-    passed: int = 0  # single jobs taken while one of a batch waited
-
-    def open(self) -> int:
-        return sum(job.status not in TERMINAL for job in self.jobs.values())
-
-    def enqueue(self, job_id: str) -> None:
-        self.jobs[job_id].free("queued")
-        self.queue.append(job_id)
-
-    def next_queued(self) -> str | None:
-        """Takes the first of the lane whose turn it is."""
-        lanes = {
-            lane: [one for one in self.queue if self.jobs[one].lane == lane] for lane in ("single", "batch")
-        }
-        single, batch = lanes["single"], lanes["batch"]
-        if not single and not batch:
-            return None
-        turn = batch if batch and (self.passed >= SINGLES or not single) else single
-        self.passed = 0 if turn is batch else self.passed + bool(batch)
-        self.queue.remove(turn[0])
-        return turn[0]
-
-    def claimed(self, named: str, worker: str) -> str | None:
-        """Which job a worker gets that was sent this one."""
-        job = self.jobs[named]
-        if job.status == "running" and (job.silent or job.holder == worker):
-            if job.attempts < ATTEMPTS:
-                return named
-            job.free("failed")
-        return self.next_queued()
 
 
 class Transitions(RuleBasedStateMachine):
