@@ -220,7 +220,7 @@ def bends(rows: Sequence[Row]) -> str:
     cost = rows[-1].broker.cpu / rows[-1].jobs
     same = "equal" if len({row.counts for row in rows}) == 1 else "NOT EQUAL"
     return (
-        f"Within {1 - BEND:.0%} of linear up to {max(small)} workers (small jobs), {max(large)} (a large). "
+        f"Within {1 - BEND:.0%} of linear up to {max(small)} workers (small jobs), {max(large)} (one large). "
         f"At {1000 * cost:.2f} ms a job one broker core carries {1 / cost:.0f} small jobs/s.\n"
         f"Counts of the large job: {same} for every number of workers."
     )

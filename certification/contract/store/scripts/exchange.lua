@@ -35,11 +35,13 @@ local function abandoned()
   return first, found
 end
 
--- About as many new votes as wanted, up to where a batch ends.
+-- About as many new votes as wanted, up to where a batch ends. Towards the end less, half of a fair share of what is left:
+-- so all end together.
 local function fresh(job)
   local first, n = tonumber(job[4]), cjson.decode(job[5]).n
   if first >= n then return nil, nil end
-  local stop = first + want
+  local fair = math.ceil((n - first) / (2 * (redis.call('HLEN', portions) + 1)))
+  local stop = first + math.max(math.min(want, fair), batch)
   stop = math.min(n, stop - stop % batch)
   redis.call('HSET', hash, 'next', text(stop))
   return first, {stop = text(stop), tries = 0}

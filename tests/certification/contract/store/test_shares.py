@@ -109,10 +109,24 @@ def test_a_helper_learns_all_that_decides_a_vote(
 def test_portions_follow_each_other_in_whole_batches(
     shares: dict[str, Shares], claim: Claim, division: str
 ) -> None:
-    first, second = take(shares["w1"], claim, division), take(shares["w2"], claim, division, 10_000)
+    first, second = take(shares["w1"], claim, division), take(shares["w2"], claim, division, 50)
     assert (first.start, first.stop) == (40, 128)
-    assert (second.start, second.stop) == (128, N)
-    assert shares["w3"].exchange(claim.job_id, division, want=100).portion is None
+    assert (second.start, second.stop) == (128, 176)
+
+
+def test_portions_get_smaller_so_that_all_end_together(
+    shares: dict[str, Shares], claim: Claim, division: str
+) -> None:
+    sizes, done = [], None
+    while (
+        portion := shares["w1"].exchange(claim.job_id, division, want=10_000, batch=BATCH, done=done).portion
+    ):
+        sizes.append(portion.stop - portion.start)
+        done = Counted(portion, "c")
+    assert sum(sizes) == N - 40
+    assert sizes[0] > N / 3
+    assert max(sizes[-3:]) <= BATCH
+    assert shares["w2"].exchange(claim.job_id, division, want=100).portion is None
 
 
 def test_counts_are_taken_from_one_ticket_only(
