@@ -38,7 +38,8 @@ from certification.errors import (
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER = 2  # seconds
-CHALLENGE = 'Bearer realm="SmoothCert", Basic realm="SmoothCert", charset="UTF-8"'  # browsers know Basic
+# Browsers know Basic; Chromium reads the first challenge of a line only.
+CHALLENGE = 'Basic realm="SmoothCert", charset="UTF-8", Bearer realm="SmoothCert"'
 
 
 class ServiceError(HTTPException):

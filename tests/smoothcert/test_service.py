@@ -1,13 +1,16 @@
 """`smoothcert certify --url` against the real service with a real worker."""
 
 import csv
+import json
 import os
+import pty
+import shutil
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -68,7 +71,9 @@ def wait_until_ready(address: str) -> None:
     pytest.fail("the service did not become ready")
 
 
-def test_certify_by_a_service_gives_the_same_kind_of_answer(smoothcert: Command, url: str) -> None:
+def test_certify_by_a_service_gives_the_same_kind_of_answer(
+    smoothcert: Command, url: str, tmp_path: Path
+) -> None:
     done = smoothcert(
         "certify", DATA / "digit-3.png", "--n", "3000", "--alpha", "0.01", "--url", url, "--json"
     )
@@ -90,3 +95,31 @@ def test_certify_by_a_service_gives_the_same_kind_of_answer(smoothcert: Command,
         assert refused.returncode == 2, refused.stderr
         assert complaint in refused.stderr
         assert len(refused.stderr.splitlines()) == 1
+    shown, document = on_a_terminal("certify", DATA / "digit-3.png", "--n", "3000", "--url", url, "--json")
+    assert Certificate.model_validate_json(document).n == 3000
+    assert "votes" in shown
+    folder = tmp_path / "digits"
+    folder.mkdir()
+    for name in ("digit-4.png", "digit-5.png"):
+        shutil.copy(DATA / name, folder)
+    shown, table = on_a_terminal("certify", folder, "--n", "500", "--url", url)
+    assert "2/2" in shown
+    assert [name in table for name in ("digit-4.png", "digit-5.png")] == [True, True]
+    document = smoothcert("certify", folder, "--n", "500", "--url", url, "--json").stdout
+    assert [Path(one["image"]).name for one in json.loads(document)] == ["digit-4.png", "digit-5.png"]
+
+
+def on_a_terminal(*arguments: object) -> tuple[str, str]:
+    """What a person sees on the terminal that stderr is, and what goes to stdout."""
+    theirs, ours = pty.openpty()
+    command = [Path(sys.executable).with_name("smoothcert"), *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=ours, text=True) as process:
+        os.close(ours)
+        shown = b""
+        with suppress(OSError):  # the terminal ends with its last user
+            while said := os.read(theirs, 4096):
+                shown += said
+        document = process.communicate(timeout=60)[0]
+    os.close(theirs)
+    assert process.returncode == 0, shown
+    return shown.decode(), document

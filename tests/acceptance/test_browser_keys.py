@@ -1,0 +1,55 @@
+"""The page where the service wants API keys: the browser asks for one, as for any password."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from certification.contract.keys import Keyring, draw
+from service.app import create_app
+from service.settings import Settings
+from smoothcert.broker import Broker, free_port
+from tests.acceptance.test_browser import broker, chromium, hand, playwright, pytestmark
+from tests.acceptance.visit import Server, Visit
+from tests.service.hand import WorkerHand
+from tests.service.shelf import MODEL, measured, write_model
+
+__all__ = ["broker", "chromium", "hand", "pytestmark"]  # fixtures and marks of the page's other tests
+ANN = draw("ann")
+
+
+@pytest.fixture(name="guarded")
+def guarded_site(broker: Broker, tmp_path: Path) -> Iterator[str]:
+    write_model(tmp_path / "models", MODEL, 0.5, evaluation=measured(0.5))
+    Keyring(keys=(ANN.record,)).write(tmp_path / "keys.json")
+    settings = Settings(redis_url=broker.url, models=tmp_path / "models", api_keys=tmp_path / "keys.json")
+    port = free_port()
+    config = uvicorn.Config(create_app(settings), port=port, log_level="error", timeout_graceful_shutdown=1)
+    with Server(config):
+        yield f"http://127.0.0.1:{port}"
+
+
+def test_who_gives_the_key_as_password_certifies_follows_and_fetches(
+    chromium: "playwright.Browser",
+    guarded: str,
+    hand: WorkerHand,
+) -> None:
+    here = Visit(chromium, guarded, http_credentials={"username": "ann", "password": ANN.text})
+    claim = hand.claim(here.certify())
+    hand.progress(claim, 500, 0.75)
+    here.says("#verdict", "0.750")
+    hand.finish(claim)
+    here.until("succeeded")
+    here.page.wait_for_function(
+        "[...document.images].some(i => i.src.includes('input.png') || i.src.startsWith('blob:'))"
+    )
+    here.page.context.close()
+    assert here.strangers == []
+
+
+def test_who_gives_no_key_is_told_that_one_is_wanted(chromium: "playwright.Browser", guarded: str) -> None:
+    here = Visit(chromium, guarded, http_credentials={"username": "ann", "password": "wrong"})
+    here.page.get_by_role("button", name="Certify").click()
+    here.says('[role="alert"]', "API key")
+    here.page.context.close()
