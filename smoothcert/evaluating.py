@@ -1,7 +1,7 @@
 """What `smoothcert evaluate` does, from its options to the rows of the log."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +12,7 @@ from certification.contract.parameters import Parameters
 from certification.errors import UserMistake
 from certification.setup import Setup
 from smoothcert.checkpoints import Checkpoint, build_engine, fastest_setup, good_setup
+from smoothcert.fanout import FanOut, Workers
 from smoothcert.progress import Update, progress_bar
 from smoothcert.settings import settings
 from training.datasets import ImageSet, load_dataset
@@ -51,14 +52,25 @@ def run_evaluation(
     seed: int | None,
     setup: str | None,
     resume: bool,
+    workers: bool = False,
 ) -> Outcome:
-    """Certify what the log doesn't hold yet. Every mistake is told before the network is loaded."""
+    """Certify what the log doesn't hold yet, here or by a broker's workers. Mistakes are told before that."""
     refuse_impossible(asked)
     images = load_images(checkpoint, selection)
     kept = read_run(out) if resume else None
+    asked_workers = _workers(checkpoint) if workers else None
+    if asked_workers and kept is None and setup is None and settings().setup is None:
+        setup = asked_workers.setup(images, asked)
     run = describe_run(checkpoint, asked, selection, images, kept=kept, seed=seed, setup=setup)
+    indices = wanted(len(images), run.every, selection.limit)
     with Journal(out, run, resume=resume) as journal:
-        rows = _certify_rest(checkpoint, images, run, selection.limit, journal)
+        done = {row.idx for row in journal.rows}
+        rest = [idx for idx in indices if idx not in done]
+        if asked_workers:
+            steps = FanOut(asked_workers, images, run).steps(rest)
+        else:
+            steps = _here(checkpoint, images, run, rest)
+        rows = _write(steps, journal, len(indices))
     return Outcome(run, Log(str(out), tuple(rows), of=run.split_images))
 
 
@@ -66,7 +78,7 @@ def load_images(checkpoint: Checkpoint, selection: Selection) -> ImageSet:
     """The split to certify. Raises UserMistake when it isn't made of what the model takes."""
     card = checkpoint.card
     size = card.input_shape[1] if selection.dataset.startswith("folder:") else None
-    images = load_dataset(selection.dataset, selection.split, selection.data_root, size=size)
+    images = load_dataset(selection.dataset, selection.split, selection.data_root, size=size, stream=True)
     if tuple(images.images_u8.shape[1:]) != card.input_shape:
         shape = "x".join(map(str, images.images_u8.shape[1:]))
         wants = "x".join(map(str, card.input_shape))
@@ -116,21 +128,26 @@ def _choose_setup(checkpoint: Checkpoint, votes: int) -> str:
     return str(fastest_setup(checkpoint) if votes >= WORTH_MEASURING else good_setup(checkpoint))
 
 
-def _certify_rest(
-    checkpoint: Checkpoint, images: ImageSet, run: Run, limit: int | None, journal: Journal
-) -> Sequence[Row]:
-    indices = wanted(len(images), run.every, limit)
+def _workers(checkpoint: Checkpoint) -> Workers:
+    url = settings().redis_url
+    if url is None:
+        raise UserMistake("--workers needs their broker: set SMOOTHCERT_REDIS_URL to its address.")
+    return Workers.of(url.get_secret_value(), checkpoint.card)
+
+
+def _here(checkpoint: Checkpoint, images: ImageSet, run: Run, rest: Sequence[int]) -> Iterator[Step]:
+    if rest:
+        yield from evaluate(build_engine(checkpoint, run.setup), images, run, rest, done=())
+
+
+def _write(steps: Iterator[Step], journal: Journal, of: int) -> Sequence[Row]:
     rows = list(journal.rows)
-    done = {row.idx for row in rows}
-    if done.issuperset(indices):
-        return rows
-    engine = build_engine(checkpoint, run.setup)
     with progress_bar("images") as update:
-        for step in evaluate(engine, images, run, indices, done):
+        for step in steps:
             if step.row is not None:
                 journal.append(step.row)
                 rows.append(step.row)
-            _advance(update, step, len(rows), len(indices))
+            _advance(update, step, len(rows), of)
     return rows
 
 

@@ -22,6 +22,9 @@ class Settings(BaseSettings):
     )
     setup: str | None = Field(default=None, description="the engine set-up, instead of the one chosen")
     default_model: str = Field(default=DEFAULT_MODEL, description="certifies where the command names none")
+    redis_url: SecretStr | None = Field(
+        default=None, description="broker of the workers that `evaluate` asks"
+    )
     api_keys: Path | None = Field(default=None, description="file of API keys that `smoothcert keys` changes")
     api_key: SecretStr | None = Field(default=None, description="sent to a service that wants one")
 

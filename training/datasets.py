@@ -1,4 +1,4 @@
-"""The data sets training and evaluation know, each as one uint8 tensor in memory."""
+"""The data sets training and evaluation know: uint8 tensors in memory, or image files."""
 
 import sys
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from torchvision import datasets as published
 
 from certification.errors import UserMistake
 from training.folders import read_folder
+from training.streaming import ImageFiles, Pixels
 
 Split = Literal["train", "test"]
 FOLDER = "folder:"
@@ -22,14 +23,14 @@ FOLDER = "folder:"
 class ImageSet:
     """Images and their classes.
 
-    images_u8: uint8 (N, C, H, W); labels: int64 (N,), indices of class_names.
+    images_u8: uint8 (N, C, H, W), in memory or still in files; labels: int64 (N,), indices of class_names.
     input_shape: (C, H, W) of the network's input; a folder's training images may be larger, to be cropped.
     resize: short side before the central crop to input_shape; None where images come in that size.
     """
 
     name: str
     split: Split
-    images_u8: Tensor
+    images_u8: Pixels
     labels: Tensor
     class_names: tuple[str, ...]
     licence: str
@@ -37,7 +38,7 @@ class ImageSet:
     resize: int | None = None
 
     def __post_init__(self) -> None:
-        assert self.images_u8.dtype == torch.uint8
+        assert isinstance(self.images_u8, ImageFiles) or self.images_u8.dtype == torch.uint8
         assert self.labels.dtype == torch.int64
         assert len(self.images_u8) == len(self.labels)
 
@@ -70,16 +71,23 @@ SOURCES = {
 
 
 def load_dataset(
-    name: str, split: Split, root: Path, *, download: bool = True, size: int | None = None
+    name: str,
+    split: Split,
+    root: Path,
+    *,
+    download: bool = True,
+    size: int | None = None,
+    stream: bool | None = None,
 ) -> ImageSet:
     """One split of a data set by name: mnist, fashion-mnist, cifar10 or folder:PATH.
 
     root: where torchvision's files lie, or are put when `download` is true; not used by folders.
     size: side of a folder's images in pixels; without it their own where all are alike and square, else 224.
+    stream: a folder's images stay in their files; None: where memory doesn't hold them.
     Raises UserMistake when there is no such data set, or its files are absent and can't be fetched.
     """
     if name.startswith(FOLDER):
-        return _from_folder(name, split, size)
+        return _from_folder(name, split, size, stream)
     if name not in SOURCES:
         known = ", ".join(SOURCES)
         raise UserMistake(f"There is no data set {name!r}; there are: {known} and {FOLDER}PATH.")
@@ -116,8 +124,8 @@ def _channels_first(images_u8: Tensor) -> Tensor:
     return images_u8[:, None] if images_u8.ndim == 3 else images_u8.movedim(-1, 1).contiguous()
 
 
-def _from_folder(name: str, split: Split, size: int | None) -> ImageSet:
-    folder = read_folder(Path(name.removeprefix(FOLDER)), split, size)
+def _from_folder(name: str, split: Split, size: int | None, stream: bool | None) -> ImageSet:
+    folder = read_folder(Path(name.removeprefix(FOLDER)), split, size, stream=stream)
     return ImageSet(
         name=name,
         split=split,

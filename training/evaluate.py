@@ -2,13 +2,14 @@
 
 import hashlib
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from certification.contract.certificate import Certificate
 from certification.contract.parameters import Parameters
 from certification.procedure import Certification, Result, drive
 from certification.votes import VoteSource
@@ -54,7 +55,7 @@ def wanted(total: int, every: int, limit: int | None) -> range:
 
 
 def evaluate(
-    engine: Sampling, images: ImageSet, run: Run, indices: range, done: Collection[int]
+    engine: Sampling, images: ImageSet, run: Run, indices: Sequence[int], done: Collection[int]
 ) -> Iterator[Step]:
     """Certify the indices that are not done yet, in order. Raises ImpossibleRequest before the first vote."""
     parameters = parameters_of(run)
@@ -70,11 +71,12 @@ def _one(engine: Sampling, images: ImageSet, run: Run, parameters: Parameters, i
     certification = Certification(parameters, source.num_classes, slack=source.slack)
     for progress in drive(certification, source, CHUNK):
         yield Step(idx, progress.samples, progress.of)
-    row = _row(certification.result, run, idx, int(images.labels[idx]), time.perf_counter() - started)
+    row = row_of(certification.result, run, idx, int(images.labels[idx]), time.perf_counter() - started)
     yield Step(idx, run.n, run.n, row)
 
 
-def _row(result: Result, run: Run, idx: int, label: int, seconds: float) -> Row:
+def row_of(result: Result | Certificate, run: Run, idx: int, label: int, seconds: float) -> Row:
+    """The row of one image, whoever certified it."""
     predict = ABSTAINED if result.predicted_class is None else result.predicted_class
     evidence = Evidence(
         n0=run.n0,
@@ -84,7 +86,7 @@ def _row(result: Result, run: Run, idx: int, label: int, seconds: float) -> Row:
         bound=result.bound,
         p_lower=result.p_lower,
         p_upper=result.p_upper,
-        counts=result.counts,
+        counts=tuple(result.counts),
         seed=image_seed(run.seed, idx),
     )
     return Row(idx, label, predict, result.radius, predict == label, seconds, evidence)

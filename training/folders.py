@@ -1,9 +1,7 @@
-"""Your own images: a tree of class folders, decoded once, the way the service will decode an upload."""
+"""Your own images: a tree of class folders, decoded the way the service will decode an upload."""
 
 import os
-import tempfile
 from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from certification.contract.card import Preprocessing
-from certification.contract.images import read_image
-from certification.errors import BadImage, UserMistake
+from certification.errors import UserMistake
+from training.streaming import Frame, ImageFiles, Pixels
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"}
 GREY_MODES = {"1", "L", "LA"}  # beside those of more than 8 bits, which begin with I
@@ -23,28 +21,20 @@ DEFAULT_SIZE = 224  # pixels
 SMALL = 64  # pixels; up to this side images are taken whole, above it ImageNet's margin is cropped away
 MARGIN = 256 / 224
 SAMPLED = 200  # headers read to learn whether the images are grey or all of one size
-IN_MEMORY = 8 << 30  # bytes; larger sets are kept in a temporary file that is mapped
+IN_MEMORY = 8 << 30  # bytes; larger sets are decoded as they are needed, also those beyond half the memory
 
 Labelled = tuple[Path, int]
 
 
 @dataclass(frozen=True)
 class FolderImages:
-    """One split, decoded; fields as in training.datasets.ImageSet."""
+    """One split; fields as in training.datasets.ImageSet."""
 
-    images_u8: Tensor
+    images_u8: Pixels
     labels: Tensor
     class_names: tuple[str, ...]
     input_shape: tuple[int, int, int]
     resize: int
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Size and mode that files are decoded to."""
-
-    input_shape: tuple[int, int, int]
-    preprocessing: Preprocessing
 
 
 @dataclass(frozen=True)
@@ -82,11 +72,12 @@ class Tree:
         ]
 
 
-def read_folder(root: Path, split: str, size: int | None) -> FolderImages:
+def read_folder(root: Path, split: str, size: int | None, *, stream: bool | None = None) -> FolderImages:
     """All images of one split ("train" or "test"), classes in the order of their folders' names.
 
     Splits are `root/train` and `root/test` or `root/val` where they exist; else every tenth image of each
-    class is held out. Raises UserMistake when there are no classes, or a file is not an image we take.
+    class is held out. stream: images stay in their files until they are wanted; None: if memory is short.
+    Raises UserMistake when there are no classes, or a file is not an image we take.
     """
     tree = Tree.find(root)
     channels, own_size = _survey([path for path, _ in tree.files("train")])
@@ -94,8 +85,11 @@ def read_folder(root: Path, split: str, size: int | None) -> FolderImages:
     resize = round(size * MARGIN) if size > SMALL else size
     stored = resize if split == "train" and size != own_size else size
     files = tree.files(split)
+    images = ImageFiles([path for path, _ in files], _frame(channels, stored, resize))
+    if stream is None:
+        stream = not _fits_in_memory(images)
     return FolderImages(
-        images_u8=_decode([path for path, _ in files], _frame(channels, stored, resize)),
+        images_u8=images if stream else images.all(),
         labels=torch.tensor([label for _, label in files], dtype=torch.int64),
         class_names=tree.class_names,
         input_shape=(channels, size, size),
@@ -136,27 +130,6 @@ def _frame(channels: int, side: int, resize: int) -> Frame:
     return Frame((channels, side, side), preprocessing)
 
 
-def _decode(paths: Sequence[Path], frame: Frame) -> Tensor:
-    """The files' pixels, uint8 (N, C, H, W), decoded by a thread a core."""
-    images_u8 = _room((len(paths), *frame.input_shape))
-
-    def put(index: int) -> None:
-        try:
-            image = read_image(paths[index].read_bytes(), frame)
-        except BadImage as error:
-            raise UserMistake(f"{paths[index]} can't be used: {error}") from error
-        images_u8[index] = torch.from_numpy(image.to_array().copy())
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(put, range(len(paths))):
-            pass
-    return images_u8
-
-
-def _room(shape: tuple[int, ...]) -> Tensor:
-    """An empty uint8 tensor, in memory or, when it is large, in a file that is gone when the process is."""
-    size = torch.Size(shape).numel()
-    if size <= IN_MEMORY:
-        return torch.empty(shape, dtype=torch.uint8)
-    with tempfile.NamedTemporaryFile(prefix="smoothcert-images-") as file:
-        return torch.from_file(file.name, shared=True, size=size, dtype=torch.uint8).view(shape)
+def _fits_in_memory(images: ImageFiles) -> bool:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return images.shape.numel() <= min(IN_MEMORY, memory // 2)

@@ -81,6 +81,7 @@ class Recipe:
     precision: Precision = "bfloat16"
     compile: bool = False
     narrow_kernels: bool = False  # training.conv3x3 in place of cuDNN; bfloat16 on CUDA only
+    quick: bool = True  # layers rewired for the CPU: the same function, rounded elsewhere (training.quick)
     micro_batch: int | None = None  # images of one forward pass, where a whole step's don't fit in memory
     initial: str | None = None  # digest of the weights it starts from; fresh ones without
     method_options: dict[str, Any] = field(default_factory=dict)

@@ -28,12 +28,13 @@ class Step:
     """Everything one step reads and writes, all on one device.
 
     images_u8 (N, C, H, W) and labels_N hold the whole training set; loss_sum is a float32 scalar that grows.
+    Without images_u8 each call brings its own.
     """
 
     network: nn.Module
     method: Method
     optimizer: torch.optim.Optimizer
-    images_u8: Tensor
+    images_u8: Tensor | None
     labels_N: Tensor
     augment: Augment | None
     generator: torch.Generator
@@ -42,28 +43,32 @@ class Step:
     autocast: bool
     micro_batch: int | None = None
 
-    def __call__(self, indices_B: Tensor) -> None:
-        """Train on these images once. Each is repeated with the method's number of noises.
+    def __call__(self, indices_B: Tensor, images_u8: Tensor | None = None) -> None:
+        """Train on these images once: those of images_u8 (B, C, H, W) where this holds none.
 
-        With `micro_batch` gradients add up over parts of so many images: batch norm, and a loss that is no
-        mean over images, then see a part at a time.
+        Each is repeated with the method's number of noises. With `micro_batch` gradients add up over parts of
+        so many images: batch norm, and a loss that is no mean over images, then see a part at a time.
         """
         self.optimizer.zero_grad(set_to_none=True)
-        for part_B in indices_B.split(self.micro_batch or len(indices_B)):  # type: ignore[no-untyped-call]
-            loss = self._loss(part_B) * (len(part_B) / len(indices_B))
+        size = self.micro_batch or len(indices_B)
+        for part in (slice(start, start + size) for start in range(0, len(indices_B), size)):
+            part_B = indices_B[part]
+            images = self._picked(part_B) if images_u8 is None else images_u8[part]
+            loss = self._loss(images, self.labels_N[part_B]) * (len(part_B) / len(indices_B))
             loss.backward()  # type: ignore[no-untyped-call]
             self.loss_sum.add_(loss.detach())
         self.optimizer.step()
 
-    def _loss(self, indices_B: Tensor) -> Tensor:
-        images_u8 = self.images_u8[indices_B]
+    def _picked(self, indices_B: Tensor) -> Tensor:
+        assert self.images_u8 is not None
+        return self.images_u8[indices_B]
+
+    def _loss(self, images_u8: Tensor, labels_B: Tensor) -> Tensor:
         if self.augment is not None:
             images_u8 = self.augment(images_u8, self.generator)
         images_BCHW = images_u8.float() / 255
         with torch.autocast(images_u8.device.type, torch.bfloat16, enabled=self.autocast):
-            return self.method.loss(
-                self.network, images_BCHW, self.labels_N[indices_B], self.moment, self.generator
-            )
+            return self.method.loss(self.network, images_BCHW, labels_B, self.moment, self.generator)
 
 
 class GraphedStep:
@@ -81,7 +86,7 @@ class GraphedStep:
         self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor]] = {}
         self._seen: dict[int, int] = {}
 
-    def __call__(self, indices_B: Tensor) -> None:
+    def __call__(self, indices_B: Tensor, images_u8: None = None) -> None:
         size = len(indices_B)
         with torch.cuda.stream(self._stream):
             if size in self._graphs:

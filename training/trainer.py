@@ -18,6 +18,7 @@ from training.augment import augmentation_for
 from training.datasets import ImageSet
 from training.memory import peak_memory_mib
 from training.methods.base import Moment
+from training.quick import quickened
 from training.recipe import Recipe
 from training.state import Position, load_state, save_state
 from training.step import ChannelsLast, GraphedStep, Step
@@ -60,13 +61,17 @@ class Trainer:
             self._step = self._build_step(images)
         self._run_step: GraphedStep | Step = (
             GraphedStep(self._step, self._stream)
-            if self._stream and not distributed.is_shared()
+            if self._stream and self._step.images_u8 is not None and not distributed.is_shared()
             else self._step
         )
 
     @property
     def steps_per_epoch(self) -> int:
         return len(self._slices)
+
+    @property
+    def _quick(self) -> bool:
+        return self.recipe.quick and self.device.type == "cpu"
 
     @property
     def done(self) -> bool:
@@ -107,13 +112,25 @@ class Trainer:
         self._clock = time.monotonic() - self.position.seconds
         with self._on_stream():
             order_N = self._order(epoch)
-        for index in range(self.position.step, self.steps_per_epoch):
+        batches = [order_N[piece] for piece in self._slices[self.position.step :]]
+        for index, (indices_B, images_u8) in enumerate(self._fed(batches), self.position.step):
             with self._on_stream():
                 self._step.moment.epoch.fill_(epoch + index / self.steps_per_epoch)
-                self._run_step(order_N[self._slices[index]])
+                self._run_step(indices_B, images_u8)
             self.position = Position(epoch, index + 1, time.monotonic() - self._clock)
             yield self.position
         self._close_epoch(epoch, schedule.lr_at(epoch))
+
+    def _fed(self, batches: list[Tensor]) -> Iterator[tuple[Tensor, Any]]:
+        """Each batch of indices, with its images where the step doesn't hold them."""
+        pixels = self.images.images_u8
+        if isinstance(pixels, Tensor):
+            yield from ((indices_B, None) for indices_B in batches)
+            return
+        for indices_B, images_u8 in zip(batches, pixels.batches(batches), strict=True):
+            with self._on_stream():
+                there_u8 = images_u8.to(self.device)
+            yield indices_B, there_u8
 
     def _close_epoch(self, epoch: int, lr: float) -> None:
         with self._on_stream():
@@ -139,7 +156,8 @@ class Trainer:
     def _build_step(self, images: ImageSet) -> Step:
         device, recipe = self.device, self.recipe
         self._slices = _slices(len(images.labels), recipe.schedule.batch, recipe.method.chunks)
-        network = ChannelsLast(self.network).train()
+        self.network.train()
+        network = ChannelsLast(quickened(self.network) if self._quick else self.network)
         if recipe.compile:
             _compile_blocks(network)
         if recipe.narrow_kernels:
@@ -151,7 +169,7 @@ class Trainer:
             network=distributed.share(network, self._optimizer) if distributed.is_shared() else network,
             method=recipe.method,
             optimizer=self._optimizer,
-            images_u8=images.images_u8.to(device),
+            images_u8=images.images_u8.to(device) if isinstance(images.images_u8, Tensor) else None,
             labels_N=images.labels.to(device),
             augment=augmentation_for(recipe.dataset, images.input_shape[-1]),
             generator=torch.Generator(device).manual_seed(recipe.seed),

@@ -6,33 +6,35 @@ import numpy as np
 
 from certification.catalogue import Catalogue
 from certification.contract.card import ModelCard
-from certification.contract.certificate import Engine as Description
 from certification.contract.store.image import Image
 from certification.votes import VoteSource
-from worker.voting import EngineBuilder, VotingEngine
+from worker.voting import EngineBuilder, VotingEngine, Wanted
 
 MOST_ENGINES = 4  # kept at once; the one unused for longest goes first
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """One model, ready to vote. chosen: with the set-up for new jobs, not with one an old job had pinned."""
+    """One model, ready to vote. built_for: the set-up somebody wanted; None for our choice."""
 
     card: ModelCard
     engine: VotingEngine
-    chosen: bool
+    built_for: Wanted | None
 
     @property
     def classifier_sha256(self) -> str:
         """Of all in the checkpoint that decides what this engine answers."""
         return self.card.classifier_sha256_in(self.engine.description.precision)
 
-    def fits(self, card: ModelCard, pinned: Description | None) -> bool:
-        """Whether a job with this pin (or none) can be done with it. Equal weights are not enough: what the
-        card says (name, labels, first layer) becomes part of the certificate or of the network."""
+    def fits(self, card: ModelCard, wanted: Wanted | None) -> bool:
+        """Whether a job that wants this set-up (or any) can be done with it.
+
+        Equal weights are not enough: what the card says (name, labels, first layer) becomes part of the
+        certificate or of the network.
+        """
         if self.card != card:
             return False
-        return self.chosen if pinned is None else self.engine.description == pinned
+        return wanted in (self.built_for, self.engine.description)
 
     def votes(self, image: Image, sigma: float, seed: str) -> VoteSource:
         """Those of one image."""
@@ -49,15 +51,15 @@ class EngineCache:
         self._recent: list[Loaded] = []
         self.platform = builder.platform()
 
-    def load(self, model: str, pinned: Description | None) -> Loaded:
-        """The model's engine, with the pinned set-up if there is one. Raises UnknownModel, Failure."""
+    def load(self, model: str, wanted: Wanted | None) -> Loaded:
+        """The model's engine, with the set-up wanted if there is one. Raises UnknownModel, Failure."""
         card = self._catalogue.card(model)
-        found = next((kept for kept in self._recent if kept.fits(card, pinned)), None)
+        found = next((kept for kept in self._recent if kept.fits(card, wanted)), None)
         if found:
             self._recent.remove(found)
         else:
             del self._recent[: max(0, len(self._recent) - MOST_ENGINES + 1)]
-            engine = self._builder.build(self._catalogue.folder(model), card, pinned)
-            found = Loaded(card, engine, chosen=pinned is None)
+            engine = self._builder.build(self._catalogue.folder(model), card, wanted)
+            found = Loaded(card, engine, built_for=wanted)
         self._recent.append(found)
         return found

@@ -128,7 +128,7 @@ class Certifier:
 
     def _load(self, claim: Claim) -> tuple[Claim, Loaded]:
         """The engine of this job's votes, pinned. Other weights or another set-up start the job again."""
-        loaded = self._engines.load(claim.model, claim.engine)
+        loaded = self._engines.load(claim.model, claim.engine or claim.setup)
         weights, engine = loaded.classifier_sha256, loaded.engine.description
         if claim.engine is not None and (claim.engine, claim.weights) != (engine, weights):
             log.warning("restarted", job=claim.job_id, was=str(claim.engine), now=str(engine))

@@ -6,12 +6,12 @@ from pathlib import Path
 from certification.candidates import available_device
 from certification.checkpoint import load_network
 from certification.contract.card import INT8, ModelCard
-from certification.contract.certificate import Engine as Description
 from certification.engine import Engine
 from certification.hardware import device_name, platform_versions
 from certification.setup import Setup
 from certification.tuner import Subject, choose_setup
 from worker.settings import Settings
+from worker.voting import Wanted
 
 
 class Engines:
@@ -25,11 +25,11 @@ class Engines:
         device = available_device()
         return json.dumps([device_name(device), platform_versions(device)], sort_keys=True)
 
-    def build(self, folder: Path, card: ModelCard, pinned: Description | None) -> Engine:
-        """One checkpoint under the pinned set-up, or under our choice. Raises BadCheckpoint, Failure."""
+    def build(self, folder: Path, card: ModelCard, wanted: Wanted | None) -> Engine:
+        """One checkpoint under the set-up wanted, or under our choice. Raises BadCheckpoint, Failure."""
         network = load_network(folder, card)
         subject = Subject.of(network, card)
-        setup = Setup.of(pinned) if pinned and _has(card, pinned) else self._choose(subject)
+        setup = _parsed(wanted) if wanted and _has(card, wanted) else self._choose(subject)
         return Engine(network, card.input_shape, len(card.labels), setup)
 
     def _choose(self, subject: Subject) -> Setup:
@@ -40,6 +40,10 @@ class Engines:
         return subject.candidates(available_device())[0]
 
 
-def _has(card: ModelCard, pinned: Description) -> bool:
+def _parsed(wanted: Wanted) -> Setup:
+    return Setup.parse(wanted) if isinstance(wanted, str) else Setup.of(wanted)
+
+
+def _has(card: ModelCard, wanted: Wanted) -> bool:
     """Not when the model lost its int8 rounding since; another set-up then starts the job again."""
-    return pinned.precision != INT8 or card.int8 is not None
+    return _parsed(wanted).precision != INT8 or card.int8 is not None

@@ -10,6 +10,8 @@ from certification.contract.card import ModelCard
 from certification.contract.certificate import Engine as Description
 from certification.votes import VoteSource
 
+Wanted = Description | str  # the set-up an earlier claim pinned, or one by its text
+
 
 class VotingEngine(Protocol):
     """What casts votes for one model: certification.engine.Engine, or a stand-in."""
@@ -25,4 +27,4 @@ class EngineBuilder(Protocol):
 
     def platform(self) -> str: ...
 
-    def build(self, folder: Path, card: ModelCard, pinned: Description | None) -> VotingEngine: ...
+    def build(self, folder: Path, card: ModelCard, wanted: Wanted | None) -> VotingEngine: ...

@@ -26,6 +26,9 @@ def evaluate(
     tolerance: Tolerance = None,
     seed: Annotated[int | None, typer.Option(help="Of the whole run; random unless given.")] = None,
     setup: Setup = None,
+    workers: Annotated[
+        bool, typer.Option("--workers", help="By the workers of SMOOTHCERT_REDIS_URL, not by this process.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a log after a kill.")] = False,
     update_card: Annotated[
         bool, typer.Option("--update-card", help="Write the figures into the card.")
@@ -34,6 +37,7 @@ def evaluate(
     """Certify a data set's images into a log.
 
     Each row carries its evidence, and a killed run continues with --resume without repeating an image.
+    With --workers each image is a job of theirs; the rows are the same.
     """
     from smoothcert.checkpoints import find_checkpoint
     from smoothcert.evaluating import Selection, run_evaluation
@@ -47,7 +51,9 @@ def evaluate(
     )
     asked = parameters(options, checkpoint.card.sigma)
     selection = Selection(dataset, split, data_root, every, limit)
-    outcome = run_evaluation(checkpoint, asked, selection, out, seed=seed, setup=setup, resume=resume)
+    outcome = run_evaluation(
+        checkpoint, asked, selection, out, seed=seed, setup=setup, resume=resume, workers=workers
+    )
     if update_card:
         record_in_card(checkpoint.folder, outcome.log.rows, outcome.run)
     show(to_markdown([summarize(outcome.log, parse_radii(DEFAULT_RADII))]))

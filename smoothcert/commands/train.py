@@ -29,6 +29,10 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run after a kill.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, order and noise.")] = 0,
     size: Annotated[int | None, typer.Option(min=1, help="Side of a folder's images, in pixels.")] = None,
+    stream: Annotated[
+        bool | None,
+        typer.Option(help="Decode a folder's images as they are needed.  [default: if memory is short]"),
+    ] = None,
     precision: Annotated[Literal["bfloat16", "float32"], typer.Option(help="Of autocast.")] = "bfloat16",
     micro_batch: Annotated[
         int | None,
@@ -53,7 +57,7 @@ def train(
 
     options = parse_options(method, context.args)
     initial = None if init is None else Initial.read(init, new_head=new_head)
-    images = load_dataset(dataset, "train", data_root, size=size)
+    images = load_dataset(dataset, "train", data_root, size=size, stream=stream)
     recipe = build_recipe(
         *(method, dataset, sigma),
         options=options,

@@ -9,6 +9,7 @@ from certification.contract.card import Preprocessing
 from certification.contract.images import read_image
 from certification.errors import UserMistake
 from training.folders import Frame, read_folder
+from training.streaming import ImageFiles
 
 TINY = Path(__file__).parent.parent / "data" / "folder-tiny"
 
@@ -100,12 +101,15 @@ def test_classes_may_have_folders_of_their_own_and_other_files_are_left_out(tmp_
     assert 200 in folder.images_u8[:, 0, 0, 0].tolist()
 
 
-def test_a_large_set_is_mapped_from_a_file_that_is_gone_at_once(tmp_path: Path, monkeypatch):
+def test_a_set_that_memory_does_not_hold_stays_in_its_files(monkeypatch: pytest.MonkeyPatch):
     in_memory = read_folder(TINY, "train", 64).images_u8
+    assert isinstance(in_memory, torch.Tensor)
     monkeypatch.setattr("training.folders.IN_MEMORY", 1000)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    assert torch.equal(read_folder(TINY, "train", 64).images_u8, in_memory)
-    assert list(tmp_path.iterdir()) == []
+    streamed = read_folder(TINY, "train", 64).images_u8
+    assert isinstance(streamed, ImageFiles)
+    assert streamed.shape == in_memory.shape
+    assert torch.equal(streamed.all(), in_memory)
+    assert isinstance(read_folder(TINY, "train", 64, stream=False).images_u8, torch.Tensor)
 
 
 def test_a_damaged_image_is_named(tmp_path: Path):

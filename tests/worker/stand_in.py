@@ -12,6 +12,7 @@ from certification.contract.certificate import Engine as Description
 from certification.errors import Failure
 from certification.votes import Counts, VoteRange
 from worker.settings import Settings
+from worker.voting import Wanted
 
 BLOCK = 512  # votes drawn from one stream
 SPEED = float(os.environ.get("STAND_IN_SPEED", "100000"))  # votes per second
@@ -72,9 +73,10 @@ class StandIns:
     def platform(self) -> str:
         return self._device
 
-    def build(self, folder: Path, card: ModelCard, pinned: Description | None) -> StandInEngine:
-        if pinned and pinned.device != self._device:
-            raise Failure(f"There is no {pinned.device} here.")
+    def build(self, folder: Path, card: ModelCard, wanted: Wanted | None) -> StandInEngine:
+        device = wanted if isinstance(wanted, str) or wanted is None else wanted.device
+        if device not in (None, self._device):
+            raise Failure(f"There is no {device} here.")
         while GATE and not Path(GATE).exists():
             time.sleep(0.02)
         return StandInEngine(self._device)

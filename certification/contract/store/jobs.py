@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -47,6 +47,8 @@ class Request:
     `open_cap`: unfinished jobs the owner may have at once; 0: any number. `request_id`: of the HTTP request.
     `lane`: jobs of a batch let single ones pass (docs/decisions/0010-sharing.md).
     `batch_id`: the batch it is in, which lives as long as its jobs.
+    `seed`: 128 bits in hexadecimal, drawn here unless given; never by a caller of the service, who could
+    choose the image against noise known to him. `setup`: what is to cast the votes, else the worker's choice.
     """
 
     model: str
@@ -59,6 +61,8 @@ class Request:
     request_id: str = ""
     lane: Lane = "single"
     batch_id: str = ""
+    seed: str | None = None
+    setup: str = ""
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ class JobStore:
             request.model,
             parameters.model_dump_json(),
             Progress(of=parameters.n).model_dump_json(),
-            secrets.token_hex(16),  # unpredictable until the answer is out
+            request.seed or secrets.token_hex(16),  # unpredictable until the answer is out
             hashed(request.idempotency_key),
             request.body,
             image.pixels,
@@ -141,6 +145,7 @@ class JobStore:
             request.request_id,
             request.lane,
             request.batch_id,
+            request.setup,
         )
         refusals = {b"conflict": KeyReused, b"full": QueueFull, b"quota": OverQuota}
         if what in refusals:
@@ -153,6 +158,11 @@ class JobStore:
         if not row or (owner is not None and row[11].decode() != owner):
             return None
         return job_of(job_id, row)
+
+    def jobs(self, job_ids: Sequence[str]) -> list[Job | None]:
+        """Several jobs as they are, by one call; None where one is unknown or expired."""
+        rows = self.scripts.run("view", *job_ids) if job_ids else []
+        return [job_of(job_id, row) if row else None for job_id, row in zip(job_ids, rows, strict=True)]
 
     def version(self, job_id: str) -> int | None:
         """Counts the changes of a record; None when there is none. Cheap enough to ask again and again."""

@@ -37,6 +37,7 @@ class Claim:
 
     state: the procedure's, as reported last. engine, weights (the card's classifier_sha256): pinned by the
     first claim. request_id: of the HTTP request that asked for it. division: set while others share it.
+    setup: what the one who sent it wants to cast the votes, None for the worker's choice.
     """
 
     job_id: str
@@ -50,6 +51,7 @@ class Claim:
     weights: str | None
     request_id: str = ""
     division: str | None = None
+    setup: str | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,9 @@ class Leases:
         if told[0] != b"claimed":
             refusal: Refusal = told[0].decode()
             return refusal
-        taken, fence, model, parameters, seed, attempt, state, engine, weights, request, division = told[1:]
+        taken, fence, model, parameters, seed, attempt, state, engine, weights, request, division, setup = (
+            told[1:]
+        )
         return Claim(
             job_id=taken.decode(),
             fence=fence.decode(),
@@ -134,6 +138,7 @@ class Leases:
             weights=weights.decode() if weights else None,
             request_id=request.decode() if request else "",
             division=division.decode() if division else None,
+            setup=setup.decode() if setup else None,
         )
 
     def pin(self, claim: Claim, engine: Engine, platform: str, weights: str) -> None:

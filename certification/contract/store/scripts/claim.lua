@@ -102,5 +102,5 @@ local fence = redis.call('HINCRBY', hash, 'fence', 1)
 renew(id, lease, ttl)
 touch(id, ttl)
 local taken = redis.call('HMGET', hash, 'model', 'parameters', 'seed', 'attempts', 'state', 'engine', 'weights', 'request',
-  'division')
-return {'claimed', id, text(fence), unpack(taken, 1, 9)}
+  'division', 'setup')
+return {'claimed', id, text(fence), unpack(taken, 1, 10)}

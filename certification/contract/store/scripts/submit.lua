@@ -2,7 +2,7 @@
 local id, owner, model, parameters, progress, seed = unpack(ARGV, 1, 6)
 local idempotency, body, pixels, digest = unpack(ARGV, 7, 10)
 local queue_cap, owner_cap, ttl = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
-local request, lane, batch = ARGV[14], ARGV[15], ARGV[16]
+local request, lane, batch, setup = unpack(ARGV, 14, 17)
 local seen_key = key('idempotency', owner, idempotency)
 local open_key, owned_key = key('open', owner), key('owner', owner)
 
@@ -23,7 +23,7 @@ if owner_cap > 0 and redis.call('ZCOUNT', open_key, '(' .. oldest, '+inf') >= ow
 redis.call('HSET', key('job', id),
   'status', 'queued', 'owner', owner, 'model', model, 'parameters', parameters, 'progress', progress,
   'seed', seed, 'created', text(time), 'attempts', 0, 'fence', 0, 'request', request,
-  'lane', lane)
+  'lane', lane, 'setup', setup)
 if batch ~= '' then redis.call('HSET', key('job', id), 'batch', batch) end
 redis.call('HSET', key('image', id), 'pixels', pixels, 'digest', digest)
 redis.call('ZREMRANGEBYSCORE', open_key, '-inf', oldest)

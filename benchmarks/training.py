@@ -1,0 +1,180 @@
+"""Our trainer against the plain loop, interleaved in one run: seconds an epoch, and what both learn.
+
+    python benchmarks/training.py lenet --data-root data --seconds 60
+    python benchmarks/training.py resnet20 --data-root data --seconds 90 --learn-images 5000 --learn-epochs 2
+
+Consistency at sigma = 0.5 by the published recipe. First speed: the two take turns. Then both train for a few
+epochs from fresh weights (ours from two seeds, which shows what a seed moves), and are certified on the same
+test images.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import cycle
+from pathlib import Path
+
+import torch
+from plain_training import PlainTraining, dataset_of
+from torch import nn
+
+from certification.architectures import build_network
+from certification.candidates import default_setup
+from certification.engine import Engine
+from certification.hardware import device_name, usable_cpus
+from training.datasets import ImageSet, load_dataset
+from training.evaluate import evaluate, wanted
+from training.journal import Run
+from training.log import Log
+from training.options import build_recipe
+from training.recipe import Recipe
+from training.summary import summarize
+from training.trainer import Trainer
+
+CPU = torch.device("cpu")
+DATASETS = {"lenet": "mnist", "resnet20": "cifar10"}
+SIGMA = 0.5
+ROUNDS = 4
+WARM_UP = 10  # steps of each turn that don't count: the loader's processes fill their queues
+CERTIFIED, VOTES = 200, 1000  # test images, votes each
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One recipe and its data."""
+
+    recipe: Recipe
+    images: ImageSet
+    root: str
+
+    @property
+    def steps(self) -> int:
+        return Trainer(self.recipe, self.images, CPU).steps_per_epoch
+
+    def network(self) -> nn.Module:
+        recipe = self.recipe
+        return build_network(recipe.architecture, len(self.images.class_names), recipe.mean, recipe.std)
+
+    def plain(self, images: int | None = None) -> PlainTraining:
+        dataset = dataset_of(self.recipe.dataset, self.root, images)
+        return PlainTraining(self.recipe, self.network(), dataset)
+
+
+def subject_of(args: argparse.Namespace) -> Subject:
+    dataset = DATASETS[args.network]
+    images = load_dataset(dataset, "train", args.data_root, download=False)
+    channels = images.input_shape[0]
+    recipe = build_recipe(
+        "consistency", dataset, SIGMA, options={}, channels=channels, arch=args.network,
+        precision=args.precision,
+    )  # fmt: skip
+    return Subject(recipe, images, str(args.data_root))
+
+
+def turn(steps: Iterator[object], seconds: float) -> float:
+    """Seconds a step, over about so many seconds."""
+    for _ in range(WARM_UP):
+        next(steps)
+    start, done = time.perf_counter(), 0
+    while (spent := time.perf_counter() - start) < seconds or done < 3:
+        next(steps)
+        done += 1
+    return spent / done
+
+
+def ours_for_ever(trainer: Trainer) -> Iterator[object]:
+    for _ in cycle([None]):
+        trainer.position = replace(trainer.position, epoch=0, step=0)
+        yield from trainer.steps()
+
+
+def race(subject: Subject, seconds: float) -> tuple[list[float], list[float]]:
+    """Seconds a step of the plain loop and of ours, turn by turn."""
+    plain, ours = subject.plain(), ours_for_ever(Trainer(subject.recipe, subject.images, CPU))
+    found: tuple[list[float], list[float]] = ([], [])
+    share = seconds / ROUNDS / 2
+    for _ in range(ROUNDS):
+        steps = plain.epoch()
+        found[0].append(turn(steps, share))
+        steps.close()  # its processes end with it, and leave the machine to the other
+        found[1].append(turn(ours, share))
+    return found
+
+
+def learn(subject: Subject, epochs: int, images: int | None) -> dict[str, nn.Module]:
+    """Both trained for so many epochs on the first so many images, ours from two seeds."""
+    few = subject.images
+    if images is not None:
+        few = replace(few, images_u8=few.images_u8[:images], labels=few.labels[:images])
+    torch.manual_seed(0)
+    plain = subject.plain(images)
+    for epoch in range(epochs):
+        for _ in plain.epoch(epoch):
+            pass
+    networks = {"plain loop": plain.network}
+    for seed in (0, 1):
+        schedule = replace(subject.recipe.schedule, epochs=epochs)
+        trainer = Trainer(replace(subject.recipe, seed=seed, schedule=schedule), few, CPU)
+        for _ in trainer.steps():
+            pass
+        networks[f"ours, seed {seed}"] = trainer.network
+    return networks
+
+
+def certified(network: nn.Module, test: ImageSet, recipe: Recipe) -> str:
+    """Accuracy and ACR over the same images, as two cells of a table."""
+    setup = default_setup(test.input_shape, "cpu")
+    engine = Engine(network.eval(), test.input_shape, len(test.class_names), setup)
+    run = Run(
+        model="benchmark", weights_sha256="0" * 64, dataset=test.name, split="test", split_images=len(test),
+        every=len(test) // CERTIFIED, procedure="certify", n0=100, n=VOTES, alpha=0.001,
+        sigma=recipe.method.sigma, seed=1, setup=str(setup),
+    )  # fmt: skip
+    steps = evaluate(engine, test, run, wanted(len(test), run.every, None), done=())
+    rows = tuple(step.row for step in steps if step.row)
+    accuracy = sum(row.right for row in rows) / len(rows)
+    summary = summarize(Log("benchmark", rows), (0.0,))
+    return f"{100 * accuracy:.1f} % | {summary.acr:.4f}"
+
+
+def report_speed(subject: Subject, found: tuple[list[float], list[float]]) -> None:
+    plain, ours = (statistics.median(seconds) for seconds in found)
+    print(f"| {subject.recipe.architecture}, {subject.recipe.precision} | ms a step | s an epoch | |")
+    print("|---|---:|---:|---:|")
+    print(f"| plain loop | {1e3 * plain:.1f} | {plain * subject.steps:.1f} | |")
+    print(f"| ours | {1e3 * ours:.1f} | {ours * subject.steps:.1f} | **{plain / ours:.1f}×** |\n", flush=True)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("network", choices=sorted(DATASETS))
+    parser.add_argument("--data-root", type=Path, default=Path("data"))
+    parser.add_argument("--seconds", type=float, default=60, help="of measuring speed")
+    parser.add_argument("--precision", choices=["bfloat16", "float32"], default="bfloat16")
+    parser.add_argument("--learn-epochs", type=int, default=3, help="0 leaves out what they learn")
+    parser.add_argument("--learn-images", type=int, help="of the training set; else all")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = arguments()
+    torch.set_num_threads(usable_cpus())
+    subject = subject_of(args)
+    print(f"{device_name('cpu')}, {usable_cpus()} cores, PyTorch {torch.__version__}\n")
+    report_speed(subject, race(subject, args.seconds))
+    if not args.learn_epochs:
+        return
+    test = load_dataset(subject.images.name, "test", args.data_root, download=False)
+    images = args.learn_images or len(subject.images)
+    print(f"| {args.learn_epochs} epochs of {images} images | accuracy, certified | ACR |")
+    print("|---|---:|---:|")
+    for name, network in learn(subject, args.learn_epochs, args.learn_images).items():
+        print(f"| {name} | {certified(network, test, subject.recipe)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

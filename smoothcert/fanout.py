@@ -1,0 +1,188 @@
+"""A data set's images as jobs of the workers of a broker: the rows are those of a local evaluation.
+
+Each image is a job with the seed and the set-up that a local run gives it. Jobs stand in the batches' lane,
+so that single ones go first. A bounded number is in the record at once; those that a killed evaluation left
+there are found again by their keys.
+"""
+
+import hashlib
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from certification.contract.card import ModelCard
+from certification.contract.certificate import Certificate
+from certification.contract.job import Job
+from certification.contract.parameters import Parameters
+from certification.contract.store.delivery import Courier, connect
+from certification.contract.store.image import Image
+from certification.contract.store.jobs import JobStore, Request
+from certification.errors import BrokerUnavailable, Failure, QueueFull, UserMistake
+from certification.setup import Setup
+from training.datasets import ImageSet
+from training.evaluate import Step, image_seed, parameters_of, row_of
+from training.journal import Run
+
+OWNER = ":evaluate"  # no key's owner, so that nobody finds these jobs among their own
+AHEAD, AHEAD_LEAST = 4, 8  # jobs in the record: so many a worker, and at least
+POLL = 0.1  # seconds between two looks at the record
+PATIENCE = 60.0  # seconds without a broker after which we give up; the jobs go on
+TRIES = 3  # jobs an image is given, where they fail or are cancelled
+PROBE = 100  # votes that show which set-up the workers choose
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The workers that have one model, as a record and a way to send them word."""
+
+    store: JobStore
+    courier: Courier
+    card: ModelCard
+
+    @classmethod
+    def of(cls, url: str, card: ModelCard) -> "Workers":
+        """Raises BrokerUnavailable, UserMistake when no living worker has the model."""
+        workers = cls(JobStore(connect(url)), Courier(url), card)
+        if not workers.count():
+            raise UserMistake(
+                f"No living worker has {card.name}: start one whose SMOOTHCERT_MODELS holds that folder."
+            )
+        return workers
+
+    def count(self) -> int:
+        return sum(self.card.name in worker.models for worker in self.store.workers())
+
+    def send(self, request: Request, key: str) -> str:
+        """The id of the job, new or left by an evaluation that was killed. Raises QueueFull."""
+        for attempt in range(TRIES):
+            made = self.store.submit(replace(request, idempotency_key=f"{key}/{attempt}"))
+            if made.created:
+                self._tell(made.job_id)
+                return made.job_id
+            (found,) = self.store.jobs([made.job_id])
+            if found is not None and found.status not in ("failed", "cancelled"):
+                return made.job_id
+        raise Failure(f"The workers failed {TRIES} times at one image; their logs have more.")
+
+    def setup(self, images: ImageSet, parameters: Parameters) -> str:
+        """What the workers choose to cast this model's votes with, seen on a job of few votes."""
+        few = Parameters(procedure="predict", n=PROBE, sigma=parameters.sigma)
+        job_id = self.send(
+            Request(self.card.name, few, _pixels(images, 0), OWNER, lane="batch"), _hash(time.time_ns())
+        )
+        while not (job := _known(self.store.jobs([job_id]))[0]).ended:
+            time.sleep(POLL)
+        return str(Setup.of(_certificate(job, 0).engine))
+
+    def _tell(self, job_id: str) -> None:
+        with suppress(BrokerUnavailable):  # the record stands: a janitor sends what did not arrive
+            self.courier.send(job_id, self.card.name)
+
+
+class FanOut:
+    """One evaluation by workers. `steps()` is what training.evaluate.evaluate() is by this process."""
+
+    def __init__(self, workers: Workers, images: ImageSet, run: Run) -> None:
+        self._workers, self._images, self._run = workers, images, run
+        self._parameters = parameters_of(run)
+        self._flying: dict[int, str] = {}  # job ids by image, in order
+        self._engine: object = None  # of the first certificate
+        self._answered = time.monotonic()
+
+    def steps(self, indices: Sequence[int]) -> Iterator[Step]:
+        """Certify these images; rows come in their order.
+
+        Raises Failure: a job failed, other weights or another platform answered, the broker stays away.
+        """
+        rest = deque(indices)
+        while rest or self._flying:
+            try:
+                self._fill(rest)
+                jobs = self._workers.store.jobs(list(self._flying.values()))
+                self._answered = time.monotonic()
+            except BrokerUnavailable:
+                self._wait_for_broker()
+                continue
+            yield from self._rows(_known(jobs))
+            time.sleep(POLL)
+
+    def _fill(self, rest: deque[int]) -> None:
+        most = max(AHEAD_LEAST, AHEAD * self._workers.count())
+        while rest and len(self._flying) < most:
+            try:
+                self._flying[rest[0]] = self._workers.send(self._request(rest[0]), self._key(rest[0]))
+            except QueueFull:
+                return
+            rest.popleft()
+
+    def _request(self, idx: int) -> Request:
+        run = self._run
+        seed = image_seed(run.seed, idx)
+        pixels = _pixels(self._images, idx)
+        return Request(run.model, self._parameters, pixels, OWNER, seed=seed, setup=run.setup, lane="batch")
+
+    def _key(self, idx: int) -> str:
+        return _hash(f"{self._run.model_dump_json()}{self._workers.card.classifier_sha256}/{idx}")
+
+    def _rows(self, jobs: Sequence[Job]) -> Iterator[Step]:
+        """Steps of the jobs that ended, up to the first that runs, and where that one stands."""
+        for idx, job in zip(list(self._flying), jobs, strict=True):
+            if not job.ended:
+                yield Step(idx, job.progress.samples, job.progress.of)
+                return
+            certificate = _certificate(job, idx)
+            self._check(certificate, idx)
+            label = int(self._images.labels[idx])
+            row = row_of(certificate, self._run, idx, label, _seconds(job))
+            del self._flying[idx]
+            yield Step(idx, self._run.n, self._run.n, row)
+
+    def _check(self, certificate: Certificate, idx: int) -> None:
+        """Raises Failure when this is no answer to what was asked."""
+        self._engine = self._engine or certificate.engine
+        if certificate.model.classifier_sha256 != self._workers.card.classifier_sha256:
+            raise Failure(f"The workers have another model of the name {self._run.model} than this command.")
+        if str(Setup.of(certificate.engine)) != self._run.setup or certificate.engine != self._engine:
+            raise Failure(
+                f"Image {idx} was certified by {certificate.engine}, others by {self._engine}: workers on "
+                "another platform are another classifier; let workers of one kind run alone."
+            )
+        assert certificate.seed == image_seed(self._run.seed, idx)
+
+    def _wait_for_broker(self) -> None:
+        if time.monotonic() - self._answered > PATIENCE:
+            raise BrokerUnavailable
+        time.sleep(POLL)
+
+
+def _pixels(images: ImageSet, idx: int) -> Image:
+    pixels_CHW = images.images_u8[idx]
+    channels, height, width = pixels_CHW.shape
+    return Image.of(
+        pixels_CHW.numpy().tobytes(), (channels, height, width), [f"image {idx} of {images.name}"]
+    )
+
+
+def _known(jobs: Sequence[Job | None]) -> list[Job]:
+    if None in jobs:
+        raise Failure("A job expired before it was read; --resume asks for it again.")
+    return [job for job in jobs if job is not None]
+
+
+def _certificate(job: Job, idx: int) -> Certificate:
+    if job.certificate is None or job.status != "succeeded":
+        why = job.error.detail if job.error else job.status
+        raise Failure(f"The workers did not certify image {idx}: {why}")
+    return job.certificate
+
+
+def _seconds(job: Job) -> float:
+    assert job.started_at is not None
+    assert job.finished_at is not None
+    return (job.finished_at - job.started_at).total_seconds()
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(str(value).encode()).hexdigest()
