@@ -29,11 +29,11 @@ def train_and_kill(folder: Path, epochs_first: int, *asked: object) -> None:
 def test_a_killed_training_ends_with_the_very_weights_of_an_undisturbed_one(
     smoothcert: Command, tmp_path: Path
 ) -> None:
-    asked = (*ASKED, "--epochs", "20")
+    asked = (*ASKED, "--epochs", "6")
     undisturbed = smoothcert(*asked, "--out", tmp_path / "undisturbed")
     assert undisturbed.returncode == 0, undisturbed.stderr
     killed = tmp_path / "killed"
-    train_and_kill(killed, 2, *asked)
+    train_and_kill(killed, 1, *asked)
     assert not (killed / "card.json").exists()
     assert smoothcert(*asked, "--out", killed).returncode == 2, "a run is not overwritten"
     resumed = smoothcert(*asked, "--out", killed, "--resume")

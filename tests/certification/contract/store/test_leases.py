@@ -70,6 +70,22 @@ def test_a_claimed_job_runs_under_its_seed(store: JobStore, leases: Leases, job_
     assert (claim.model, claim.attempt, claim.state, claim.engine) == ("m", 1, None, None)
 
 
+def test_a_request_may_bring_its_seed_and_its_set_up(
+    store: JobStore, leases: Leases, request_: Request
+) -> None:
+    job_id = store.submit(replace(request_, seed="0f" * 16, setup="cpu:eager/1-threads:float32:8")).job_id
+    claim = claimed(leases, job_id)
+    assert (claim.seed, claim.setup) == ("0f" * 16, "cpu:eager/1-threads:float32:8")
+    again = leases.restart(claim)
+    assert (again.seed, again.setup) == (claim.seed, claim.setup)
+
+
+def test_several_jobs_are_seen_by_one_call(store: JobStore, job_id: str) -> None:
+    seen = store.jobs([job_id, "unknown"])
+    assert [job and job.id for job in seen] == [job_id, None]
+    assert store.jobs([]) == []
+
+
 def test_two_jobs_have_two_seeds(store: JobStore, leases: Leases, request_: Request) -> None:
     seeds = {claimed(leases, store.submit(request_).job_id).seed for _ in range(2)}
     assert len(seeds) == 2
