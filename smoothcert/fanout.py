@@ -88,6 +88,7 @@ class FanOut:
         self._workers, self._images, self._run = workers, images, run
         self._parameters = parameters_of(run)
         self._flying: dict[int, str] = {}  # job ids by image, in order
+        self._classifier = workers.card.classifier_sha256_in(Setup.parse(run.setup).precision)
         self._engine: object = None  # of the first certificate
         self._answered = time.monotonic()
 
@@ -124,7 +125,7 @@ class FanOut:
         return Request(run.model, self._parameters, pixels, OWNER, seed=seed, setup=run.setup, lane="batch")
 
     def _key(self, idx: int) -> str:
-        return _hash(f"{self._run.model_dump_json()}{self._workers.card.classifier_sha256}/{idx}")
+        return _hash(f"{self._run.model_dump_json()}{self._classifier}/{idx}")
 
     def _rows(self, jobs: Sequence[Job]) -> Iterator[Step]:
         """Steps of the jobs that ended, up to the first that runs, and where that one stands."""
@@ -142,13 +143,13 @@ class FanOut:
     def _check(self, certificate: Certificate, idx: int) -> None:
         """Raises Failure when this is no answer to what was asked."""
         self._engine = self._engine or certificate.engine
-        if certificate.model.classifier_sha256 != self._workers.card.classifier_sha256:
-            raise Failure(f"The workers have another model of the name {self._run.model} than this command.")
         if str(Setup.of(certificate.engine)) != self._run.setup or certificate.engine != self._engine:
             raise Failure(
                 f"Image {idx} was certified by {certificate.engine}, others by {self._engine}: workers on "
                 "another platform are another classifier; let workers of one kind run alone."
             )
+        if certificate.model.classifier_sha256 != self._classifier:
+            raise Failure(f"The workers have another model of the name {self._run.model} than this command.")
         assert certificate.seed == image_seed(self._run.seed, idx)
 
     def _wait_for_broker(self) -> None:
