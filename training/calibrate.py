@@ -36,7 +36,8 @@ def calibrate(network: nn.Module, images: ImageSet, order: Order, told: Told) ->
     generator = torch.Generator().manual_seed(order.seed)
     chosen = torch.randperm(len(images), generator=generator)[: order.images]
     for first in range(0, len(chosen), BATCH):
-        pixels = images.images_u8[chosen[first : first + BATCH]] / 255
+        part = chosen[first : first + BATCH].tolist()
+        pixels = torch.stack([images.images_u8[index] for index in part]) / 255
         observer.watch(pixels + order.sigma * torch.randn(pixels.shape, generator=generator))
         told(observer.images)
     return Quantization(

@@ -105,4 +105,4 @@ def test_a_job_pinned_to_int8_is_given_another_set_up_once_the_model_has_no_roun
     lost = chosen.engine.description.model_copy(update={"precision": "int8"})
     again = cache.load("m", lost)
     assert again.engine.description == chosen.engine.description  # so the holder starts the job again
-    assert not again.chosen
+    assert again.built_for == lost
