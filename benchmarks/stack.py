@@ -5,13 +5,15 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 PARTS = {"service": b"service", "worker": b"celery", "broker": b"valkey-server"}  # what a command line shows
-LISTENING, ESTABLISHED = "0A", "01"  # states in /proc/net/tcp
+ESTABLISHED = "01"  # a state in /proc/net/tcp
+START_TIMEOUT = 120.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,18 @@ def connections(pid: int) -> int:
     return sum(row[3] == ESTABLISHED and f"socket:[{row[9]}]" in sockets for row in rows)
 
 
+def await_ready(url: str, process: "subprocess.Popen[bytes]") -> None:
+    """Returns when a worker can certify. Raises RuntimeError when that will not be."""
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise RuntimeError("`smoothcert up` did not become ready")
+
+
 @contextmanager
 def stack(port: int, **settings: object) -> Iterator[Stack]:
     """Ready to certify. settings: without their prefix, as max_queued=100_000."""
@@ -92,14 +106,10 @@ def stack(port: int, **settings: object) -> Iterator[Stack]:
     with tempfile.TemporaryDirectory() as home:
         variables = {f"SMOOTHCERT_{name.upper()}": str(value) for name, value in settings.items()}
         variables |= {"XDG_STATE_HOME": home, "PYTHONUNBUFFERED": "1"}
-        process = subprocess.Popen(command, env=os.environ | variables, stdout=subprocess.PIPE)
-        assert process.stdout is not None
+        process = subprocess.Popen(command, env=os.environ | variables, stdout=subprocess.DEVNULL)
         try:
-            if b"ready" not in process.stdout.readline():
-                raise RuntimeError("`smoothcert up` did not become ready")
+            await_ready(f"http://127.0.0.1:{port}/health/ready", process)
             yield Stack(f"http://127.0.0.1:{port}", process)
         finally:
             process.terminate()
             process.wait(60)
-            process.stdout.close()
-            time.sleep(0.1)
