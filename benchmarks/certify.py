@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,8 @@ def overhead(measured: Measured, setup: Setup, rate: float) -> dict[str, Any]:
     """The cost of a vote without its network, alone on the machine, as a share of the whole vote's."""
     spec = measured.spec
     nothing = Subject(NoNetwork(spec.num_classes), spec.shape_CHW, spec.num_classes, "none")
-    alone = measure(nothing, setup, 1.0)
+    plain_setup = replace(setup, precision="float32") if setup.precision == "int8" else setup
+    alone = measure(nothing, plain_setup, 1.0)
     per_second = alone.votes_per_second
     pixels = int(np.prod(spec.shape_CHW))
     return {
@@ -134,6 +135,9 @@ def peak_memory(name: str, setup: Setup, args: argparse.Namespace) -> dict[str, 
 
 
 def matrix_rate_of(setup: Setup, host: dict[str, Any]) -> float:
+    """In int8 measured now: only who runs it wants to know."""
+    if setup.precision == "int8":
+        return matrix_rate(setup.device, "int8")
     half = setup.precision in {"bfloat16", "float16"}
     return float(host["matrix_product_flops"]["bfloat16" if half else "float32"])
 
