@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from certification.contract import logs
 from service.app import create_app
 from service.origins import LOCAL
+from service.protocol import BoundedHead
 from service.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -28,6 +29,7 @@ class Server(uvicorn.Server):
             app,
             host,
             port,
+            http=BoundedHead,
             log_config=None,
             log_level="warning",
             server_header=False,

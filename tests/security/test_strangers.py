@@ -242,3 +242,20 @@ def test_a_malformed_request_is_refused_and_the_service_goes_on(
     url, _ = loud
     assert raw(url, request_)[:12] in {b"HTTP/1.1 400", b"HTTP/1.1 401", b"HTTP/1.1 413"}
     assert ask(f"{url}/health/live", {})[0] == 200
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"GET /health/live HTTP/1.1\r\nHost: a\r\n",
+        b"POST /certify HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n",
+    ],
+    ids=["headers", "trailers"],
+)
+def test_headers_without_end_are_cut_off(loud: tuple[str, Path], start: bytes) -> None:
+    url, _ = loud
+    host, _, port = url.removeprefix("http://").partition(":")
+    lines = b"X-More: 0123456789\r\n" * 1_000_000  # 20 MB
+    with socket.create_connection((host, int(port)), 5) as connection, pytest.raises(ConnectionError):
+        connection.sendall(start + lines)
+    assert ask(f"{url}/health/live", {"X-Long": "a" * 8000})[0] == 200
