@@ -9,6 +9,7 @@ from typing import Literal
 from certification.contract.card import INT8, ModelCard
 from certification.contract.feasibility import refuse_impossible
 from certification.contract.parameters import Parameters
+from certification.contract.store.delivery import broker_url
 from certification.errors import UserMistake
 from certification.setup import Setup
 from smoothcert.checkpoints import Checkpoint, build_engine, fastest_setup, good_setup
@@ -129,10 +130,11 @@ def _choose_setup(checkpoint: Checkpoint, votes: int) -> str:
 
 
 def _workers(checkpoint: Checkpoint) -> Workers:
-    url = settings().redis_url
-    if url is None:
+    config = settings()
+    if config.redis_url is None:
         raise UserMistake("--workers needs their broker: set SMOOTHCERT_REDIS_URL to its address.")
-    return Workers.of(url.get_secret_value(), checkpoint.card)
+    url = broker_url(config.redis_url.get_secret_value(), config.redis_password_file)
+    return Workers.of(url, checkpoint.card)
 
 
 def _here(checkpoint: Checkpoint, images: ImageSet, run: Run, rest: Sequence[int]) -> Iterator[Step]:

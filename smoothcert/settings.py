@@ -25,6 +25,7 @@ class Settings(BaseSettings):
     redis_url: SecretStr | None = Field(
         default=None, description="broker of the workers that `evaluate` asks"
     )
+    redis_password_file: Path | None = Field(default=None, description="file with the password of redis_url")
     api_keys: Path | None = Field(default=None, description="file of API keys that `smoothcert keys` changes")
     api_key: SecretStr | None = Field(default=None, description="sent to a service that wants one")
 

@@ -1,7 +1,7 @@
 """Our trainer against the plain loop, interleaved in one run: seconds an epoch, and what both learn.
 
-    python benchmarks/training.py lenet --data-root data --seconds 60
-    python benchmarks/training.py resnet20 --data-root data --seconds 90 --learn-images 5000 --learn-epochs 2
+    python benchmarks/trainer.py lenet --data-root data --seconds 60
+    python benchmarks/trainer.py resnet20 --data-root data --seconds 90 --learn-images 5000 --learn-epochs 2
 
 Consistency at sigma = 0.5 by the published recipe. First speed: the two take turns. Then both train for a few
 epochs from fresh weights (ours from two seeds, which shows what a seed moves), and are certified on the same
