@@ -7,6 +7,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from certification.contract.store.leases import Terms
@@ -182,20 +183,23 @@ def _children_restarted(scene: Scene) -> None:
             os.kill(child, signal.SIGKILL)
 
 
-def _fails_clearly(scene: Scene) -> None:
-    """All that waits or runs may fail now, for a reason that is said."""
-    accepted = set(scene.caller.ledger.accepted.values())
-    scene.may_fail |= {job for job in accepted if (now := scene.site.store.job(job)) and not now.ended}
+@contextmanager
+def _without_model(scene: Scene) -> Iterator[None]:
+    """Jobs that were open before or are accepted meanwhile may fail, for a reason that is said."""
+    accepted, site = scene.caller.ledger.accepted, scene.site
+    ended = {job for job in accepted.values() if (now := site.store.job(job)) and now.ended}
+    _children_restarted(scene)
+    yield
+    time.sleep(5)
+    site.write_model()
+    scene.may_fail |= set(accepted.values()) - ended
 
 
 def lose_model(scene: Scene) -> Blow:
     """The folder goes while its jobs run and wait, and every child dies, so that nobody has it loaded."""
     shutil.rmtree(scene.site.models / scene.site.plan.model)
-    _fails_clearly(scene)
-    _children_restarted(scene)
-    yield
-    time.sleep(5)
-    scene.site.write_model()
+    with _without_model(scene):
+        yield
 
 
 def spoil_model(scene: Scene) -> Blow:
@@ -204,11 +208,8 @@ def spoil_model(scene: Scene) -> Blow:
     with weights.open("r+b") as file:
         file.seek(weights.stat().st_size // 2)
         file.write(bytes(4096))
-    _fails_clearly(scene)
-    _children_restarted(scene)
-    yield
-    time.sleep(5)
-    scene.site.write_model()
+    with _without_model(scene):
+        yield
 
 
 def poison(scene: Scene) -> Blow:

@@ -112,7 +112,10 @@ class Caller:
             time.sleep(0.1)
         return found
 
-    def close(self) -> None:
+    def __enter__(self) -> "Caller":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._client.close()
 
 

@@ -13,7 +13,7 @@ from tests.faults.witness import drawn_again
 from tests.worker.plant import eventually
 
 LONG, SHORT = 100_000, 20_000  # votes
-LOAD = {STAND_IN: (4, 6), LENET: (2, 1)}  # long and short jobs under way when the fault strikes
+LOAD = {STAND_IN: (4, 6), LENET: (1, 1)}  # long and short jobs under way when the fault strikes
 TRICKLE = {STAND_IN: (2000, 0.3), LENET: (100, 2.0)}  # votes of a job posted meanwhile, seconds between two
 PATIENCE = 90.0  # seconds after which a job that has not ended is lost
 WARM_UP = 300.0  # seconds; on a busy machine a real network takes its time
@@ -29,11 +29,14 @@ class Blown:
 
 def drill(fault: Fault, folder: Path) -> Row:
     """Builds a site, loads it, breaks it, waits, and looks at what is left."""
-    with standing(folder, fault.plan) as site:
-        ledger = Ledger()
-        caller = Caller(site.base_url, ledger)
+    ledger = Ledger()
+    with (
+        standing(folder, fault.plan) as site,
+        Caller(site.base_url, ledger) as caller,
+        Caller(site.base_url, ledger) as passer_by,
+    ):
         scene = Scene(site, caller, _load(site, caller))
-        with Traffic(Caller(site.base_url, ledger), image_of(site.plan.model), *TRICKLE[site.plan.model]):
+        with Traffic(passer_by, image_of(site.plan.model), *TRICKLE[site.plan.model]):
             _half_done(site, scene.job)
             blown = _strike(fault, scene)
         ended = caller.ended(ledger.accepted.values(), PATIENCE)
