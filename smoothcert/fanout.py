@@ -113,19 +113,19 @@ class FanOut:
         most = max(AHEAD_LEAST, AHEAD * self._workers.count())
         while rest and len(self._flying) < most:
             try:
-                self._flying[rest[0]] = self._workers.send(self._request(rest[0]), self._key(rest[0]))
+                self._flying[rest[0]] = self._send(rest[0])
             except QueueFull:
                 return
             rest.popleft()
 
-    def _request(self, idx: int) -> Request:
+    def _send(self, idx: int) -> str:
+        """The job of one image. Its key names the pixels: a folder's images may be others than last time."""
         run = self._run
         seed = image_seed(run.seed, idx)
-        pixels = _pixels(self._images, idx)
-        return Request(run.model, self._parameters, pixels, OWNER, seed=seed, setup=run.setup, lane="batch")
-
-    def _key(self, idx: int) -> str:
-        return _hash(f"{self._run.model_dump_json()}{self._classifier}/{idx}")
+        image = _pixels(self._images, idx)
+        key = _hash(f"{run.model_dump_json()}{self._classifier}{image.digest.sha256}/{idx}")
+        asked = Request(run.model, self._parameters, image, OWNER, seed=seed, setup=run.setup, lane="batch")
+        return self._workers.send(asked, key)
 
     def _rows(self, jobs: Sequence[Job]) -> Iterator[Step]:
         """Steps of the jobs that ended, up to the first that runs, and where that one stands."""

@@ -69,11 +69,16 @@ def _find(certificate: Certificate, model: str | None, *, needed: bool) -> Check
 
 
 def check_model(certificate: Certificate, card: ModelCard) -> Check:
-    """Whether the network here is the one that voted: its weights, and what its card says of it."""
+    """Whether the network here is the one that voted: its weights, and what its card says of it.
+
+    The oldest certificates name the weights only. In int8 these are not the classifier, whose rounding
+    nothing else names.
+    """
     voted, same_weights = certificate.model, certificate.model.sha256 == card.weights_sha256
+    rounds = certificate.engine.precision == INT8
     here = card.classifier_sha256_in(certificate.engine.precision)
-    same = same_weights and voted.classifier_sha256 in {None, here}
-    rounded = " or int8 rounding" if certificate.engine.precision == INT8 else ""
+    same = same_weights and voted.classifier_sha256 in ({here} if rounds else {None, here})
+    rounded = " or int8 rounding" if rounds else ""
     what = f"architecture or normalisation{rounded}" if same_weights else "weights"
     return Check("model", same, f"the {what} of {card.name} here differ")
 

@@ -27,11 +27,14 @@ class ConvPoolReLU(nn.Module):
 
 def quickened(network: nn.Module) -> nn.Module:
     """Another way through the same layers; `network` itself is left as it is."""
-    children = {name: quickened(child) for name, child in network.named_children()}
+    # Not named_children(), which leaves out a layer's second place: one ReLU may stand after several layers.
+    children = {name: quickened(child) for name, child in network._modules.items() if child is not None}
     if not children:
         return network
     twin = copy.copy(network)
-    twin._modules = dict(_joined(children) if isinstance(network, nn.Sequential) else children)
+    twin._modules = dict(
+        _joined(children) if isinstance(network, nn.Sequential) else network._modules | children
+    )
     return twin
 
 

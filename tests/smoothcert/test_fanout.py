@@ -10,14 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from certification.contract.store.delivery import connect
+from certification.catalogue import read_card
+from certification.contract.parameters import Parameters
+from certification.contract.store.delivery import Courier, connect
 from certification.contract.store.jobs import JobStore
 from smoothcert.broker import Broker
+from smoothcert.fanout import FanOut, Workers
 from smoothcert.settings import settings
 from tests.conftest import fresh_database
 from tests.smoothcert.conftest import DATA, MODEL, ROOT, SETUP, Command, settings_of
 from tests.smoothcert.test_service import running
+from training.datasets import ImageSet
+from training.journal import Run
 from training.log import Row, read_log
 
 ASKED = ("evaluate", MODEL, "--dataset", "mnist", "--data-root", DATA / "mnist-tiny", "--seed", "5")
@@ -89,6 +95,36 @@ def test_a_killed_evaluation_by_workers_goes_on_and_asks_for_no_image_twice(
     assert after - before <= 10 - written - 1  # at least one job was found again
     assert inside(*asked, "--out", tmp_path / "here.tsv").returncode == 0
     assert rows(log) == rows(tmp_path / "here.tsv")
+
+
+def test_a_job_left_by_an_earlier_evaluation_answers_for_the_same_pixels_only(
+    models: Path, redis_url: str
+) -> None:
+    card = read_card(models / MODEL)
+    asked = Parameters(sigma=card.sigma, n=100, procedure="certify")
+    run = Run(
+        model=MODEL,
+        weights_sha256=card.weights_sha256,
+        dataset="folder:mine",
+        split="test",
+        split_images=2,
+        every=1,
+        seed=5,
+        setup=SETUP,
+        **asked.model_dump(),
+    )
+    pixels = torch.zeros(2, 1, 28, 28, dtype=torch.uint8)
+
+    def job_of_first(images_u8: torch.Tensor) -> str:
+        images = ImageSet(
+            "folder:mine", "test", images_u8, torch.zeros(2, dtype=torch.int64), ("a", "b"), "", (1, 28, 28)
+        )
+        with connect(redis_url) as client:
+            workers = Workers(JobStore(client), Courier(redis_url), card)
+            return FanOut(workers, images, run)._send(0)
+
+    assert job_of_first(pixels) == job_of_first(pixels)
+    assert job_of_first(pixels) != job_of_first(pixels + 1), "the folder has other images now"
 
 
 def test_without_a_set_up_the_workers_choose_it(

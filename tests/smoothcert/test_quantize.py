@@ -40,6 +40,11 @@ def test_a_certificate_in_int8_names_it_and_replays(quantized: Path, inside: Com
     assert certificate["model"]["classifier_sha256"] == card.classifier_sha256_in("int8")
     check = ("verify", kept, "--image", IMAGE, "--replay", "--model", quantized)
     assert "every vote" in inside(*check).stdout
+    unnamed = tmp_path / "unnamed.json"
+    unnamed.write_text(
+        json.dumps(certificate | {"model": certificate["model"] | {"classifier_sha256": None}})
+    )
+    assert "int8 rounding" in inside("verify", unnamed, "--model", quantized).stderr
     assert inside("quantize", quantized, *IMAGES, "--images", "31").returncode == 0
     refused = inside(*check)
     assert refused.returncode == 1

@@ -33,6 +33,14 @@ def test_rewiring_shares_the_parameters_and_leaves_the_network_as_it_was() -> No
     assert quickened(build_network("resnet20", 10, (0.0,) * 3, (1.0,) * 3)).training
 
 
+def test_a_layer_that_stands_in_several_places_stays_in_all_of_them() -> None:
+    relu = nn.ReLU()
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), relu, nn.MaxPool2d(2), nn.Conv2d(2, 2, 3), relu, nn.Flatten())
+    images = torch.rand(4, 1, 10, 10)
+    torch.testing.assert_close(quickened(network)(images), network(images))
+    assert quickened(network)[-2] is relu  # type: ignore[index]
+
+
 @pytest.mark.parametrize(
     "layers",
     [
