@@ -48,25 +48,31 @@ class Company:
 class Together:
     """One divided job in its holder's hand. taken_up: portions in the certification and not yet reported."""
 
-    def __init__(self, shares: Shares, claim: Claim, certification: Certification, hand: Hand) -> None:
+    def __init__(
+        self, shares: Shares, claim: Claim, division: str, certification: Certification, hand: Hand
+    ) -> None:
         self._shares, self._claim, self._certification, self._hand = shares, claim, certification, hand
+        self._division = division
         self._answered = time.monotonic()
         self.taken_up: list[int] = []
 
-    def step(self) -> None:
-        """Counts a portion if there is one, takes up what came in. Raises LostLease, BrokerUnavailable."""
+    def step(self) -> bool:
+        """Counts a portion if there is one, takes up what came in. False when the division is over, as where
+        a broker lost its last second. Raises LostLease, BrokerUnavailable."""
         try:
             busy = self._hand.step()
-            self._gather()
+            if not self._gather():
+                return False
         except BrokerUnavailable as error:
             if time.monotonic() - self._answered > PATIENCE:
                 raise
             log.warning("the broker is away", job=self._claim.job_id, error=str(error))
             time.sleep(RETRY)
-            return
+            return True
         self._answered = time.monotonic()
         if not busy and not self._certification.finished:
             time.sleep(LOOK_EVERY)
+        return True
 
     def leave(self) -> None:
         """Lets go of its portion; somebody else may have it at once."""
@@ -75,8 +81,12 @@ class Together:
         except BrokerUnavailable as error:
             log.warning("portion not put back", job=self._claim.job_id, error=str(error))
 
-    def _gather(self) -> None:
+    def _gather(self) -> bool:
         drawn = self._certification.state.estimation.drawn
-        counts = self._shares.gather(self._claim)
+        counts = self._shares.gather(self._claim, self._division)
+        if counts is None:
+            log.warning("division lost", job=self._claim.job_id, drawn=drawn)
+            return False
         parts = {start: Part.model_validate_json(said) for start, said in counts.items() if start >= drawn}
         self.taken_up += take_up(self._certification, parts)
+        return True

@@ -89,9 +89,9 @@ class Drive:
 
     def _step(self, left: float) -> None:
         """Counts what it can until the next report is due, in `left` seconds: all that a kill may cost."""
-        if self._together:
-            self._together.step()
+        if self._together and self._together.step():
             return
+        self._together = None
         start = self._certification.state.estimation.drawn
         votes = self._certification.request(self._pace.most(start, left))
         assert votes is not None
@@ -111,7 +111,7 @@ class Drive:
     def _join(self, division: str) -> Together:
         shares, claim, certification = self._company.shares, self._claim, self._certification
         which = Division(claim.job_id, division, certification.plan)
-        return Together(shares, claim, certification, Hand(shares, which, self._source, self._pace))
+        return Together(shares, claim, division, certification, Hand(shares, which, self._source, self._pace))
 
     def _count(self, votes: VoteRange) -> None:
         start = time.perf_counter()

@@ -95,6 +95,17 @@ def test_a_holder_killed_leaves_what_others_brought_to_the_next(crew: Plant) -> 
     holder.process.wait()
 
 
+def test_a_holder_whose_division_the_broker_lost_goes_on_alone(crew: Plant) -> None:
+    job_id, holder, _ = shared(crew)
+    with crew.client.pipeline() as write:
+        write.hdel(f"{crew.store.root}:job:{job_id}", "division", "next")
+        write.delete(*(f"{crew.store.root}:{part}:{job_id}" for part in ("portions", "counts")))
+        write.execute()
+    assert counts_of(crew, job_id) == undisturbed(LONG)
+    assert told(holder, job_id, "division lost")
+    assert crew.job(job_id).attempts == 1
+
+
 def test_helpers_leave_for_a_job_that_waits(crew: Plant) -> None:
     job_id, _, _ = shared(crew)
     assert crew.ended(crew.submit(n=1000)).status == "succeeded"

@@ -144,11 +144,14 @@ class Shares:
         if not self.scripts.run("hold", job_id, division, self.worker, self._lease):
             raise LostLease
 
-    def gather(self, claim: Claim) -> dict[int, str]:
-        """The counts that came in and are not yet in the reported state, by start. Raises LostLease."""
-        held, *told = self.scripts.run("gather", claim.job_id, claim.fence)
-        if not held:
+    def gather(self, claim: Claim, division: str) -> dict[int, str] | None:
+        """The counts that came in and are not yet in the reported state, by start. None when the division is
+        over although the job is not: its holder goes on alone. Raises LostLease."""
+        what, *told = self.scripts.run("gather", claim.job_id, claim.fence, division)
+        if what == 0:
             raise LostLease
+        if what == 2:
+            return None
         return {int(start): counts.decode() for start, counts in zip(told[::2], told[1::2], strict=True)}
 
 

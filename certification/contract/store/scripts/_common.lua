@@ -119,6 +119,14 @@ local function row_of(id)
   return row
 end
 
+-- A number that this job never gave before: of a fence, a division, a ticket. Counting alone would give some twice where a
+-- broker lost the last second before its end, while who has the first still works under it.
+local function fresh_number(id, field)
+  local number = text(math.max(tonumber(get(id, field) or 0) + 1, now()))
+  redis.call('HSET', key('job', id), field, number)
+  return number
+end
+
 -- Back to the queue. The fence moves on, so that whoever held the job can write no more.
 local function requeue(id, ttl)
   redis.call('ZREM', key('running'), id)
@@ -134,6 +142,13 @@ end
 local function undivide(id)
   redis.call('HDEL', key('job', id), 'division', 'next')
   redis.call('DEL', key('portions', id), key('counts', id))
+end
+
+-- Whether the portions of a division go on where `drawn` votes are counted. They don't when its holder never heard of the
+-- division and went on alone, or when a broker lost the last second before its end and the holder did not.
+local function continues(id, drawn)
+  return get(id, 'next') == drawn or redis.call('HEXISTS', key('portions', id), drawn) == 1
+    or redis.call('HEXISTS', key('counts', id), drawn) == 1
 end
 
 -- Another end for the portions that this worker has of a divided job; no worker: for all portions.

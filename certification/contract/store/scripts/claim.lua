@@ -98,9 +98,9 @@ redis.call('HSETNX', hash, 'started', text(now()))
 redis.call('HSET', hash, 'status', 'running', 'holder', worker)
 redis.call('HINCRBY', hash, 'attempts', 1)
 tally(1, 'attempts', model)
-local fence = redis.call('HINCRBY', hash, 'fence', 1)
+local fence = fresh_number(id, 'fence')
 renew(id, lease, ttl)
 touch(id, ttl)
 local taken = redis.call('HMGET', hash, 'model', 'parameters', 'seed', 'attempts', 'state', 'engine', 'weights', 'request',
   'division', 'setup')
-return {'claimed', id, text(fence), unpack(taken, 1, 10)}
+return {'claimed', id, fence, unpack(taken, 1, 10)}

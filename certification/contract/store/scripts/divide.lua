@@ -16,9 +16,13 @@ for _, worker in ipairs(living_workers()) do
   if not busy[worker] and platform_of(worker) == platform and has_model(worker, model) then idle = idle + 1 end
 end
 
+if division and not continues(id, drawn) then
+  undivide(id)
+  division = nil
+end
 if not division then
   if idle == 0 or cjson.decode(progress).samples ~= tonumber(drawn) then return {0} end
-  division = text(redis.call('HINCRBY', hash, 'tickets', 1))
+  division = fresh_number(id, 'tickets')
   redis.call('HSET', hash, 'division', division, 'next', drawn)
 end
 return {idle, division}

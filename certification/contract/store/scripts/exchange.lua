@@ -62,7 +62,7 @@ if portion.tries >= max_tries then
   return {brought, {}}
 end
 portion.tries = portion.tries + 1
-portion.ticket = text(redis.call('HINCRBY', hash, 'tickets', 1))
+portion.ticket = fresh_number(id, 'tickets')
 portion.worker, portion.expires = worker, text(now() + lease)
 redis.call('HSET', portions, text(first), cjson.encode(portion))
 redis.call('EXPIRE', portions, ttl)

@@ -156,7 +156,7 @@ def test_counts_are_taken_from_one_ticket_only(
     assert refused.late
     assert not shares["w3"].exchange(claim.job_id, division, done=Counted(again, "in time")).late
     assert shares["w3"].exchange(claim.job_id, division, done=Counted(again, "twice")).late
-    assert shares["w1"].gather(claim) == {40: "in time"}
+    assert shares["w1"].gather(claim, division) == {40: "in time"}
 
 
 @short_lease
@@ -240,9 +240,9 @@ def test_the_next_holder_finds_what_came_in(
     shares["w2"].exchange(claim.job_id, division, done=Counted(first, "a"))
     again = claimed(leases, claim.job_id, "w3")
     assert (again.division, again.state) == (division, "40")
-    assert shares["w3"].gather(again) == {first.start: "a", second.start: "b"}
+    assert shares["w3"].gather(again, division) == {first.start: "a", second.start: "b"}
     with pytest.raises(LostLease):
-        shares["w1"].gather(claim)
+        shares["w1"].gather(claim, division)
     with pytest.raises(LostLease):
         shares["w1"].divide(claim, 40)
     assert take(shares["w3"], again, division).start == second.stop
@@ -254,7 +254,7 @@ def test_counts_leave_the_record_when_the_state_has_them(
     portion = take(shares["w2"], claim, division)
     shares["w2"].exchange(claim.job_id, division, done=Counted(portion, "a"))
     leases.progress(claim, "later", Progress(samples=portion.stop, of=N), taken_up=[portion.start])
-    assert shares["w1"].gather(claim) == {}
+    assert shares["w1"].gather(claim, division) == {}
 
 
 def test_nobody_brings_votes_of_another_set_up_to_a_job_that_started_again(
@@ -269,9 +269,38 @@ def test_nobody_brings_votes_of_another_set_up_to_a_job_that_started_again(
     answer = shares["w2"].exchange(claim.job_id, division, want=100, batch=BATCH, done=Counted(old, "old"))
     assert (answer.portion, answer.late) == (None, True)
     assert shares["w2"].exchange(claim.job_id, anew, done=Counted(old, "old")).late
-    assert shares["w1"].gather(again) == {}
+    assert shares["w1"].gather(again, anew) == {}
     with pytest.raises(LostLease):
         shares["w2"].hold(claim.job_id, division)
+
+
+def test_numbers_are_never_given_twice_by_a_broker_that_lost_its_last_writes(
+    client: redis.Redis, shares: dict[str, Shares], claim: Claim, division: str
+) -> None:
+    job, portions = f"{{smoothcert}}:job:{claim.job_id}", f"{{smoothcert}}:portions:{claim.job_id}"
+    before = client.dump(job)
+    old = take(shares["w2"], claim, division)
+    client.restore(job, 0, before, replace=True)
+    client.delete(portions)
+    anew = take(shares["w3"], claim, division, want=50)
+    assert (anew.start, anew.ticket != old.ticket) == (old.start, True)
+    assert shares["w2"].exchange(claim.job_id, division, done=Counted(old, "of another length")).late
+    client.hdel(job, "division", "next", "tickets")
+    assert shares["w1"].divide(claim, 40).division != division
+
+
+def test_a_division_that_its_holder_never_heard_of_is_over_once_it_has_gone_on_alone(
+    leases: Leases, shares: dict[str, Shares], claim: Claim, division: str
+) -> None:
+    assert shares["w1"].divide(claim, 72).division is None, "not reported yet"
+    assert shares["w1"].gather(claim, division) is None
+    anew = shares["w1"].divide(claim, 40).division
+    assert anew is not None
+    leases.progress(claim, "72", Progress(samples=72, of=N))
+    assert shares["w2"].exchange(claim.job_id, anew, want=100, batch=BATCH).portion is None
+    again = shares["w1"].divide(claim, 72).division
+    assert again is not None
+    assert take(shares["w2"], claim, again).start == 72
 
 
 def test_a_job_that_ended_leaves_nothing_to_share(
@@ -343,7 +372,8 @@ class Crowd:
         self.claim, self.drawn = claim, int(claim.state or 0)
 
     def take_up(self) -> None:
-        counts = self.shares["w1"].gather(self.claim)
+        counts = self.shares["w1"].gather(self.claim, self.division)
+        assert counts is not None
         spans = sorted((start, int(stop)) for start, stop in counts.items())
         assert all(stop <= start for (_, stop), (start, _) in pairwise(spans)), "no vote is in two portions"
         taken = []
