@@ -22,7 +22,7 @@ SAYS = {
     421: "A `Host` that this service doesn't go by.",
     422: "Wrong parameters: `errors` names each field and what is allowed.",
     429: "More than the caller's share; see Retry-After.",
-    503: "The broker is down, the queue is full or the model is damaged; see Retry-After.",
+    503: "The broker is down, the queue is full, the model damaged, too many follow jobs; see Retry-After.",
 }
 RETRY_AFTER = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
 

@@ -9,6 +9,22 @@ from smoothcert.output import show
 
 METHOD_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}  # the method's own fields
 
+Arch = Annotated[str | None, typer.Option(help="Network; else the one published for the data set.")]
+Epochs = Annotated[
+    int | None, typer.Option(min=1, help="Else as published; the learning rate drops in proportion.")
+]
+Out = Annotated[Path | None, typer.Option(metavar="DIR", help="The checkpoint folder.  [default: runs/NAME]")]
+Stream = Annotated[
+    bool | None,
+    typer.Option(help="Decode a folder's images as they are needed.  [default: if memory is short]"),
+]
+MicroBatch = Annotated[
+    int | None, typer.Option(min=1, help="Images of one forward pass; else all of a step's.")
+]
+Init = Annotated[
+    Path | None, typer.Option(metavar="PATH", help="Weights to start from: checkpoint, safetensors, .pt.")
+]
+
 
 def train(
     context: typer.Context,
@@ -16,31 +32,17 @@ def train(
     *,
     dataset: Annotated[str, typer.Option(help="mnist, fashion-mnist, cifar10 or folder:PATH.")],
     sigma: Annotated[float, typer.Option(help="Noise level, pixels in [0,1].")],
-    arch: Annotated[
-        str | None, typer.Option(help="Network; else the one published for the data set.")
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="Else as published; the learning rate drops in proportion.")
-    ] = None,
+    arch: Arch = None,
+    epochs: Epochs = None,
     data_root: Annotated[Path, typer.Option(help="Where torchvision's files lie.")] = Path("data"),
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The checkpoint folder.  [default: runs/NAME]")
-    ] = None,
+    out: Out = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run after a kill.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, order and noise.")] = 0,
     size: Annotated[int | None, typer.Option(min=1, help="Side of a folder's images, in pixels.")] = None,
-    stream: Annotated[
-        bool | None,
-        typer.Option(help="Decode a folder's images as they are needed.  [default: if memory is short]"),
-    ] = None,
+    stream: Stream = None,
     precision: Annotated[Literal["bfloat16", "float32"], typer.Option(help="Of autocast.")] = "bfloat16",
-    micro_batch: Annotated[
-        int | None,
-        typer.Option(min=1, help="Images of one forward pass; else all of a step's."),
-    ] = None,
-    init: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Weights to start from: checkpoint, safetensors, .pt.")
-    ] = None,
+    micro_batch: MicroBatch = None,
+    init: Init = None,
     new_head: Annotated[bool, typer.Option("--new-head", help="The last layer starts fresh.")] = False,
 ) -> None:
     """Train a base classifier.

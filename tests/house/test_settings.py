@@ -1,6 +1,7 @@
 """docs/deploy.md tells of every setting there is, with its default, and of none that there isn't."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,12 @@ def defaults_told() -> dict[str, float]:
             if re.fullmatch(r"[0-9.]+", value):
                 found[name] = float(value)
     return found
+
+
+def test_no_setting_has_two_rows() -> None:
+    rows = re.findall(r"^\| (`SMOOTHCERT_.*?) \|", PAGE, re.MULTILINE)
+    told = Counter(re.findall(r"SMOOTHCERT_([A-Z_]+)", " ".join(rows)))
+    assert [name for name, times in told.items() if times > 1] == []
 
 
 def test_defaults_told_are_the_ones_in_force() -> None:
