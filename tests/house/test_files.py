@@ -32,6 +32,7 @@ PLACES = [
     "smoothcert",
     "tests",
     "docker",
+    "deploy",
     "docs",
     "benchmarks",
     "models",
@@ -52,7 +53,8 @@ def files(place: Path) -> Iterator[Path]:
 def texts() -> Iterator[Path]:
     for place in PLACES:
         yield from (path for path in files(ROOT / place) if path.suffix in TEXT)
-    yield from (path for path in ROOT.iterdir() if path.is_file() and path.suffix in TEXT)
+    top = (path for path in ROOT.iterdir() if path.name != ".git")  # a file in a second working tree
+    yield from (path for path in top if path.is_file() and path.suffix in TEXT)
 
 
 def matches(pattern: re.Pattern[str]) -> list[str]:
