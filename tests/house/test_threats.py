@@ -29,4 +29,5 @@ def test_what_holds_it_exists(claim: str) -> None:
 def test_every_row_names_its_tests() -> None:
     rows = [line for line in PAGE.splitlines() if line.startswith("| ")][1:]
     assert len(rows) > 10
+    assert len(THREATS) == len(CLAIMS)
     assert [row for row in rows if not FILE.search(row)] == []
