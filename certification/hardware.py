@@ -10,6 +10,9 @@ import torch
 from certification.contract.certificate import Engine
 from certification.setup import DeviceKind, Setup
 
+# Instructions that libraries choose their kernels by, beyond those that torch's capability names.
+_KERNELS = ("avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16", "amx_fp16")
+
 
 def describe(setup: Setup) -> Engine:
     """The set-up, the device it runs on and the versions it runs with."""
@@ -61,8 +64,19 @@ def package_version(name: str) -> str:
 
 @lru_cache
 def cpu_model() -> str:
-    """The processor's model name as Linux tells it; elsewhere `unknown`."""
-    return _cpuinfo().get("model name", "unknown")
+    """This machine's processor as Linux tells it; elsewhere `unknown`."""
+    return processor(_cpuinfo())
+
+
+def processor(cpuinfo: dict[str, str]) -> str:
+    """Name, family and model, and the instructions of neural networks: where they are equal, so are votes.
+
+    The name is not enough: under a hypervisor processors of several generations are all an `AMD EPYC`.
+    """
+    name, flags = cpuinfo.get("model name", "unknown"), cpuinfo.get("flags", "").split()
+    make = [cpuinfo[key] for key in ("cpu family", "model") if key in cpuinfo]
+    special = [flag for flag in _KERNELS if flag in flags]
+    return " ".join([name, *([f"({'/'.join(make)})"] if make else []), *special])
 
 
 @lru_cache

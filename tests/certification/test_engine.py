@@ -12,6 +12,7 @@ from torch import nn
 from certification.engine import Engine, check_runnable, cpu_voter
 from certification.errors import Failure, UserMistake
 from certification.grid_noise import GridNoise
+from certification.hardware import processor
 from certification.noise import noise_table
 from certification.setup import Setup
 from certification.setups.cuda import CudaSampler, CudaVoter
@@ -174,3 +175,11 @@ def test_a_row_is_classified_alike_wherever_it_stands_in_the_batch(
     straight = voter.classes(0)
     voter.start(0, pixels_BHWC[order].contiguous())
     assert np.array_equal(voter.classes(0), straight[order.numpy()])
+
+
+def test_processors_of_one_name_that_compute_otherwise_are_told_apart() -> None:
+    zen4 = {"model name": "AMD EPYC", "cpu family": "25", "model": "17", "flags": "fma avx512f avx512_vnni"}
+    assert processor(zen4) == "AMD EPYC (25/17) avx512_vnni"
+    others = ({"model": "1"}, {"cpu family": "26"}, {"flags": "fma avx512f"}, {"flags": "avx512_bf16"})
+    assert len({processor(zen4 | other) for other in others} | {processor(zen4)}) == 5
+    assert processor({}) == "unknown"
