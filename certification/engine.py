@@ -73,7 +73,10 @@ def _check_int8(setup: Setup) -> None:
     if setup.backend != "openvino" or not setup.folded:
         raise UserMistake(f"{setup}: int8 is for openvino, with batch norm folded.")
     if not has_int8():
-        raise Failure(f"{setup}: this processor has no exact products of eight-bit integers (VNNI).")
+        raise Failure(
+            f"{setup}: this processor has no exact products of eight-bit integers (VNNI), or oneDNN's "
+            "environment variables forbid it to use them."
+        )
 
 
 def _sampler_of(network: nn.Module, shape_CHW: Shape, num_classes: int, setup: Setup) -> SamplerOf:

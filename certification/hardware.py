@@ -1,6 +1,7 @@
 """What this machine is, in the words of a certificate: could it cast the same votes again?"""
 
 import os
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,6 +13,9 @@ from certification.setup import DeviceKind, Setup
 
 # Instructions that libraries choose their kernels by, beyond those that torch's capability names.
 _KERNELS = ("avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16", "amx_fp16")
+
+# What oneDNN, under torch and OpenVINO, takes from its environment: other kernels, or another precision.
+_STEERED = ("MAX_CPU_ISA", "CPU_ISA_HINTS", "DEFAULT_FPMATH_MODE")
 
 
 def describe(setup: Setup) -> Engine:
@@ -50,7 +54,7 @@ def platform_versions(device: DeviceKind) -> dict[str, str]:
         found["cuda"] = str(torch.version.cuda)
         found["cudnn"] = str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]
     else:
-        found["cpu"] = f"{cpu_model()}, {torch.backends.cpu.get_cpu_capability()}"
+        found["cpu"] = ", ".join([cpu_model(), torch.backends.cpu.get_cpu_capability(), *steered(os.environ)])
     return found
 
 
@@ -89,9 +93,15 @@ def has_bfloat16() -> bool:
 @lru_cache
 def has_int8() -> bool:
     """Whether the processor adds up products of eight-bit integers exactly (VNNI, AMX). Older ones saturate
-    on the way: slower, and another function."""
+    on the way, as do those that oneDNN's environment forbids it: slower, and another function."""
     flags = set(_cpuinfo().get("flags", "").split())
-    return bool(flags & {"avx512_vnni", "avx_vnni", "amx_int8"})
+    return bool(flags & {"avx512_vnni", "avx_vnni", "amx_int8"}) and not steered(os.environ)
+
+
+def steered(environment: Mapping[str, str]) -> list[str]:
+    """What oneDNN is told from outside, as `NAME=value`: to the votes it is a part of the processor."""
+    names = [f"{prefix}_{name}" for prefix in ("ONEDNN", "DNNL") for name in _STEERED]
+    return [f"{name}={environment[name]}" for name in names if name in environment]
 
 
 def _cpuinfo() -> dict[str, str]:

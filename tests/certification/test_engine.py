@@ -1,4 +1,7 @@
 import copy
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from shutil import which
@@ -12,7 +15,7 @@ from torch import nn
 from certification.engine import Engine, check_runnable, cpu_voter
 from certification.errors import Failure, UserMistake
 from certification.grid_noise import GridNoise
-from certification.hardware import processor
+from certification.hardware import processor, steered
 from certification.noise import noise_table
 from certification.setup import Setup
 from certification.setups.cuda import CudaSampler, CudaVoter
@@ -183,3 +186,16 @@ def test_processors_of_one_name_that_compute_otherwise_are_told_apart() -> None:
     others = ({"model": "1"}, {"cpu family": "26"}, {"flags": "fma avx512f"}, {"flags": "avx512_bf16"})
     assert len({processor(zen4 | other) for other in others} | {processor(zen4)}) == 5
     assert processor({}) == "unknown"
+
+
+def test_a_processor_that_onednn_may_not_use_wholly_is_another_one_and_has_no_int8() -> None:
+    limited = {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE", "PATH": "/bin"}
+    assert steered(limited) == ["ONEDNN_MAX_CPU_ISA=AVX512_CORE"]
+    assert steered({"DNNL_DEFAULT_FPMATH_MODE": "BF16"})
+    assert not steered({"PATH": "/bin"})
+    code = "from certification.hardware import *; print(has_int8(), platform_versions('cpu'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | limited, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("False")
+    assert "ONEDNN_MAX_CPU_ISA=AVX512_CORE" in done.stdout
