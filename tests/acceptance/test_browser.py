@@ -17,6 +17,7 @@ from smoothcert.broker import Broker, free_port
 from tests.acceptance.visit import Server, Visit
 from tests.service.hand import WorkerHand, certificate
 from tests.service.shelf import MODEL, measured, write_model
+from tests.worker.plant import eventually
 
 playwright = pytest.importorskip("playwright.sync_api")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
@@ -210,6 +211,7 @@ def test_a_silent_broker_is_told_of_and_work_goes_on_when_it_is_back(
         here.says('[role="alert"]', "does not answer")
     finally:
         broker.process.send_signal(signal.SIGCONT)
+    eventually(lambda: here.page.request.get("/jobs").ok)  # for a second after a silence, nobody asks the broker
     hand.finish(hand.claim(here.certify()))
     here.until("succeeded")
     playwright.expect(here.page.get_by_role("alert")).to_be_hidden()

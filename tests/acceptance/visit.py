@@ -32,7 +32,7 @@ class Visit:
     """One browser window on the page. What it loads from elsewhere, and what goes wrong in it, is noted."""
 
     def __init__(self, browser: "Browser", site: str, **options: object) -> None:
-        self.page = browser.new_context(**options).new_page()
+        self.page = browser.new_context(base_url=site, **options).new_page()
         self.page.set_default_timeout(PATIENCE)
         self.strangers: list[str] = []
         self.page.on(

@@ -20,6 +20,7 @@ class WorkerHand:
     def claim(self, job_id: str) -> Claim:
         claim = self.leases.claim(job_id, "hand", "cpu")
         assert isinstance(claim, Claim)
+        assert claim.job_id == job_id, "another job was waiting before it"
         self.leases.pin(claim, ENGINE, "cpu", "0" * 64)
         return claim
 
