@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import NormalDist
 from statistics import fmean as mean
 
 import numpy as np
@@ -182,6 +183,11 @@ def drawn_by_network(arguments: argparse.Namespace, run: Run) -> SourceOf:
     return source_of
 
 
+def largest_radius(run: Run) -> float:
+    """What n votes of one mind prove, about: above it a question is refused."""
+    return run.sigma * NormalDist().inv_cdf(run.alpha ** (1 / run.n))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -207,6 +213,9 @@ def main() -> None:
     print("|---|---:|---:|---:|---|---:|")
     for name in arguments.questions:
         path = arguments.out / f"{run.model}.{name}.tsv"
+        if QUESTIONS[name].get("target_radius", 0.0) > largest_radius(run):
+            print(f"| {name} | beyond what {run.n} votes can prove | | | | |")
+            continue
         got = ask_all(source_of, base, QUESTIONS[name], path)
         print(line(name, got, base, run.n), flush=True)
 

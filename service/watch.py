@@ -1,7 +1,9 @@
 """Following a job: `?wait=` and the event stream are the same looks at the same record."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import UTC, datetime
 
 import anyio
 from anyio.to_thread import run_sync
@@ -19,17 +21,28 @@ async def snapshots(service: Service, job: Job, seconds: float) -> AsyncIterator
     """
     if job.ended:
         return
-    for pause in pauses(seconds, lambda: service.seats.taken):
+    due = due_at(job)
+    for pause in pauses(seconds, lambda: service.seats.taken, lambda: due):  # noqa: B023  (asked at once)
         await anyio.sleep(pause)
         with suppress(BrokerUnavailable):
             now = await run_sync(service.store.job, job.id)
             if now is None or service.closing.is_set():
                 return
             if (now.version, now.queue_position) != (job.version, job.queue_position):
-                job = now
+                job, due = now, due_at(now)
                 yield job
             if job.ended:
                 return
+
+
+def due_at(job: Job) -> float | None:
+    """When all its votes should be in (`time.monotonic`), at the pace so far; None where nobody can tell."""
+    asked, progress = job.parameters, job.progress
+    may_stop_early = asked.target_radius is not None or asked.tolerance is not None
+    if may_stop_early or job.status != "running" or job.started_at is None or not progress.samples:
+        return None
+    took = max(0.0, (datetime.now(UTC) - job.started_at).total_seconds())
+    return time.monotonic() + took * (progress.of - progress.samples) / progress.samples
 
 
 async def when_ended(service: Service, job: Job, seconds: float) -> Job:

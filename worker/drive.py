@@ -24,6 +24,7 @@ from worker.pace import Pace
 
 FINISH_PATIENCE = 60.0  # seconds to deliver a finished certificate to a broker that is away
 RETRY = 0.5  # seconds
+NEARLY = 0.85  # of a chunk's time: for the rest, a few batches would leave most of the engine idle
 
 Ending = Literal["finished", "handed back"]
 
@@ -75,7 +76,7 @@ class Drive:
             if keeper.lost:
                 raise LostLease
             now = time.monotonic()
-            if now - reported < self._turn.chunk and not draining():
+            if now - reported < NEARLY * self._turn.chunk and not draining():
                 continue
             waiting = self._report()
             reported = now

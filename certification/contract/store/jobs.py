@@ -85,15 +85,21 @@ class Page:
     cursor: str | None
 
 
-def pauses(timeout: float, waiters: Callable[[], int] = lambda: 1) -> Iterator[float]:
+def pauses(
+    timeout: float, waiters: Callable[[], int] = lambda: 1, due: Callable[[], float | None] = lambda: None
+) -> Iterator[float]:
     """How long to sleep between looks, until `timeout` seconds are over. `waiters`: who look at this moment.
 
+    due: when the job should end (`time.monotonic`), where that can be told: looks are as far apart as half
+    the time to or since then, else as a share of the time waited.
     Looking is chosen over pub/sub: it holds no connection for each waiter, it can lose no notice when the
     broker restarts, and costs next to nothing.
     """
     start = time.monotonic()
-    while (waited := time.monotonic() - start) < timeout:
-        alone = min(max(POLL_SHARE * waited, POLL_LEAST), POLL_MOST)
+    while (waited := (now := time.monotonic()) - start) < timeout:
+        end = due()
+        wish = POLL_SHARE * waited if end is None else abs(end - now) / 2
+        alone = min(max(wish, POLL_LEAST), POLL_MOST)
         yield min(max(alone, POLL_EACH * waiters()), timeout - waited)
 
 
