@@ -211,7 +211,7 @@ def test_a_silent_broker_is_told_of_and_work_goes_on_when_it_is_back(
         here.says('[role="alert"]', "does not answer")
     finally:
         broker.process.send_signal(signal.SIGCONT)
-    eventually(lambda: here.page.request.get("/jobs").ok)  # for a second after a silence, nobody asks the broker
+    eventually(lambda: here.page.request.get("/jobs").ok)  # left alone for a second after its silence
     hand.finish(hand.claim(here.certify()))
     here.until("succeeded")
     playwright.expect(here.page.get_by_role("alert")).to_be_hidden()
