@@ -23,12 +23,23 @@ export const listModels = () => call("/models");
 export const readJob = (path) => call(path);
 export const cancelJob = (job) => call(job.links.cancel, { method: "POST" });
 
-/** Certifies `file`; `asked` are form fields. Sending it twice by accident makes one job. */
-export function certify(file, asked) {
+let unanswered = null; // {what, key}: asked, but nobody could say whether a job was made of it
+
+/** Certifies `file`; `asked` are form fields. Asked again after no clear answer, it is still one job. */
+export async function certify(file, asked) {
   const body = new FormData();
   body.append("image", file, file.name || "image.png");
   for (const [name, value] of Object.entries(asked)) if (value !== "") body.append(name, value);
-  return call("/certify", { method: "POST", body, headers: { "Idempotency-Key": randomKey() } });
+  const what = JSON.stringify([file.name, file.size, asked]);
+  if (unanswered?.what !== what) unanswered = { what, key: randomKey() };
+  try {
+    const job = await call("/certify", { method: "POST", body, headers: { "Idempotency-Key": unanswered.key } });
+    unanswered = null;
+    return job;
+  } catch (mistake) {
+    if (mistake.status >= 400 && mistake.status < 500) unanswered = null; // no job was made
+    throw mistake;
+  }
 }
 
 function randomKey() {
