@@ -212,7 +212,7 @@ def test_a_silent_broker_is_told_of_and_work_goes_on_when_it_is_back(
     finally:
         broker.process.send_signal(signal.SIGCONT)
     eventually(lambda: here.page.request.get("/jobs").ok)  # left alone for a second after its silence
-    hand.finish(hand.claim(here.certify()))  # claims the only job: the broker got the first submission after all
+    hand.finish(hand.claim(here.certify()))  # the only job, though the broker took both submissions
     here.until("succeeded")
     assert "queued" not in {job["status"] for job in here.page.request.get("/jobs").json()["jobs"]}
     playwright.expect(here.page.get_by_role("alert")).to_be_hidden()
