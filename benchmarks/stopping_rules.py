@@ -135,7 +135,10 @@ def ask(rule: Reader, images: Population, question: Question, rng: np.random.Gen
     best_N, votes_N, open_N = np.zeros(size), np.full(size, N), np.ones(size, dtype=bool)
     for look in rule.looks():
         more_N = rng.binomial(look - drawn, images.top_N)
-        j_N += rng.binomial(look - drawn - more_N, images.next_N / np.maximum(1 - images.top_N, 1e-12))
+        next_N = np.minimum(
+            images.next_N / np.maximum(1 - images.top_N, 1e-12), 1.0
+        )  # rounded, it may pass 1
+        j_N += rng.binomial(look - drawn - more_N, next_N)
         k_N, drawn = k_N + more_N, look
         best_N = np.where(open_N, np.maximum(best_N, rule.radius(k_N, j_N, look, images.sigma)), best_N)
         stops_N = open_N & question.is_answered(best_N, optimist(rule, k_N, j_N, look, images.sigma))
