@@ -1,7 +1,9 @@
 """What this machine is, in the words of a certificate: could it cast the same votes again?"""
 
+import math
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -115,5 +117,28 @@ def _cpuinfo() -> dict[str, str]:
 
 
 def usable_cpus() -> int:
-    """Processors this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Processors this process may keep busy: those it may run on, or fewer where a container is limited.
+
+    A container that may use 4 of 64 processors' time runs on all 64: threads for each would mostly wait.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, int(min(allowed, cpu_quota(_own_group()))))
+
+
+def cpu_quota(group: Path) -> float:
+    """Processors' worth of time that Linux grants a control group (version 2); `inf` without a limit."""
+    granted = math.inf
+    for folder in (group, *group.parents):
+        with suppress(OSError, ValueError):  # no such group here; or `max`
+            quota, period = map(int, (folder / "cpu.max").read_text().split())
+            granted = min(granted, quota / period)
+    return granted
+
+
+def _own_group() -> Path:
+    try:
+        groups = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        groups = []
+    own = next((group.removeprefix("0::") for group in groups if group.startswith("0::")), "/")
+    return Path("/sys/fs/cgroup") / own.lstrip("/")

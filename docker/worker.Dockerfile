@@ -20,14 +20,14 @@ COPY models /app/models
 RUN /venv/bin/python -m compileall -q /app
 
 FROM python:3.11-slim-bookworm
-# The driver's container toolkit reads NVIDIA_*: this process computes, it needs no display.
+# Which parts of the driver the container toolkit brings in. Which GPUs it brings in is not said here: none, unless whoever
+# starts the container asks for one (`--gpus`, a reservation, `nvidia.com/gpu`).
 ENV PATH=/venv/bin:$PATH \
     PYTHONPATH=/app \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     SMOOTHCERT_CACHE=/tmp/smoothcert \
     TORCHINDUCTOR_CACHE_DIR=/tmp/inductor \
-    NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 # What torch.compile needs, where a compiled set-up is pinned (docs/deploy.md).
 RUN apt-get update && apt-get install --yes --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
@@ -36,11 +36,12 @@ COPY --from=build /venv /venv
 COPY --from=build /app /app
 WORKDIR /app
 USER 10001
-# The parent process gives signs of life, so a long job doesn't make its worker look dead. A look at their file costs
-# nothing; `celery inspect ping` costs seconds of a core each time, and fails when the host is busy.
+# The parent process gives signs of life, so a long job doesn't make its worker look dead; they say `ready` once its child has
+# loaded what it should. A look at their file costs nothing; `celery inspect ping` costs seconds of a core each time,
+# and fails when the host is busy.
 ENV SMOOTHCERT_ALIVE=/tmp/alive
-HEALTHCHECK --interval=10s --timeout=10s --start-period=120s --retries=3 \
-    CMD ["sh", "-c", "test $(( $(date +%s) - $(stat -c %Y \"$SMOOTHCERT_ALIVE\") )) -lt 30"]
+HEALTHCHECK --interval=10s --timeout=10s --start-period=600s --retries=3 \
+    CMD ["sh", "-c", "grep -q ready \"$SMOOTHCERT_ALIVE\" && test $(( $(date +%s) - $(stat -c %Y \"$SMOOTHCERT_ALIVE\") )) -lt 30"]
 STOPSIGNAL SIGTERM
 # One process for one device; never the solo pool, which ignores pings, time limits and revokes.
 CMD ["celery", "-A", "worker.app", "worker", "--pool", "prefork", "--concurrency", "1", \

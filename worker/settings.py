@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     janitor: Seconds = Field(default=1.0, gt=0, description="between two searches for lost jobs")
     nice: int = Field(default=10, ge=0, le=19, description="how far votes give way to what else runs here")
     beat: int = Field(default=2, gt=0, description="seconds between two signs of life")
-    alive: Path | None = Field(default=None, description="file that is touched at each sign of life")
+    alive: Path | None = Field(default=None, description="file rewritten at each sign of life")
     visibility: int = Field(default=30, gt=0, description="seconds until the broker delivers a message again")
     drain: Seconds = Field(default=25.0, gt=0, description="from SIGTERM to the end, whatever is running")
     log_level: str = "INFO"

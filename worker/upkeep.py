@@ -97,7 +97,7 @@ class Upkeep(bootsteps.StartStopStep):
         self._said = ready
         self._leases.beat(info, BEATS_MISSED * self._settings.beat)
         if file := self._settings.alive:  # looked at from outside: asking through the broker costs too much
-            file.touch()
+            file.write_text("ready\n" if ready else "loading\n")
 
     @staticmethod
     def _listen(parent: Any, models: list[str]) -> None:

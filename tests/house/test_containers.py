@@ -180,6 +180,13 @@ def test_what_the_worker_compiles_can_be_loaded_from_its_scratch_space() -> None
     assert f"TORCHINDUCTOR_CACHE_DIR={folder}/inductor" in variables
 
 
+def test_a_gpu_is_seen_only_by_who_asks_for_one() -> None:
+    """`NVIDIA_VISIBLE_DEVICES=all` in an image shows every device where NVIDIA's is the default runtime."""
+    variables = [word for words in words_of("docker/worker.Dockerfile", "ENV") for word in words]
+    assert "NVIDIA_DRIVER_CAPABILITIES=compute,utility" in variables
+    assert not any(variable.startswith("NVIDIA_VISIBLE_DEVICES") for variable in variables)
+
+
 def test_worker_is_one_forked_process_for_one_device() -> None:
     (command,) = words_of("docker/worker.Dockerfile", "CMD")[-1:]
     joined = re.sub(r'[",\[\]]', "", " ".join(command))

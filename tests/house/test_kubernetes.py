@@ -134,19 +134,30 @@ def test_probes_of_the_service_ask_live_and_ready() -> None:
     assert probes["readinessProbe"]["httpGet"]["path"] == "/health/ready"
 
 
-@pytest.mark.parametrize(("age", "lives"), [(0, True), (30, True), (90, False)])
-def test_the_probe_of_the_worker_fails_when_its_heartbeat_is_old(
-    tmp_path: Path, age: int, lives: bool
+@pytest.mark.parametrize(
+    ("says", "age", "holds"),
+    [
+        ("ready", 0, {"startupProbe", "livenessProbe", "readinessProbe"}),
+        ("ready", 30, {"startupProbe", "livenessProbe", "readinessProbe"}),
+        ("loading", 0, {"startupProbe", "livenessProbe"}),
+        ("ready", 90, set()),
+    ],
+)
+def test_the_worker_lives_while_its_heartbeat_is_young_and_is_ready_when_it_says_so(
+    tmp_path: Path, says: str, age: int, holds: set[str]
 ) -> None:
-    beat = Path(environment("worker")["SMOOTHCERT_ALIVE"])
-    *shell, script = container("worker")["livenessProbe"]["exec"]["command"]
-    assert str(beat) in script
+    beat = environment("worker")["SMOOTHCERT_ALIVE"]
     mine = tmp_path / "beat"
-    mine.touch()
+    mine.write_text(f"{says}\n")
     then = time.time() - age
     os.utime(mine, (then, then))
-    done = subprocess.run([*shell, script.replace(str(beat), str(mine))], check=False)
-    assert (done.returncode == 0) is lives
+    held = set()
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        *shell, script = container("worker")[probe]["exec"]["command"]
+        assert beat in script
+        done = subprocess.run([*shell, script.replace(beat, str(mine))], check=False)
+        held |= {probe} if done.returncode == 0 else set()
+    assert held == holds
 
 
 def test_a_worker_has_time_to_hand_its_job_back() -> None:

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,6 +92,22 @@ def test_alerts_say_how_urgent_and_what_is_the_matter() -> None:
     for rule in rules():
         assert rule["labels"]["severity"] in ("page", "ticket")
         assert rule["annotations"]["summary"]
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool, which comes with Prometheus")
+def test_each_alert_is_silent_until_it_should_not_be() -> None:
+    told = subprocess.run(
+        ["promtool", "test", "rules", FOLDER / "alerts_test.yml"], capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
+
+
+def test_every_alert_is_tried_on_figures_that_raise_it_and_on_some_that_do_not() -> None:
+    tried = yaml.safe_load((FOLDER / "alerts_test.yml").read_text())["tests"]
+    cases = [case for one in tried for case in one["alert_rule_test"]]
+    for raised in (True, False):
+        seen = {case["alertname"] for case in cases if bool(case["exp_alerts"]) is raised}
+        assert seen == {rule["alert"] for rule in rules()}
 
 
 def test_prometheus_and_grafana_find_what_they_are_given() -> None:

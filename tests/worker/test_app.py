@@ -80,6 +80,7 @@ def test_a_worker_shows_signs_of_life_where_it_is_told_to(plant: Plant, tmp_path
     worker = plant.launch(SMOOTHCERT_ALIVE=shown)
     first = eventually(lambda: shown.exists() and shown.stat().st_mtime_ns)
     eventually(lambda: shown.stat().st_mtime_ns > first)
+    eventually(lambda: shown.read_text() == "ready\n")
     worker.process.send_signal(signal.SIGSTOP)
     last = shown.stat().st_mtime_ns
     time.sleep(1.5)
