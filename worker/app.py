@@ -42,6 +42,7 @@ def create_app() -> Celery:
         worker_proc_alive_timeout=LOAD_TIMEOUT,
         worker_lost_wait=LOST_WAIT,
         worker_hijack_root_logger=False,
+        worker_enable_remote_control=False,  # nobody uses it; names of dead workers stayed in the broker
         task_acks_late=True,
         task_reject_on_worker_lost=True,  # no endless loop: the record counts attempts
         broker_connection_retry_on_startup=True,

@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     lease: Seconds = Field(default=10.0, gt=0, description="silence after which a job is given to another")
     attempts: int = Field(default=3, gt=0, description="claims before a job that kills its workers fails")
     grace: Seconds = Field(default=5.0, gt=0, description="after which a missing message counts as lost")
+    unserved: Seconds = Field(default=3600.0, gt=0, description="a job waits for a model that no worker has")
     record_ttl: int = Field(default=24 * 3600, gt=0, description="seconds a record outlives its last change")
     chunk: Seconds = Field(default=0.25, gt=0, description="between two reports, cancellations, hand-overs")
     quantum: Seconds = Field(default=10.0, gt=0, description="a job's turn while others wait")
@@ -65,7 +66,13 @@ class Settings(BaseSettings):
 
     @property
     def terms(self) -> Terms:
-        return Terms(lease=self.lease, attempts=self.attempts, grace=self.grace, ttl=self.record_ttl)
+        return Terms(
+            lease=self.lease,
+            attempts=self.attempts,
+            grace=self.grace,
+            ttl=self.record_ttl,
+            unserved=self.unserved,
+        )
 
 
 @cache

@@ -4,6 +4,8 @@ Without this a full broker ends every worker: noting down a delivered message is
 none that the consumer survives.
 """
 
+from typing import Any
+
 import structlog
 from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 from redis.exceptions import OutOfMemoryError
@@ -22,6 +24,14 @@ class QoS(redis.QoS):
         except OutOfMemoryError as error:
             log.warning("the broker is full", error=str(error))
             virtual.QoS.append(self, message, delivery_tag)
+
+    def restore_visible(self, *what: Any, **how: Any) -> None:
+        """Looks for messages to deliver again. A consumer that starts does so before anything else: refused
+        then, its worker would end. It looks again every few seconds."""
+        try:
+            super().restore_visible(*what, **how)
+        except OutOfMemoryError as error:
+            log.warning("the broker is full", error=str(error))
 
 
 class Channel(redis.Channel):

@@ -45,6 +45,11 @@ class Janitor:
             self._courier.send(job.job_id, job.model)
         return len(due)
 
+    def give_up(self) -> None:
+        """Jobs whose model is gone don't wait for ever."""
+        for job in self._leases.give_up_unserved():
+            log.warning("given up: no worker has its model", job=job.job_id, model=job.model)
+
 
 class Upkeep(bootsteps.StartStopStep):
     """Runs while the consumer is connected; starts anew after each reconnection."""
@@ -107,6 +112,7 @@ class Upkeep(bootsteps.StartStopStep):
                 parent.add_task_queue(queue)
 
     def _sweep(self) -> None:
+        self._janitor.give_up()
         self._janitor.sweep(self._settings.catalogue.names())
 
     def _safely(self, what: Callable[[], object]) -> None:

@@ -2,6 +2,8 @@
 would not have counted."""
 
 import re
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,6 +15,7 @@ from certification.catalogue import read_card
 from certification.contract.certificate import Certificate
 from certification.contract.job import Job
 from certification.contract.parameters import Parameters
+from certification.contract.store.image import Image
 from certification.issue import issue
 from certification.procedure import Certification, drive
 from certification.setup import Setup
@@ -45,10 +48,13 @@ class Verdict:
 
 
 class Auditor:
-    """Draws every certificate's votes again, in one piece, from the seed it names."""
+    """Draws certificates' votes again, in one piece, from the seed each names. image: of a job, where the
+    store may no longer have it.
+    """
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, image: Callable[[str], Image | None] | None = None) -> None:
         self._site = site
+        self._image = image or site.store.image
 
     def verdict(self, accepted: set[str], ended: dict[str, dict], may_fail: set[str]) -> Verdict:
         """accepted: every job promised. ended: as each was first seen to have ended. may_fail: may so."""
@@ -88,7 +94,7 @@ class Auditor:
         return drawn.tolist() == certificate.counts and verify(certificate).first_wrong is None
 
     def _source(self, job: dict, certificate: Certificate) -> VoteSource:
-        image = self._site.store.image(job["id"])
+        image = self._image(job["id"])
         assert image is not None
         pixels_CHW = np.frombuffer(image.pixels, np.uint8).reshape(image.digest.shape)
         seed = int(certificate.seed, 16)
@@ -100,11 +106,19 @@ class Auditor:
 
     def twice(self, ended: dict[str, dict]) -> list[str]:
         """Ended jobs that have changed since, or that more than one worker ended."""
-        finished: list[str] = []
+        changed = [job_id for job_id, job in ended.items() if self.changed(job)]
+        return changed + self.finished_twice()
+
+    def changed(self, job: dict) -> bool:
+        """Whether an ended job is no longer what it was then."""
+        return self._now(job["id"]) != Job.model_validate(job)
+
+    def finished_twice(self) -> list[str]:
+        """Jobs that more than one worker says it ended."""
+        finished: Counter[str] = Counter()
         for log in self._site.folder.glob("worker-*.log"):
-            finished += [(a or b).decode() for a, b in FINISHED.findall(log.read_bytes())]
-        changed = [job_id for job_id, job in ended.items() if self._now(job_id) != Job.model_validate(job)]
-        return changed + [job_id for job_id in set(finished) if finished.count(job_id) > 1]
+            finished.update((a or b).decode() for a, b in FINISHED.findall(log.read_bytes()))
+        return [job_id for job_id, times in finished.items() if times > 1]
 
     def _now(self, job_id: str) -> Job | None:
         job = self._site.store.job(job_id)

@@ -26,3 +26,16 @@ def test_jobs_whose_messages_are_there_are_done(full: Plant) -> None:
     assert b"the broker is full" in full.workers[0].log.read_bytes()
     full.client.config_set("maxmemory", 0)
     assert full.ended(full.submit(n=1000)).status == "succeeded"
+
+
+def test_a_worker_that_starts_on_a_full_broker_takes_what_is_there(plant: Plant) -> None:
+    job_id = plant.submit(n=2000)
+    plant.client.config_set("maxmemory", 1)
+    try:
+        worker = plant.launch()
+        assert plant.ended(job_id).status == "succeeded"
+        assert b"the broker is full" in worker.log.read_bytes()
+    finally:
+        plant.client.config_set("maxmemory", 0)
+    assert plant.ended(plant.submit(n=1000)).status == "succeeded"
+    assert worker.process.poll() is None

@@ -23,12 +23,14 @@ Refusal = Literal["gone", "over", "busy", "exhausted", "elsewhere"]
 class Terms:
     """lease: seconds a holder may stay silent. attempts: claims before a job that kills its workers fails.
     grace: seconds after which a message that should have arrived counts as lost. ttl: of records, seconds.
+    unserved: seconds that a job waits for a model that no worker has.
     """
 
     lease: float = 10.0
     attempts: int = 3
     grace: float = 5.0
     ttl: int = DAY
+    unserved: float = 3600.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Due:
-    """A job whose message must be sent (again)."""
+    """A job that somebody must hear of: its message must be sent (again), or it was given up."""
 
     job_id: str
     model: str
@@ -90,6 +92,15 @@ def exhausted(attempts: int) -> str:
         title="The job broke its worker",
         status=500,
         detail=f"The job was given up after {attempts} attempts, each of which ended with its worker.",
+    ).model_dump_json()
+
+
+def unserved(seconds: float) -> str:
+    """What a job ends with whose model is gone; the record puts the model's name in."""
+    return Problem(
+        title="No worker has the model",
+        status=503,
+        detail=f"No worker has had the model {{model}} for {seconds:g} s, so this job was given up.",
     ).model_dump_json()
 
 
@@ -216,7 +227,14 @@ class Leases:
             limit,
             *idle,
         )
-        return [Due(told[i].decode(), told[i + 1].decode()) for i in range(0, len(told), 2)]
+        return _dues(told)
+
+    def give_up_unserved(self, limit: int = 100) -> list[Due]:
+        """Ends the jobs that waited too long for a model that no living worker has; returns those."""
+        terms = self.terms
+        patience = round(terms.unserved * SECOND)
+        told = self.scripts.run("unserved", patience, unserved(terms.unserved), terms.ttl, limit)
+        return _dues(told)
 
     def beat(self, worker: WorkerInfo, ttl: int) -> None:
         """A sign of life, good for `ttl` seconds."""
@@ -237,3 +255,7 @@ class Leases:
     def _held(answer: int | bool) -> None:
         if not answer:
             raise LostLease
+
+
+def _dues(told: list[bytes]) -> list[Due]:
+    return [Due(job_id.decode(), model.decode()) for job_id, model in zip(told[::2], told[1::2], strict=True)]

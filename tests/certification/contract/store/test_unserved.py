@@ -1,0 +1,90 @@
+"""A job whose model no worker has any more ends, and says why."""
+
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+import redis
+
+from certification.contract.store.jobs import JobStore, Lane, Request
+from certification.contract.store.leases import Leases, Terms
+from certification.contract.store.workers import WorkerInfo
+from tests.certification.contract.store.test_leases import claimed, look
+
+SOON = 0.2  # seconds
+
+
+@pytest.fixture
+def leases(client: redis.Redis) -> Leases:
+    return Leases(client, Terms(lease=60, grace=60, unserved=SOON))
+
+
+def alive(leases: Leases, *models: str, worker: str = "w1") -> None:
+    info = WorkerInfo(id=worker, host="h", models=list(models), started_at=datetime.now(UTC))
+    leases.beat(info, ttl=60)
+
+
+def given_up(leases: Leases) -> list[str]:
+    return [job.job_id for job in leases.give_up_unserved()]
+
+
+@pytest.mark.parametrize("lane", ["single", "batch"])
+def test_a_job_of_a_model_that_is_gone_ends_with_an_error_that_names_it(
+    store: JobStore, leases: Leases, request_: Request, lane: Lane
+) -> None:
+    alive(leases, "another")
+    job_id = store.submit(replace(request_, lane=lane, model="a%1 b")).job_id
+    assert given_up(leases) == []
+    time.sleep(SOON * 1.2)
+    assert given_up(leases) == [job_id]
+    job = look(store, job_id)
+    assert (job.status, job.queue_position) == ("failed", None)
+    assert job.error is not None
+    assert job.error.status == 503
+    assert job.error.detail == "No worker has had the model a%1 b for 0.2 s, so this job was given up."
+    assert given_up(leases) == []
+
+
+def test_a_job_waits_for_a_busy_worker_however_long(
+    store: JobStore, leases: Leases, request_: Request
+) -> None:
+    alive(leases, "m")
+    job_id = store.submit(request_).job_id
+    time.sleep(SOON * 1.2)
+    assert given_up(leases) == []
+    assert look(store, job_id).status == "queued"
+
+
+def test_the_wait_begins_when_the_last_worker_goes(
+    store: JobStore, leases: Leases, request_: Request
+) -> None:
+    alive(leases, "m")
+    job_id = store.submit(request_).job_id
+    time.sleep(SOON * 1.2)
+    given_up(leases)
+    leases.leave("w1")
+    assert given_up(leases) == []
+    time.sleep(SOON * 1.2)
+    assert given_up(leases) == [job_id]
+
+
+def test_a_job_whose_holder_died_waits_as_long_again(
+    store: JobStore, leases: Leases, request_: Request, client: redis.Redis
+) -> None:
+    job_id = store.submit(request_).job_id
+    hasty = Leases(client, Terms(lease=0.01, unserved=SOON))
+    claimed(hasty, job_id)
+    time.sleep(SOON * 1.2)
+    assert given_up(leases) == [], "it is held"
+    hasty.overdue()
+    assert given_up(leases) == []
+    time.sleep(SOON * 1.2)
+    assert given_up(leases) == [job_id]
+
+
+def test_what_is_remembered_of_models_expires(store: JobStore, leases: Leases, request_: Request) -> None:
+    alive(leases, "m")
+    store.submit(request_)
+    given_up(leases)
+    assert store.client.ttl(f"{store.root}:served") > 0
