@@ -12,8 +12,10 @@ import argparse
 import statistics
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import cycle
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -28,6 +30,7 @@ from training.datasets import ImageSet, load_dataset
 from training.evaluate import evaluate, wanted
 from training.journal import Run
 from training.log import Log
+from training.memory import keep_freed_memory
 from training.options import build_recipe
 from training.recipe import Recipe
 from training.summary import summarize
@@ -62,7 +65,9 @@ class Subject:
         return PlainTraining(self.recipe, self.network(), dataset)
 
 
-def subject_of(args: argparse.Namespace) -> Subject:
+def prepared(args: argparse.Namespace) -> Subject:
+    """The subject, in a process that computes on every processor."""
+    torch.set_num_threads(usable_cpus())
     dataset = DATASETS[args.network]
     images = load_dataset(dataset, "train", args.data_root, download=False)
     channels = images.input_shape[0]
@@ -90,16 +95,27 @@ def ours_for_ever(trainer: Trainer) -> Iterator[object]:
         yield from trainer.steps()
 
 
-def race(subject: Subject, seconds: float) -> tuple[list[float], list[float]]:
-    """Seconds a step of the plain loop and of ours, turn by turn."""
-    plain, ours = subject.plain(), ours_for_ever(Trainer(subject.recipe, subject.images, CPU))
+def plain_turn(args: argparse.Namespace, seconds: float) -> float:
+    steps = prepared(args).plain().epoch()
+    spent = turn(steps, seconds)
+    steps.close()  # its processes end with it, and leave the machine to the other
+    return spent
+
+
+def our_turn(args: argparse.Namespace, seconds: float) -> float:
+    keep_freed_memory()  # as `smoothcert train` does
+    subject = prepared(args)
+    return turn(ours_for_ever(Trainer(subject.recipe, subject.images, CPU)), seconds)
+
+
+def race(args: argparse.Namespace) -> tuple[list[float], list[float]]:
+    """Seconds a step of the plain loop and of ours in turn, each turn in a process of its own."""
+    share = args.seconds / ROUNDS / 2
     found: tuple[list[float], list[float]] = ([], [])
-    share = seconds / ROUNDS / 2
     for _ in range(ROUNDS):
-        steps = plain.epoch()
-        found[0].append(turn(steps, share))
-        steps.close()  # its processes end with it, and leave the machine to the other
-        found[1].append(turn(ours, share))
+        for times, side in zip(found, (plain_turn, our_turn), strict=True):
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
+                times.append(alone.submit(side, args, share).result())
     return found
 
 
@@ -162,10 +178,9 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = arguments()
-    torch.set_num_threads(usable_cpus())
-    subject = subject_of(args)
+    subject = prepared(args)
     print(f"{device_name('cpu')}, {usable_cpus()} cores, PyTorch {torch.__version__}\n")
-    report_speed(subject, race(subject, args.seconds))
+    report_speed(subject, race(args))
     if not args.learn_epochs:
         return
     test = load_dataset(subject.images.name, "test", args.data_root, download=False)

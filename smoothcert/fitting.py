@@ -21,9 +21,11 @@ def fit(
     Under torchrun all processes train it together; the card comes back from the first, None from the others.
     """
     from training.distributed import is_first, together
+    from training.memory import keep_freed_memory
     from training.session import Session
     from training.trainer import Trainer
 
+    keep_freed_memory()
     with together() as device:
         trainer = Trainer(recipe, images, device)
         if initial is not None:
