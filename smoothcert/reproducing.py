@@ -100,7 +100,8 @@ def _is_of(card: ModelCard, recipe: Recipe) -> bool:
         and card.dataset == recipe.dataset.split(":")[0]
         and card.sigma == recipe.method.sigma
         and card.method_options == _options(recipe)
-        and card.training.get("epochs") == recipe.schedule.epochs
+        and card.training.get("initial") is None
+        and card.training.items() >= recipe.record()["schedule"].items()
     )
 
 
@@ -123,8 +124,7 @@ def _log(arm: Arm, checkpoint: Checkpoint, bench: Bench) -> Log | None:
     """The arm's log, brought to its end where that is wanted; None where there is none."""
     path = _log_path(checkpoint, bench)
     if not bench.evaluate:
-        run = read_run(path)
-        return replace(read_log(path), of=run.split_images if run else None) if path.exists() else None
+        return _kept_log(path, checkpoint)
     note(f"certifying {checkpoint.card.name}")
     asked = parameters(
         {"procedure": "certify"} | ({} if bench.n is None else {"n": bench.n}), checkpoint.card.sigma
@@ -134,6 +134,14 @@ def _log(arm: Arm, checkpoint: Checkpoint, bench: Bench) -> Log | None:
     return run_evaluation(checkpoint, asked, selection, path, seed=seed, setup=None, resume=True).log
 
 
+def _kept_log(path: Path, checkpoint: Checkpoint) -> Log | None:
+    run = read_run(path)
+    if run and run.weights_sha256 != checkpoint.card.weights_sha256:
+        note(f"{path} is left out: it is of other weights than {checkpoint.folder}")
+        return None
+    return replace(read_log(path), of=run.split_images if run else None) if path.exists() else None
+
+
 def _log_path(checkpoint: Checkpoint, bench: Bench) -> Path:
     return bench.out / f"{checkpoint.card.name}.tsv"
 
@@ -141,7 +149,7 @@ def _log_path(checkpoint: Checkpoint, bench: Bench) -> Path:
 def _curves(experiment: Experiment, outcomes: Sequence[Outcome], out: Path) -> str:
     lines = [""]
     for number, (head, some) in enumerate(by_heading(outcomes), 1):
-        logs = [replace(one.log, name=one.arm.label) for one in some if one.log and one.log.rows]
+        logs = [replace(one.log, name=one.label) for one in some if one.log and one.log.rows]
         if logs:
             path = out / f"{experiment.name}-{number}.svg"
             save_plot(logs, path)
@@ -167,7 +175,7 @@ def _gaps_of(outcome: Outcome, bench: Bench) -> Gaps:
     network = load_network(checkpoint.folder, checkpoint.card)
     label = int(images.labels[bench.image])
     gaps = log_probability_gaps(network, images.images_u8[bench.image], label, outcome.arm.sigma)
-    return Gaps(outcome.arm.label, gaps.numpy())
+    return Gaps(outcome.label, gaps.numpy())
 
 
 def _checkpoint_name(arm: Arm, scale: float) -> str:

@@ -7,7 +7,6 @@ import torch
 
 from certification.checkpoint import save_checkpoint
 from certification.contract.card import ModelCard, Preprocessing
-from training.memory import peak_memory_mib
 from training.methods import hyperparameters
 from training.recipe import Recipe
 from training.trainer import Trainer
@@ -70,6 +69,6 @@ def _record(trainer: Trainer) -> dict[str, Any]:
         "device": name,
         "torch": torch.__version__,
         "hyperparameters": hyperparameters(recipe.method),
-        "peak_memory_mib": peak_memory_mib(device),
+        "peak_memory_mib": trainer.peak_memory_mib,
         "final_loss": trainer.records[-1].loss if trainer.records else None,
     }

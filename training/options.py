@@ -6,7 +6,7 @@ from typing import Any, get_type_hints
 
 from certification.errors import UserMistake
 from training.methods import build_method, find_method
-from training.recipe import DataDefaults, Precision, Recipe, Schedule, data_defaults
+from training.recipe import DataDefaults, Precision, Recipe, Schedule, data_defaults, published_schedule
 
 YES, NO = ("true", "yes", "1"), ("false", "no", "0")
 
@@ -32,14 +32,14 @@ def build_recipe(
     initial: str | None = None,
 ) -> Recipe:
     """The recipe the field uses on this data set, or what is asked instead. Raises UserMistake."""
-    known = data_defaults(dataset)
+    known, schedule = data_defaults(dataset), published_schedule(method, dataset)
     mean, std = _normalisation(known, channels)
     return Recipe(
         method_name=method,
         method=build_method(method, dataset, sigma, **options),
         dataset=dataset,
         architecture=arch or known.architecture,
-        schedule=known.schedule if epochs is None else shortened(known.schedule, epochs),
+        schedule=schedule if epochs is None else shortened(schedule, epochs),
         mean=mean,
         std=std,
         seed=seed,
@@ -52,8 +52,9 @@ def build_recipe(
 
 def shortened(schedule: Schedule, epochs: int) -> Schedule:
     """A schedule of other length: the learning rate drops at the same shares of it."""
-    step = max(1, round(schedule.lr_step * epochs / schedule.epochs))
-    return replace(schedule, epochs=epochs, lr_step=step)
+    share = epochs / schedule.epochs
+    step = max(1, round(schedule.lr_step * share))
+    return replace(schedule, epochs=epochs, lr_step=step, late=round(schedule.late * share))
 
 
 def _normalisation(known: DataDefaults, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

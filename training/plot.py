@@ -1,5 +1,6 @@
 """Certified accuracy against radius, as the paper draws it, and the spread of p_A where a log tells it."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from training.log import Log
 from training.summary import shares_classified_right
 
 SUFFIXES = (".png", ".svg")
+SUFFIX = re.compile(r"\.[a-z]+$")  # of a log's file name
 PANEL = (4.2, 3.2)  # inches
 DPI = 200
 STYLE: dict[Any, Any] = {
@@ -75,8 +77,8 @@ def _draw_shares(axes: Axes, logs: Sequence[Log]) -> None:
 
 
 def _labels(logs: Sequence[Log]) -> list[str]:
-    """File names without suffix, or whole paths where two would be the same."""
-    stems = [Path(log.name).stem for log in logs]
+    """File names without suffix (which 0.25 has none), or whole paths where two would be the same."""
+    stems = [SUFFIX.sub("", Path(log.name).name) for log in logs]
     return stems if len(set(stems)) == len(stems) else [log.name for log in logs]
 
 

@@ -6,14 +6,15 @@ from typing import Any, Literal
 from training.methods.base import Method
 
 Precision = Literal["float32", "bfloat16"]
+LATE = 1  # epochs
 
 
 @dataclass(frozen=True)
 class Schedule:
     """SGD and its steps, as the published runs took them.
 
-    epochs: full passes; batch: forward samples of one optimizer step (images x noises).
-    lr_step: epochs between drops by `lr_decay`; the first drop comes an epoch late, as published.
+    epochs: full passes; batch: images drawn at once, which a method cuts into its `chunks`, one a step.
+    lr_step: epochs between drops by `lr_decay`; late: epochs by which every drop comes late, as published.
     """
 
     epochs: int
@@ -23,15 +24,16 @@ class Schedule:
     lr_decay: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 1e-4
+    late: int = LATE
 
     @property
     def first_drop(self) -> int:
         """The first epoch (from 0) at a lower learning rate."""
-        return self.lr_step + 1
+        return self.lr_step + self.late
 
     def lr_at(self, epoch: int) -> float:
         """Learning rate of one epoch, counted from 0."""
-        drops: int = max(epoch - 1, 0) // self.lr_step
+        drops: int = max(epoch - self.late, 0) // self.lr_step
         return float(self.lr * self.lr_decay**drops)
 
 
@@ -61,9 +63,20 @@ DATA_DEFAULTS: dict[str, DataDefaults] = {
 }
 
 
+# Methods whose published runs on a data set took steps of their own: MACER's are its authors' code.
+OWN_SCHEDULES: dict[tuple[str, str], Schedule] = {
+    ("macer", "cifar10"): Schedule(epochs=440, lr=0.01, lr_step=200, batch=64, weight_decay=5e-4, late=0),
+}
+
+
 def data_defaults(dataset: str) -> DataDefaults:
     """The field's defaults for a data set; any other one is treated like ImageNet."""
     return DATA_DEFAULTS.get(dataset, IMAGENET)
+
+
+def published_schedule(method_name: str, dataset: str) -> Schedule:
+    """The steps that a method's published runs took on a data set."""
+    return OWN_SCHEDULES.get((method_name, dataset), data_defaults(dataset).schedule)
 
 
 @dataclass(frozen=True)
@@ -88,4 +101,7 @@ class Recipe:
 
     def record(self) -> dict[str, Any]:
         """The recipe as plain values: what is compared when a run resumes, and kept in the card."""
-        return asdict(self)
+        values = asdict(self)
+        if self.schedule.late == LATE:
+            del values["schedule"]["late"]  # states and cards of before don't know it
+        return values

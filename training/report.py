@@ -12,9 +12,10 @@ from typing import Any
 from certification.errors import UserMistake
 from training.journal import read_run
 from training.log import Log, read_log
-from training.summary import Summary, summarize
+from training.summary import Interval, Summary, summarize
 
 LATEX = {c: f"\\{c}" for c in "_%&#${}"} | {"\\": r"\textbackslash{}", "~": r"\~{}", "^": r"\^{}"}
+SPREAD = "±: 95 % interval over images; of a mean over seeds, over seeds."
 DEFAULT_RADII = "0,0.25,0.5,0.75,1,1.25,1.5,1.75,2,2.25,2.5"
 
 
@@ -65,14 +66,11 @@ def to_json(summaries: Sequence[Summary]) -> str:
 def to_csv(summaries: Sequence[Summary]) -> str:
     """One line a log; shares in [0,1]; warnings in the last column, with semicolons between."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    radii = summaries[0].radii if summaries else ()
-    writer.writerow(
-        ["log", "images", "acr", *(f"certified_accuracy@{r}" for r in radii), "abstention_rate", "warnings"]
-    )
+    columns = list(dict.fromkeys(name for s in summaries for name in _columns(s)))
+    writer = csv.DictWriter(text, ["log", *columns, "warnings"], lineterminator="\n")
+    writer.writeheader()
     for s in summaries:
-        figures = [s.acr, *s.certified_accuracy, s.abstention_rate]
-        writer.writerow([s.log, s.images, *figures, "; ".join(s.warnings)])
+        writer.writerow({"log": s.log, **_columns(s), "warnings": "; ".join(s.warnings)})
     return text.getvalue()
 
 
@@ -85,6 +83,7 @@ def to_markdown(summaries: Sequence[Summary]) -> str:
         "| " + " | ".join([s.log.replace("|", "\\|"), *row]) + " |"
         for s, row in zip(summaries, cells, strict=True)
     ]
+    lines += ["", SPREAD] if any(s.images for s in summaries) else []
     lines += _p_correct_table(summaries)
     beware = [f"- {s.log}: {warning}" for s in summaries for warning in s.warnings]
     return "\n".join([*lines, *(["", "Beware:", *beware] if beware else [])]) + "\n"
@@ -158,6 +157,23 @@ def _marked(column: list[str], best: Callable[[str], str]) -> list[str]:
     if len(column) < 2 or highest == 0:
         return column
     return [best(cell) if float(cell) == highest else cell for cell in column]
+
+
+def _columns(s: Summary) -> dict[str, Any]:
+    """The figures of one log by the names of their CSV columns; every interval as _low and _high."""
+    columns: dict[str, Any] = {"images": s.images, "acr": s.acr}
+    columns |= _ends("acr", s.acr_interval)
+    for radius, share, interval in zip(
+        s.radii, s.certified_accuracy, s.certified_accuracy_intervals, strict=True
+    ):
+        name = f"certified_accuracy@{radius}"
+        columns |= {name: share} | _ends(name, interval)
+    columns["abstention_rate"] = s.abstention_rate
+    return columns | {f"p_correct@{level}": share for level, share in (s.p_correct or {}).items()}
+
+
+def _ends(name: str, interval: Interval) -> dict[str, float]:
+    return {f"{name}_low": interval[0], f"{name}_high": interval[1]}
 
 
 def _p_correct_table(summaries: Sequence[Summary]) -> list[str]:

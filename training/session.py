@@ -1,7 +1,7 @@
 """A training run on disk: its state while it lasts, its metrics, and the checkpoint it ends in."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from certification.catalogue import CARD_FILE
@@ -11,7 +11,7 @@ from certification.files import write_whole
 from training.distributed import is_first
 from training.export import export_checkpoint, model_card
 from training.state import Position
-from training.trainer import Trainer
+from training.trainer import EpochRecord, Trainer
 
 STATE_FILE = "training.state"
 METRICS_FILE = "metrics.tsv"
@@ -27,7 +27,6 @@ class Session:
         self.trainer = trainer
         self.folder = folder
         self._state = folder / STATE_FILE
-        self._metrics: list[str] = []
         _check_name(folder)
         if (folder / CARD_FILE).exists():
             raise UserMistake(f"{folder} holds a finished checkpoint; choose another --out.")
@@ -49,8 +48,9 @@ class Session:
         """Keep where the run stands; between two steps only. Of several processes the first writes."""
         if not is_first():
             return
+        # Metrics first: a kill between the two leaves a line too many, which is told by its epoch.
+        write_whole(self.folder / METRICS_FILE, metrics_text(self.trainer.records).encode())
         self.trainer.save(self._state)
-        write_whole(self.folder / METRICS_FILE, self._metrics_text().encode())
 
     def export(self) -> ModelCard:
         """Write the checkpoint, after which the state is of no more use. Other processes get its card."""
@@ -65,15 +65,23 @@ class Session:
             raise UserMistake(f"{self.folder} holds an unfinished run; --resume continues it.")
         self.trainer.restore(self._state)
         metrics = self.folder / METRICS_FILE
-        lines = metrics.read_text().splitlines()[1:] if metrics.exists() else []
-        self._metrics = [line for line in lines if int(line.split("\t")[0]) < self.trainer.position.epoch]
+        written = parse_metrics(metrics.read_text()) if metrics.exists() else []
+        self.trainer.records = [record for record in written if record.epoch < self.trainer.position.epoch]
 
-    def _metrics_text(self) -> str:
-        fresh = [
-            f"{r.epoch}\t{r.loss:.6g}\t{r.lr:.6g}\t{r.seconds:.1f}\t{r.peak_memory_mib}"
-            for r in self.trainer.records
-        ]
-        return "\n".join(["\t".join(METRICS), *self._metrics, *fresh]) + "\n"
+
+def metrics_text(records: Sequence[EpochRecord]) -> str:
+    """One line an epoch; losses in full: a resumed run tells the very figures of an undisturbed one."""
+    lines = [f"{r.epoch}\t{r.loss!r}\t{r.lr:.6g}\t{r.seconds:.1f}\t{r.peak_memory_mib}" for r in records]
+    return "\n".join(["\t".join(METRICS), *lines]) + "\n"
+
+
+def parse_metrics(text: str) -> list[EpochRecord]:
+    """What `metrics_text` wrote."""
+    rows = (line.split("\t") for line in text.splitlines()[1:])
+    return [
+        EpochRecord(int(epoch), float(loss), float(lr), float(seconds), int(memory))
+        for epoch, loss, lr, seconds, memory in rows
+    ]
 
 
 def _check_name(folder: Path) -> None:

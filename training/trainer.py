@@ -13,22 +13,26 @@ from torch import Tensor, nn
 
 from certification.architectures import build_network
 from certification.architectures.resnet_cifar import BasicBlock
+from certification.errors import UserMistake
 from training import distributed
 from training.augment import augmentation_for
 from training.datasets import ImageSet
-from training.memory import peak_memory_mib
+from training.memory import forget_peak, peak_memory_mib
 from training.methods.base import Moment
 from training.quick import quickened
 from training.recipe import Recipe
 from training.state import Position, load_state, save_state
 from training.step import ChannelsLast, GraphedStep, Step
 
+GLOBAL = "global_generator"  # the CPU's default generator in a saved state
+
 
 @dataclass(frozen=True)
 class EpochRecord:
     """What one epoch was like. loss: mean over its steps; seconds: since the run began.
 
-    peak_memory_mib: the most that this process has held, on its GPU or, without one, in memory.
+    peak_memory_mib: the most that this process has held since the run began or went on, on its GPU or,
+    without one, in memory.
     """
 
     epoch: int
@@ -46,17 +50,17 @@ class Trainer:
     """
 
     def __init__(self, recipe: Recipe, images: ImageSet, device: torch.device) -> None:
+        """Raises UserMistake: the architecture is unknown, or not made for such images."""
         self.recipe = recipe
         self.images = images
         self.position = Position()
         self.records: list[EpochRecord] = []
         self.device = device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+        forget_peak(device)
         with self._on_stream():
-            torch.manual_seed(recipe.seed)  # the only use of the global generator: fresh weights
-            self.network = build_network(
-                recipe.architecture, len(images.class_names), recipe.mean, recipe.std
-            ).to(device)
+            torch.manual_seed(recipe.seed)  # of the global generator: fresh weights, and any dropout
+            self.network = _fresh_network(recipe, images).to(device)
             self._optimizer = _optimizer(self.network, recipe)
             self._step = self._build_step(images)
         self._run_step: GraphedStep | Step = (
@@ -68,6 +72,11 @@ class Trainer:
     @property
     def steps_per_epoch(self) -> int:
         return len(self._slices)
+
+    @property
+    def peak_memory_mib(self) -> int:
+        """Of the whole run, also of its parts before a kill."""
+        return max([peak_memory_mib(self.device), *(record.peak_memory_mib for record in self.records)])
 
     @property
     def _quick(self) -> bool:
@@ -104,6 +113,8 @@ class Trainer:
                     tensors[f"momentum.{name}"]
                 )
             self._step.generator.set_state(tensors["generator"])
+            if GLOBAL in tensors:  # states of before have none; only networks with dropout use it
+                torch.set_rng_state(tensors[GLOBAL])
             self._step.loss_sum.copy_(tensors["loss_sum"])
 
     def _epoch(self) -> Iterator[Position]:
@@ -184,10 +195,23 @@ class Trainer:
         for name, parameter in self.network.named_parameters():
             buffer = self._optimizer.state[parameter].get("momentum_buffer")
             tensors[f"momentum.{name}"] = torch.zeros_like(parameter) if buffer is None else buffer
-        return tensors | {"generator": self._step.generator.get_state(), "loss_sum": self._step.loss_sum}
+        generators = {"generator": self._step.generator.get_state(), GLOBAL: torch.get_rng_state()}
+        return tensors | generators | {"loss_sum": self._step.loss_sum}
 
     def _on_stream(self) -> AbstractContextManager[Any]:
         return torch.cuda.stream(self._stream) if self._stream else nullcontext()
+
+
+def _fresh_network(recipe: Recipe, images: ImageSet) -> nn.Module:
+    """Raises UserMistake where it isn't made for images of that size: before training, not in its middle."""
+    network = build_network(recipe.architecture, len(images.class_names), recipe.mean, recipe.std)
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, *images.input_shape))
+    except (RuntimeError, AssertionError) as error:
+        shape = "x".join(map(str, images.input_shape))
+        raise UserMistake(f"{recipe.architecture} does not take {shape} images: {error}") from error
+    return network
 
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:

@@ -20,7 +20,7 @@ from images import load_images
 
 from training.export import export_checkpoint, run_name
 from training.methods import build_method
-from training.recipe import Recipe, data_defaults
+from training.recipe import Recipe, data_defaults, published_schedule
 from training.trainer import Trainer
 
 
@@ -28,7 +28,8 @@ def build_recipe(run: dict[str, Any], epochs: int | None) -> Recipe:
     options = run.get("options", {})
     method = build_method(run["method"], run["dataset"], run["sigma"], **options)
     known = data_defaults(run["dataset"])
-    schedule = replace(known.schedule, epochs=epochs or known.schedule.epochs)
+    schedule = published_schedule(run["method"], run["dataset"])
+    schedule = replace(schedule, epochs=epochs or schedule.epochs)
     return Recipe(
         run["method"],
         method,

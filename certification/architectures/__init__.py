@@ -24,6 +24,9 @@ ARCHITECTURES: dict[str, Builder] = {
 }
 
 
+WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")  # which only their authors' own loss looks at
+
+
 def build_network(name: str, num_classes: int, mean: Sequence[float], std: Sequence[float]) -> nn.Module:
     """A base classifier: (B, C, H, W) pixels in [0,1], noise added, to logits (B, K). Weights are fresh.
 
@@ -43,5 +46,6 @@ def _build_body(name: str, num_classes: int, in_channels: int) -> nn.Module:
         )
     if in_channels != 3:
         raise UserMistake(f"{name} takes colour images; these have {in_channels} channel(s).")
-    network: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=num_classes)
+    options = {"aux_logits": False, "init_weights": True} if name in WITH_AUXILIARY_HEADS else {}
+    network: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=num_classes, **options)
     return network

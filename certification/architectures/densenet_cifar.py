@@ -21,20 +21,12 @@ class Bottleneck(nn.Module):
         return torch.cat((x, out), dim=1)
 
 
-class Transition(nn.Module):
-    """BN-ReLU-1x1 and a 2x2 average pool between two dense blocks; compression 1 keeps the channels."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.bn = nn.BatchNorm2d(channels)
-        self.conv = nn.Conv2d(channels, channels, 1, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.avg_pool2d(self.conv(F.relu(self.bn(x))), 2)
-
-
 class CifarDenseNet(nn.Module):
-    """Takes (B, C, 32, 32), gives logits (B, K)."""
+    """Takes (B, C, 32, 32), gives logits (B, K).
+
+    Between two blocks there is a 2x2 average pool only: with compression 1 the published networks have no
+    convolution there.
+    """
 
     def __init__(
         self,
@@ -48,7 +40,7 @@ class CifarDenseNet(nn.Module):
         layers: list[nn.Module] = [nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)]
         for index, size in enumerate(blocks):
             if index > 0:
-                layers.append(Transition(channels))
+                layers.append(nn.AvgPool2d(2))
             layers += [Bottleneck(channels + i * growth, growth) for i in range(size)]
             channels += size * growth
         self.features = nn.Sequential(*layers, nn.BatchNorm2d(channels), nn.ReLU())
@@ -63,3 +55,4 @@ class CifarDenseNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.zeros_(self.head.bias)

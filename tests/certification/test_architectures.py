@@ -16,7 +16,13 @@ def network(name: str, classes: int = 10) -> torch.nn.Module:
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("lenet", 431_080), ("resnet20", 272_474), ("resnet110", 1_730_714), ("resnet50", 25_557_032)],
+    [
+        ("lenet", 431_080),
+        ("resnet20", 272_474),
+        ("resnet110", 1_730_714),
+        ("densenet40", 211_978),
+        ("resnet50", 25_557_032),
+    ],
 )
 def test_parameter_counts(name: str, count: int) -> None:
     classes = 1000 if name == "resnet50" else 10
@@ -36,6 +42,13 @@ def test_densenet_has_three_blocks_of_six_bottlenecks_with_growth_12() -> None:
     assert shapes == [(12, 48, 3, 3)] * 18
 
 
+def test_between_densenets_blocks_there_is_pooling_only_as_compression_is_1() -> None:
+    weights = {n: p for n, p in network("densenet40").named_parameters() if p.ndim == 4}
+    assert len(weights) == 1 + 2 * 18
+    inner = [weight.shape[1] for name, weight in weights.items() if name.endswith("conv1.weight")]
+    assert inner == [24 + 12 * i for i in range(18)]
+
+
 @pytest.mark.parametrize(("name", "blocks"), [("resnet20", 3), ("resnet110", 18)])
 def test_cifar_resnets_have_their_blocks_and_two_projections(name: str, blocks: int) -> None:
     weights = {n: tuple(p.shape) for n, p in network(name).named_parameters()}
@@ -49,6 +62,13 @@ def test_normalisation_is_the_first_layer_and_not_in_the_weights() -> None:
     pixels = torch.full((1, 3, 1, 1), 0.5)
     torch.testing.assert_close(made[0](pixels).flatten(), torch.tensor([0.0, 0.4, 2.0]))  # type: ignore[index]
     assert not [name for name in made.state_dict() if name.startswith("0.")]
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3", "squeezenet1_1", "vit_b_32"])
+def test_torchvisions_classifiers_give_plain_logits_in_training_too(name: str) -> None:
+    with torch.device("meta"):  # shapes alone
+        logits = network(name).train()(torch.empty(2, 3, 224, 224))
+    assert logits.shape == (2, 10)
 
 
 def test_an_unknown_architecture_is_named_with_those_there_are() -> None:

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 from tests.smoothcert.conftest import DATA, MODEL, Command
@@ -15,10 +16,23 @@ def test_what_is_missing_is_trained_and_certified_once(inside: Command, tmp_path
     assert f"training {MODEL}-x0.01" in first.stderr  # the untrained model of that name is no such recipe
     assert "**Scale 0.01" in first.stdout
     assert "- gaussian: trained at scale 0.01 (1 epochs), not as published" in first.stdout
+    assert "| **gaussian (scale 0.01, n = 100)** here | 5 |" in first.stdout
     assert "| published, the same images |  | 1.5370 |" in first.stdout
+    assert "| difference, not like with like |" in first.stdout
     again = inside(*ask)
     assert "training" not in again.stderr
     assert again.stdout == first.stdout
+
+
+def test_a_log_of_other_weights_is_left_out(inside: Command, tmp_path: Path) -> None:
+    ask = ("reproduce", "table1", *ROOT, "--out", tmp_path, "--only", "gaussian-0.50", "--scale", "0.01")
+    assert inside(*ask, "--n", "100").returncode == 0
+    run = tmp_path / f"{MODEL}-x0.01.tsv.run.json"
+    run.write_text(re.sub(r'("weights_sha256": ")\w{4}', r"\g<1>0000", run.read_text()))
+    done = inside(*ask, "--no-evaluate")
+    assert done.returncode == 0, done.stderr
+    assert "is left out: it is of other weights" in done.stderr
+    assert "- gaussian: not evaluated" in done.stdout
 
 
 def test_nothing_is_trained_where_that_is_not_wanted(inside: Command, tmp_path: Path) -> None:
@@ -34,7 +48,7 @@ def test_figure_1_draws_the_gaps_of_what_there_is(inside: Command, tmp_path: Pat
         *("--only", "gaussian", "--scale", "0.01"),
     )
     assert done.returncode == 0, done.stderr
-    assert "| gaussian |" in done.stdout
+    assert "| gaussian (scale 0.01) |" in done.stdout
     assert (tmp_path / "figure1.svg").exists()
 
 

@@ -1,5 +1,6 @@
 """`smoothcert train` as a process that can be killed."""
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -7,18 +8,33 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
+from certification.catalogue import read_card
 from tests.smoothcert.conftest import DATA, ROOT, Command
+from training.session import STATE_FILE
 
 PATIENCE = 120.0  # seconds
-ASKED = ("train", "consistency", "--dataset", "mnist", "--data-root", DATA / "mnist-tiny", "--sigma", "0.5")
+METHODS = {
+    "gaussian": (),
+    "smoothadv-consistency": (
+        "--num-noises",
+        "2",
+        "--steps",
+        "1",
+        "--warmup",
+        "4",
+    ),  # in its warm-up when killed
+}
+ASKED = ("--dataset", "mnist", "--data-root", DATA / "mnist-tiny", "--sigma", "0.5", "--epochs", "6")
 
 
-def train_and_kill(folder: Path, epochs_first: int, *asked: object) -> None:
-    """SIGKILL as soon as the metrics tell of so many epochs, wherever in the next one that is."""
+def train_and_kill(folder: Path, *asked: object) -> None:
+    """SIGKILL as soon as there is a state to go on from, wherever in its second epoch that is."""
     command = [Path(sys.executable).with_name("smoothcert"), *map(str, asked), "--out", folder]
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    metrics, deadline = folder / "metrics.tsv", time.monotonic() + PATIENCE
-    while not metrics.exists() or metrics.read_text().count("\n") <= epochs_first:
+    deadline = time.monotonic() + PATIENCE
+    while not (folder / STATE_FILE).exists():
         assert process.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.002)
@@ -26,17 +42,22 @@ def train_and_kill(folder: Path, epochs_first: int, *asked: object) -> None:
     process.wait()
 
 
+@pytest.mark.parametrize("method", METHODS)
 def test_a_killed_training_ends_with_the_very_weights_of_an_undisturbed_one(
-    smoothcert: Command, tmp_path: Path
+    smoothcert: Command, tmp_path: Path, method: str
 ) -> None:
-    asked = (*ASKED, "--epochs", "6")
+    asked = ("train", method, *ASKED, *METHODS[method])
     undisturbed = smoothcert(*asked, "--out", tmp_path / "undisturbed")
     assert undisturbed.returncode == 0, undisturbed.stderr
     killed = tmp_path / "killed"
-    train_and_kill(killed, 1, *asked)
+    train_and_kill(killed, *asked)
     assert not (killed / "card.json").exists()
     assert smoothcert(*asked, "--out", killed).returncode == 2, "a run is not overwritten"
     resumed = smoothcert(*asked, "--out", killed, "--resume")
     assert resumed.returncode == 0, resumed.stderr
-    weights = (killed / "model.safetensors").read_bytes()
-    assert weights == (tmp_path / "undisturbed" / "model.safetensors").read_bytes()
+    folders = killed, tmp_path / "undisturbed"
+    weights, undisturbed_weights = ((folder / "model.safetensors").read_bytes() for folder in folders)
+    assert hashlib.sha256(weights).hexdigest() == hashlib.sha256(undisturbed_weights).hexdigest()
+    cards = [read_card(folder) for folder in folders]
+    assert cards[0].weights_sha256 == cards[1].weights_sha256
+    assert cards[0].training["final_loss"] == cards[1].training["final_loss"]

@@ -9,10 +9,10 @@ from torch import nn
 from certification.contract.card import NAME, ModelCard, Preprocessing
 from certification.errors import UserMistake
 from training.experiments import EXPERIMENTS, Arm, find_experiment
-from training.experiments.compare import Outcome, comparison, measured
+from training.experiments.compare import Outcome, comparison, costs, measured
 from training.experiments.gaps import log_probability_gaps
 from training.experiments.published import BY_DATASET, MNIST_EVERY_20TH, RADII, published, same_images
-from training.log import Log, Row
+from training.log import Evidence, Log, Row
 from training.methods import hyperparameters
 
 ARMS = [arm for experiment in EXPERIMENTS.values() for arm in experiment.arms]
@@ -91,17 +91,76 @@ def test_measured_figures_and_differences_stand_beside_the_published_ones() -> N
     text = comparison(
         [Outcome(arm, CARD, log, scale=0.1, every=20), Outcome(replace(arm, label="macer"), every=20)]
     )
-    assert "| difference |  | -0.5984 | -23.9 | -47.3 | -70.4 | -65.9 |" in text
+    assert "| **gaussian (scale 0.1)** here | 4 | 0.3000 |" in text
+    assert "| difference, not like with like |  | -0.5984 | -23.9 | -47.3 | -70.4 | -65.9 |" in text
     assert "- gaussian: trained at scale 0.1 (9 epochs), not as published" in text
     assert "- macer: not trained" in text
     rarer = comparison([Outcome(arm, CARD, log, every=100)])
     assert "published, whole test set" in rarer
     assert "every 100th test image here" in rarer
+    assert "not like with like" in rarer
+
+
+def certified(idx: int, **other: object) -> Row:
+    usual = {"n0": 100, "n": 100_000, "alpha": 0.001, "sigma": 0.25, "bound": "one_sided"}
+    counts = {"p_lower": 0.9, "p_upper": 0.1, "counts": (0, 0, 0, 95_000, 5_000), "seed": "ab"}
+    return replace(row(idx, 0.3), evidence=Evidence(**(usual | counts | other)))  # type: ignore[arg-type]
+
+
+def test_a_difference_is_called_one_only_between_like_and_like() -> None:
+    arm = Arm("gaussian", "gaussian", "mnist", 0.25)
+    whole = Log("log", tuple(certified(20 * i) for i in range(4)), of=80)
+    text = comparison([Outcome(arm, CARD, whole, every=20)])
+    assert "| **gaussian** here | 4 |" in text
+    assert "| published, the same images |" in text
+    assert "| difference |" in text
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"n": 1000}, "n = 1000"),
+        ({"alpha": 0.01}, "alpha = 0.01"),
+        ({"bound": "runner_up"}, "bound = runner_up"),
+        ({"sigma": 0.5}, "sigma = 0.5"),
+    ],
+)
+def test_what_is_unlike_the_published_protocol_stands_in_the_row(other: dict[str, object], said: str) -> None:
+    arm = Arm("gaussian", "gaussian", "mnist", 0.25)
+    log = Log("log", (*(certified(20 * i) for i in range(3)), certified(60, **other)), of=80)
+    text = comparison([Outcome(arm, CARD, log, every=20)])
+    assert f"| **gaussian ({said})** here |" in text
+    assert "| difference, not like with like |" in text
+
+
+def test_a_log_that_is_not_at_its_end_is_not_compared_as_if_it_were() -> None:
+    arm = Arm("gaussian", "gaussian", "mnist", 0.25)
+    text = comparison([Outcome(arm, CARD, Log("log", (certified(0), certified(20)), of=80), every=20)])
+    assert "| **gaussian (2 of 4 images)** here | 2 |" in text
+    assert "| published, all 4 of these images |" in text
+    assert "| difference, not like with like |" in text
+    assert "- gaussian: 2 of 4 images so far" in text
+    unmeasured = comparison([Outcome(arm, CARD, Log("log", (), of=80), every=20)])
+    assert "| **gaussian** here | 0 | – |" in unmeasured
+    assert "difference" not in unmeasured
+
+
+def test_what_a_shortened_training_cost_says_that_it_was_shortened() -> None:
+    card = CARD.model_copy(update={"training": {"epochs": 15, "seconds": 360.0, "device": "cpu"}})
+    (arm,) = find_experiment("table3").only(["gaussian"]).arms
+    text = costs([Outcome(arm, card, scale=0.1)])
+    assert "| gaussian (scale 0.1) | 1 | – | 0.10 | cpu | 4.6 |" in text
+    assert "- gaussian: trained at scale 0.1 (15 epochs), not as published" in text
 
 
 def test_hyperparameters_are_the_methods_own_numbers() -> None:
     count = {name: hyperparameters(Arm("", name, "mnist", 0.5).recipe("mnist").method) for name in METHODS}
     assert count == {"gaussian": 1, "stability": 2, "consistency": 3, "macer": 4, "smoothadv": 4}
+
+
+def test_an_option_that_plays_no_part_is_no_hyperparameter() -> None:
+    legacy = Arm("", "consistency", "mnist", 0.5, {"form": "legacy"})
+    assert hyperparameters(legacy.recipe("mnist").method) == 2
 
 
 def test_gaps_are_the_distance_of_the_right_class_from_the_next() -> None:

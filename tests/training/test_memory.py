@@ -1,11 +1,16 @@
-"""Freed memory is kept; counted in page faults, in a process of its own."""
+"""Freed memory is kept, counted in page faults in a process of its own; the peak is the run's."""
 
 import platform
 import subprocess
 import sys
 
 import pytest
+import torch
 
+from training.memory import FORGET, forget_peak, peak_memory_mib
+
+CPU = torch.device("cpu")
+MUCH = 256  # MiB
 STEPS = """
 import resource, sys, torch
 from training.memory import keep_freed_memory
@@ -30,3 +35,15 @@ def page_faults(kept: str) -> int:
 def test_memory_that_a_step_freed_serves_the_next_one() -> None:
     assert page_faults("keep") < 1000
     assert page_faults("default") > 10_000
+
+
+@pytest.mark.skipif(not FORGET.exists(), reason="the peak of a process can be reset on Linux only")
+def test_the_peak_is_that_of_the_run_and_not_of_what_the_process_did_before() -> None:
+    forget_peak(CPU)
+    before = peak_memory_mib(CPU)
+    large = torch.ones(MUCH << 18)  # float32
+    assert peak_memory_mib(CPU) > before + 0.9 * MUCH
+    del large
+    assert peak_memory_mib(CPU) > before + 0.9 * MUCH
+    forget_peak(CPU)
+    assert peak_memory_mib(CPU) < before + 0.5 * MUCH

@@ -23,28 +23,54 @@ def test_every_method_builds_from_every_data_sets_defaults(name, dataset):
         assert set(defaults(name, dataset, sigma)) == set(option_names(name))
 
 
-@pytest.mark.parametrize(
-    ("name", "dataset", "sigma", "published"),
-    [
-        ("consistency", "mnist", 0.25, {"weight": 10, "num_noises": 2, "entropy_weight": 0.5}),
-        ("consistency", "fashion-mnist", 0.5, {"weight": 5, "form": "kl_entropy"}),
-        ("consistency", "mnist", 1.0, {"weight": 5}),
-        ("consistency", "cifar10", 0.25, {"weight": 20}),
-        ("consistency", "cifar10", 1.0, {"weight": 10}),
-        ("consistency", "imagenet", 1.0, {"weight": 5, "entropy_weight": 0.1}),
-        ("stability", "mnist", 1.0, {"weight": 2}),
-        ("stability", "cifar10", 1.0, {"weight": 1}),
-        ("smoothadv", "mnist", 1.0, {"steps": 10, "epsilon": 255, "num_noises": 4}),
-        ("smoothadv", "cifar10", 0.5, {"steps": 10, "epsilon": 512, "num_noises": 2}),
-        ("smoothadv", "cifar10", 1.0, {"steps": 2, "epsilon": 512, "num_noises": 4}),
-        ("smoothadv-consistency", "mnist", 0.5, {"weight": 1, "num_noises": 4}),
-        ("smoothadv-consistency", "cifar10", 0.25, {"weight": 2, "epsilon": 255}),
-        ("macer", "mnist", 1.0, {"weight": 6, "gamma": 8, "beta": 16, "num_noises": 16, "deferred": True}),
-        ("macer", "cifar10", 0.25, {"weight": 12}),
-    ],
-)
-def test_defaults_are_the_published_ones(name, dataset, sigma, published):
-    assert defaults(name, dataset, sigma).items() >= published.items()
+def consistency(weight, entropy_weight=0.5):
+    return {"num_noises": 2, "weight": weight, "entropy_weight": entropy_weight, "form": "kl_entropy"}
+
+
+def smoothadv(num_noises, steps, epsilon, **more):
+    attack = {"num_noises": num_noises, "steps": steps, "epsilon": epsilon, "warmup": 10, "attack": "pgd"}
+    return attack | more
+
+
+def both(num_noises, steps, epsilon, weight):
+    return smoothadv(num_noises, steps, epsilon, weight=weight, entropy_weight=0.5)
+
+
+def macer(weight, *, deferred):
+    return {"num_noises": 16, "weight": weight, "gamma": 8, "beta": 16, "deferred": deferred}
+
+
+PUBLISHED = {  # by method and data set, at sigma = 0.25, 0.5 and 1
+    ("gaussian", "mnist"): [{"num_noises": 1}] * 3,
+    ("gaussian", "cifar10"): [{"num_noises": 1}] * 3,
+    ("stability", "mnist"): [{"num_noises": 1, "weight": 2}] * 3,
+    ("stability", "cifar10"): [{"num_noises": 1, "weight": weight} for weight in (2, 2, 1)],
+    ("consistency", "mnist"): [consistency(10), consistency(5), consistency(5)],
+    ("consistency", "cifar10"): [consistency(20), consistency(10), consistency(10)],
+    ("consistency", "imagenet"): [consistency(5), consistency(5), consistency(5, 0.1)],
+    ("smoothadv", "mnist"): [smoothadv(4, 10, 255)] * 3,
+    ("smoothadv", "cifar10"): [smoothadv(4, 10, 255), smoothadv(2, 10, 512), smoothadv(4, 2, 512)],
+    ("smoothadv", "imagenet"): [smoothadv(1, 1, 255), smoothadv(1, 1, 255), smoothadv(1, 1, 512)],
+    ("smoothadv-consistency", "mnist"): [both(4, 10, 255, 1)] * 3,
+    ("smoothadv-consistency", "cifar10"): [both(4, 10, 255, 2), both(2, 10, 512, 1), both(2, 10, 512, 1)],
+    ("macer", "mnist"): [macer(weight, deferred=True) for weight in (16, 16, 6)],
+    ("macer", "cifar10"): [macer(12, deferred=False)] * 3,
+}
+
+
+@pytest.mark.parametrize("place", range(3))
+@pytest.mark.parametrize(("name", "dataset"), PUBLISHED)
+def test_defaults_are_the_published_ones(name, dataset, place):
+    sigma = (0.25, 0.5, 1.0)[place]
+    assert defaults(name, dataset, sigma) == PUBLISHED[name, dataset][place]
+    if dataset == "mnist":
+        assert defaults(name, "fashion-mnist", sigma) == PUBLISHED[name, dataset][place]
+
+
+@pytest.mark.parametrize(("dataset", "weight"), [("mnist", 20), ("cifar10", 20), ("imagenet", 10)])
+def test_the_weight_that_made_the_printed_tables_is_legacys(dataset, weight):
+    weights = {defaults("consistency", dataset, sigma, form="legacy")["weight"] for sigma in (0.25, 0.5, 1.0)}
+    assert weights == {weight}
 
 
 @pytest.mark.parametrize(("form", "weight"), [("legacy", 20.0), ("xent", 3.0), ("kl_entropy", 10.0)])

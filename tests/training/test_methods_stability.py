@@ -2,8 +2,10 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from certification.errors import UserMistake
+from training.methods.base import Moment, repeat_with_noise
 from training.methods.stability import Stability, stability_loss
 
 
@@ -41,9 +43,22 @@ def test_several_noises_are_averaged(problem):
 
 def test_the_gradient_flows_through_both_sides_and_agrees_with_finite_differences(random_logits, problem):
     def loss(logits):
-        return stability_loss(logits.log_softmax(-1), problem.labels, 2.0)
+        log_probs = logits.log_softmax(-1)
+        return stability_loss(log_probs[:1], log_probs[1:], problem.labels, 2.0)
 
     assert torch.autograd.gradcheck(loss, random_logits.requires_grad_())
+
+
+def test_batch_norm_sees_clean_and_noisy_images_apart_as_published(problem):
+    torch.manual_seed(5)
+    network = nn.Sequential(nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(72, 4)).double()
+    method, moment = Stability(sigma=0.5, weight=2.0), Moment(torch.tensor(0.0), 31.0)
+    args = problem.images, problem.labels, moment
+    loss = method.loss(network, *args, torch.Generator().manual_seed(3))
+    assert network[0].num_batches_tracked == 2
+    noisy = repeat_with_noise(problem.images, 1, 0.5, torch.Generator().manual_seed(3))
+    clean_BK, noisy_BK = network(problem.images), network(noisy)  # each normalised by its own statistics
+    assert loss.item() == pytest.approx(slow_stability(clean_BK, noisy_BK, problem.labels, 2.0), rel=1e-12)
 
 
 def test_a_negative_weight_is_the_users_mistake():

@@ -7,7 +7,7 @@ import pytest
 from certification.errors import UserMistake
 from training.caveats import caveats
 from training.log import Evidence, Log, Row
-from training.plot import accuracy_curve, save_plot
+from training.plot import _labels, accuracy_curve, save_plot
 from training.report import Report, make_report, parse_radii, render
 from training.summary import certified_accuracy, summarize, wilson_interval
 
@@ -62,6 +62,25 @@ def test_csv_has_one_line_a_log(bare: Path) -> None:
     assert len(table) == 2
     assert float(table[0]["certified_accuracy@0.25"]) == 0.2
     assert float(table[0]["acr"]) == pytest.approx(0.2406)
+    assert next(iter(table[0])) == "log"
+    assert list(table[0])[-1] == "warnings"
+    low, high = wilson_interval(0.2, 5)
+    assert float(table[0]["certified_accuracy@0.25_low"]) == pytest.approx(low)
+    assert float(table[0]["certified_accuracy@0.25_high"]) == pytest.approx(high)
+    assert float(table[0]["acr_low"]) < 0.2406 < float(table[0]["acr_high"])
+    assert "p_correct@0.5" not in table[0]
+
+
+def test_csv_tells_the_spread_of_p_a_where_a_log_does(bare: Path) -> None:
+    ours = Log("ours", rows(10, evidence=evidence(counts=(900, *[100] * 9))))
+    report = Report((), (summarize(ours, ("0",)), make_report([bare], ("0",)).summaries[0]))
+    first, second = csv.DictReader(render(report, "csv").splitlines())
+    assert float(first["p_correct@0.5"]) == 0.1
+    assert second["p_correct@0.5"] == ""
+
+
+def test_what_the_spread_means_is_said(bare: Path) -> None:
+    assert "±: 95 % interval over images" in render(make_report([bare], ("0",)), "markdown")
 
 
 def test_the_best_of_several_logs_is_bold_and_of_one_alone_nothing_is(bare: Path, tmp_path: Path) -> None:
@@ -187,6 +206,11 @@ def test_plots_are_written_and_repeatable(bare: Path, tmp_path: Path, suffix: st
     save_plot(logs, second)
     assert first.read_bytes() == second.read_bytes()
     assert first.read_bytes().startswith(b"\x89PNG" if suffix == ".png" else b"<?xml")
+
+
+def test_curves_are_named_by_their_files_also_where_a_name_ends_in_a_number() -> None:
+    names = ["logs/a_0.25", "b_0.5.tsv", "gaussian (scale 0.01)"]
+    assert _labels([Log(name, ()) for name in names]) == ["a_0.25", "b_0.5", "gaussian (scale 0.01)"]
 
 
 def test_a_log_without_rows_can_be_plotted(tmp_path: Path) -> None:

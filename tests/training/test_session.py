@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from certification.checkpoint import load_network
 from certification.errors import UserMistake
 from training.datasets import ImageSet
 from training.options import build_recipe
-from training.session import METRICS_FILE, STATE_FILE, Session
+from training.session import METRICS_FILE, STATE_FILE, Session, metrics_text
 from training.trainer import Trainer
 
 IMAGES = 300
@@ -53,6 +54,48 @@ def test_a_run_left_in_the_middle_goes_on_to_the_same_weights(images: ImageSet, 
     weights = finish(session(images, tmp_path / "killed", resume=True))
     assert all(torch.equal(weights[name], undisturbed[name]) for name in undisturbed)
     assert len((tmp_path / "killed" / METRICS_FILE).read_text().splitlines()) == 4
+
+
+def stopped_after(steps: int, unfinished: Session) -> Session:
+    for done, _ in enumerate(unfinished.train(), 1):
+        if done == steps:
+            break
+    return unfinished
+
+
+def test_figures_of_a_resumed_run_are_those_of_an_undisturbed_one(images: ImageSet, tmp_path: Path) -> None:
+    finish(session(images, tmp_path / "undisturbed"))
+    stopped_after(4, session(images, tmp_path / "killed"))
+    finish(session(images, tmp_path / "killed", resume=True))
+    whole, resumed = (read_card(tmp_path / name).training for name in ("undisturbed", "killed"))
+    measured = {"seconds", "peak_memory_mib"}
+    assert {k: v for k, v in whole.items() if k not in measured} == {
+        k: v for k, v in resumed.items() if k not in measured
+    }
+    rows = [
+        [line.split("\t")[:3] for line in (tmp_path / name / METRICS_FILE).read_text().splitlines()]
+        for name in ("undisturbed", "killed")
+    ]
+    assert rows[0] == rows[1]
+
+
+def test_a_run_killed_before_its_export_still_knows_its_figures(images: ImageSet, tmp_path: Path) -> None:
+    for _ in session(images, tmp_path / "a").train():
+        pass
+    resumed = session(images, tmp_path / "a", resume=True)
+    held = 1 << 20  # MiB, more than any machine's
+    resumed.trainer.records[1] = replace(resumed.trainer.records[1], peak_memory_mib=held)
+    finish(resumed)
+    training = read_card(tmp_path / "a").training
+    assert training["final_loss"] == resumed.trainer.records[-1].loss
+    assert training["peak_memory_mib"] == held
+
+
+def test_metrics_that_are_ahead_of_the_state_are_cut_back_to_it(images: ImageSet, tmp_path: Path) -> None:
+    killed = stopped_after(3, session(images, tmp_path / "a"))  # one epoch and a step
+    ahead = [*killed.trainer.records, replace(killed.trainer.records[0], epoch=1)]
+    (tmp_path / "a" / METRICS_FILE).write_text(metrics_text(ahead))
+    assert [r.epoch for r in session(images, tmp_path / "a", resume=True).trainer.records] == [0]
 
 
 def test_a_run_is_neither_overwritten_nor_continued_by_another(images: ImageSet, tmp_path: Path) -> None:

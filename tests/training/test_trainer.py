@@ -141,6 +141,11 @@ def test_the_learning_rate_drops_one_epoch_late_as_published() -> None:
     assert schedule.first_drop == 31
 
 
+def test_an_architecture_that_is_not_made_for_the_images_is_refused_before_training() -> None:
+    with pytest.raises(UserMistake, match="lenet does not take 1x32x32 images"):
+        Trainer(recipe(), images((1, 32, 32)), CPU)
+
+
 @pytest.mark.gpu
 def test_graphed_steps_train_as_well_as_eager_ones_on_the_cpu() -> None:
     on_cpu = Trainer(recipe("gaussian", precision="float32", epochs=4), images(), CPU)

@@ -13,7 +13,7 @@ from training.summary import average_certified_radius, certified_accuracy
 
 DATASETS = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "imagenet": "ImageNet"}
 NONE = "–"
-PUBLISHED_N = 100_000
+PROTOCOL = {"n0": 100, "n": 100_000, "alpha": 0.001, "bound": "one_sided"}  # of every published figure
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,30 @@ class Outcome:
     log: Log | None = None
     scale: float = 1.0
     every: int = 1
+
+    @property
+    def expected(self) -> int:
+        """Images that a whole log has."""
+        return -(-((self.log and self.log.of) or 0) // self.every)
+
+    @property
+    def whole(self) -> bool:
+        return self.log is not None and len(self.log.rows) >= self.expected
+
+    @property
+    def unlike(self) -> list[str]:
+        """What makes its figures no measurement of the published thing, in few words."""
+        rows = self.log.rows if self.log else ()
+        found = [] if self.scale == 1 else [f"scale {self.scale:g}"]
+        for name, there in (PROTOCOL | {"sigma": self.arm.sigma}).items():
+            here = {getattr(row.evidence, name) for row in rows if row.evidence} - {there}
+            found += [f"{name} = {' or '.join(map(str, sorted(here)[:2]))}"] if here else []
+        return found if self.whole or not rows else [*found, f"{len(rows)} of {self.expected} images"]
+
+    @property
+    def label(self) -> str:
+        """Its name in tables and plots, which get copied without their notes."""
+        return f"{self.arm.label} ({', '.join(self.unlike)})" if self.unlike else self.arm.label
 
 
 def heading(arm: Arm) -> str:
@@ -62,7 +86,7 @@ def costs(outcomes: Sequence[Outcome]) -> str:
         count = str(hyperparameters(outcome.arm.recipe(outcome.arm.dataset).method))
         memory, device = (str(training.get(key, NONE)) for key in ("peak_memory_mib", "device"))
         there = f"{HOURS[outcome.arm.label]:.1f}"
-        rows.append(_line((outcome.arm.label, count, memory, hours, device, there)))
+        rows.append(_line((outcome.label, count, memory, hours, device, there)))
     notes = [f"- {outcome.arm.label}: {note}" for outcome in outcomes for note in _training_notes(outcome)]
     return "\n".join([*rows, *_listed(notes)]) + "\n"
 
@@ -83,16 +107,25 @@ def _table(head: str, outcomes: Sequence[Outcome]) -> str:
 
 
 def _rows(outcome: Outcome, radii: Sequence[float]) -> Iterator[str]:
+    """Here, there and the difference."""
     arm, theirs = outcome.arm, published(outcome.arm, outcome.every)
     ours = measured(outcome.log, radii) if outcome.log and outcome.log.rows else None
     images = str(len(outcome.log.rows)) if outcome.log else NONE
-    yield _line([f"**{arm.label}** here", images, *_cells(ours, len(radii))])
+    yield _line([f"**{outcome.label}** here", images, *_cells(ours, len(radii))])
     if theirs is not None:
-        whose = "the same images" if same_images(arm, outcome.every) else "whole test set"
-        yield _line([f"published, {whose}", "", *_cells(theirs, len(radii))])
+        yield _line([f"published, {_whose(outcome)}", "", *_cells(theirs, len(radii))])
     if ours is not None and theirs is not None:
         gap = Figures(ours.acr - theirs.acr, _differences(ours.accuracy, theirs.accuracy))
-        yield _line(["difference", "", *_cells(gap, len(radii), sign="+")])
+        alike = same_images(arm, outcome.every) and not outcome.unlike
+        name = "difference" if alike else "difference, not like with like"
+        yield _line([name, "", *_cells(gap, len(radii), sign="+")])
+
+
+def _whose(outcome: Outcome) -> str:
+    if not same_images(outcome.arm, outcome.every):
+        return "whole test set"
+    partial = outcome.log is not None and not outcome.whole
+    return f"all {outcome.expected} of these images" if partial else "the same images"
 
 
 def _differences(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, ...]:
@@ -113,13 +146,12 @@ def _notes(outcome: Outcome) -> Iterator[str]:
     if outcome.log is None or not outcome.log.rows:
         yield "not evaluated"
         return
-    expected = -(-(outcome.log.of or 0) // outcome.every)
-    if len(outcome.log.rows) < expected:
-        yield f"{len(outcome.log.rows)} of {expected} images so far"
-    votes = {row.evidence.n for row in outcome.log.rows if row.evidence}
-    if votes != {PUBLISHED_N}:
+    if not outcome.whole:
+        yield f"{len(outcome.log.rows)} of {outcome.expected} images so far"
+    votes = {row.evidence.n for row in outcome.log.rows if row.evidence} - {PROTOCOL["n"]}
+    if votes:
         drawn = ", ".join(map(str, sorted(votes)))
-        yield f"certified with n = {drawn} votes, not {PUBLISHED_N}: other radii"
+        yield f"certified with n = {drawn} votes, not {PROTOCOL['n']}: other radii"
     if not same_images(outcome.arm, outcome.every):
         yield f"every {outcome.every}th test image here, the whole test set there"
 

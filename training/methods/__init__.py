@@ -5,7 +5,7 @@ from typing import Any
 
 from certification.errors import UserMistake
 from training.methods.base import Method, Moment
-from training.methods.consistency import Consistency
+from training.methods.consistency import ENTROPIC, Consistency
 from training.methods.gaussian import Gaussian
 from training.methods.macer import Macer
 from training.methods.smoothadv import SmoothAdv
@@ -57,6 +57,10 @@ def build_method(name: str, dataset: str, sigma: float, **options: Any) -> Metho
 
 
 def hyperparameters(method: Method) -> int:
-    """How many numbers a method leaves to be chosen beside sigma (the paper's Table 3 counts such)."""
-    values = [getattr(method, f.name) for f in fields(method) if f.name != "sigma"]  # type: ignore[arg-type]
+    """How many numbers a method leaves to be chosen beside sigma (the paper's Table 3 counts such).
+
+    Those that play no part in the loss as it is set are not counted: eta but in `kl_entropy`.
+    """
+    idle = {"sigma"} | ({"entropy_weight"} if getattr(method, "form", ENTROPIC) != ENTROPIC else set())
+    values = [getattr(method, f.name) for f in fields(method) if f.name not in idle]  # type: ignore[arg-type]
     return sum(isinstance(value, int | float) and not isinstance(value, bool) for value in values)

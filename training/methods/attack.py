@@ -83,8 +83,8 @@ def pgd(target: Target, radius: Tensor, steps: int) -> Tensor:
 def ddn(target: Target, radius: Tensor, steps: int) -> Tensor:
     """Decoupled direction and norm, starting at `radius`. Returns eta_BCHW.
 
-    That is the shortest perturbation met that fools the smoothed classifier, else the last; both are cut to
-    the radius.
+    That is the shortest perturbation met that fools the smoothed classifier, else the last (where published
+    code leaves such an image as it is); both are cut to the radius.
     """
     eta_BCHW = torch.zeros_like(target.images)
     best_BCHW, best_norm = eta_BCHW, torch.full_like(norms(eta_BCHW), torch.inf)

@@ -60,6 +60,7 @@ def mse(log_probs_mBK: Tensor, weight: float, entropy_weight: float) -> Tensor:
     return weight * (2 / (len(probs_mBK) - 1)) * squares_B.mean()  # sum over pairs = m * sum around the mean
 
 
+ENTROPIC = "kl_entropy"  # the default, and the only form with a weight of its own for the entropy
 FORMS: dict[str, Form] = {
     "kl_entropy": kl_entropy,
     "xent": xent,
@@ -96,7 +97,7 @@ class Consistency:
     num_noises: int = field(default=2, metadata={"help": "noises per image in one step (m), at least 2"})
     weight: float = field(default=5.0, metadata={"help": "weight of the regularizer (lambda)"})
     entropy_weight: float = field(default=0.5, metadata={"help": "weight of H(F_hat) in kl_entropy (eta)"})
-    form: str = field(default="kl_entropy", metadata={"help": "one of " + ", ".join(FORMS)})
+    form: str = field(default=ENTROPIC, metadata={"help": "one of " + ", ".join(FORMS)})
 
     def __post_init__(self) -> None:
         need_positive(sigma=self.sigma)
@@ -112,7 +113,7 @@ class Consistency:
     @classmethod
     def defaults(cls, dataset: str, sigma: float, **given: Any) -> dict[str, Any]:
         """The published numbers for this data set, the nearest noise level and the form in `given`."""
-        form = given.get("form", "kl_entropy")
+        form = given.get("form", ENTROPIC)
         return {
             "num_noises": 2,
             "weight": default_weight(form, dataset, sigma),

@@ -21,8 +21,8 @@ WEIGHTS = {
 class Stability:
     """CE(F(x), y) + weight * mean_i CE(F(x), F_i): learn on the clean image, answer alike on the noisy one.
 
-    The clean and the noisy copies go through one forward pass, and gradients flow through both sides.
-    Raises UserMistake on an option out of range.
+    Clean and noisy images go through the network one after the other, as published: batch norm then never
+    mixes their statistics. Gradients flow through both sides. Raises UserMistake on an option out of range.
     """
 
     sigma: float = field(metadata={"help": "noise level, in units of pixels in [0,1]"})
@@ -54,11 +54,11 @@ class Stability:
     ) -> Tensor:
         """See Method.loss."""
         noisy = repeat_with_noise(images_BCHW, self.num_noises, self.sigma, generator)
-        log_probs_mBK = log_probabilities(network, torch.cat([images_BCHW, noisy]), 1 + self.num_noises)
-        return stability_loss(log_probs_mBK, labels_B, self.weight)
+        clean_1BK = log_probabilities(network, images_BCHW, 1)
+        noisy_mBK = log_probabilities(network, noisy, self.num_noises)
+        return stability_loss(clean_1BK, noisy_mBK, labels_B, self.weight)
 
 
-def stability_loss(log_probs_mBK: Tensor, labels_B: Tensor, weight: float) -> Tensor:
-    """The loss from log probabilities whose first row (of 1 + m) is the clean image's."""
-    clean, noisy = log_probs_mBK[:1], log_probs_mBK[1:]
+def stability_loss(clean: Tensor, noisy: Tensor, labels_B: Tensor, weight: float) -> Tensor:
+    """The loss from log probabilities of the clean images (1, B, K) and of their noisy copies (m, B, K)."""
     return mean_cross_entropy(clean, labels_B) + weight * cross_entropy(clean, noisy).mean()
