@@ -22,10 +22,10 @@ DEV_STAMP := $(VENV)/.installed-dev
 TEST_THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types imports format unit faults bench lock audit clean
+.PHONY: help run test lint types imports format unit faults bench docs lock audit release-check clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 run: $(RUN_STAMP) ## start service, worker and broker; prints the page's address; Ctrl-C stops them all
 	@exec $(BIN)/smoothcert up --port $(PORT)
@@ -54,6 +54,12 @@ faults: $(DEV_STAMP) ## break a real deployment in every way we know; writes the
 
 bench: $(DEV_STAMP) ## measure this machine: start to first page, post to certificate
 	$(BIN)/python benchmarks/end_to_end.py
+
+docs: $(DEV_STAMP) ## write docs/cli.md anew, from the commands, methods and data sets there are
+	$(BIN)/python -m docs.write_cli
+
+release-check: $(DEV_STAMP) build/lock/bin/uv ## can this tree be released? Leaves wheel and sdist in build/release
+	$(BIN)/python -m tests.release --uv build/lock/bin/uv
 
 lock: build/lock/bin/uv ## work out requirements.lock anew; UPGRADE=1 takes newer versions too
 	UV_CUSTOM_COMPILE_COMMAND="make lock" build/lock/bin/uv pip compile pyproject.toml --all-extras --group dev \

@@ -1,11 +1,13 @@
 """The pictures of the page in docs/, of a running service: `python docs/screenshots.py http://127.0.0.1:8000`."""
 
+import io
 import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from PIL import Image
 from playwright.sync_api import Browser, ViewportSize, sync_playwright
 
 HERE = Path(__file__).parent
@@ -17,6 +19,7 @@ FLAGS = [
     "--disable-background-networking",
 ]
 FLAGS += ["--disable-component-update", "--disable-sync"]
+COLOURS = 96  # of a palette: a third of the size, and nobody sees it
 PATIENCE = 120_000  # milliseconds until a job has ended
 
 Scheme = Literal["light", "dark"]
@@ -50,7 +53,8 @@ def take(browser: Browser, url: str, picture: Picture) -> None:
     page.wait_for_selector('#answer[data-status="succeeded"]', timeout=PATIENCE)
     page.wait_for_selector("#pictures figure:nth-child(2)")
     page.evaluate("window.scrollTo(0, 0)")
-    page.screenshot(path=HERE / f"{picture.name}.png", full_page=True)
+    shown = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
+    shown.quantize(COLOURS, dither=Image.Dither.NONE).save(HERE / f"{picture.name}.png", optimize=True)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from threading import Event
 
 from fastapi import FastAPI
@@ -47,7 +48,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     registry, closing = CollectorRegistry(), Event()
     app = FastAPI(
         title="SmoothCert",
-        version="0.1.0",
+        version=version("smoothcert"),
         description=DESCRIPTION,
         redirect_slashes=False,  # a redirect would repeat whatever `Host` a request came with
         lifespan=_lifespan(settings, registry, closing),

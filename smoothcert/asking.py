@@ -22,6 +22,7 @@ TargetRadius = Annotated[float | None, typer.Option(help="Stop once this radius 
 Tolerance = Annotated[
     float | None, typer.Option(help="Stop once at most this share of the radius is missing.")
 ]
+Dataset = Annotated[str, typer.Option(help="A data set's name, or folder:PATH; they are listed below.")]
 Setup = Annotated[
     str | None,
     typer.Option(help="The engine's set-up, as certificates and logs name it; else one is chosen."),

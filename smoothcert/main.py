@@ -18,6 +18,7 @@ from smoothcert.commands.reproduce import reproduce
 from smoothcert.commands.train import METHOD_OPTIONS, train
 from smoothcert.commands.up import up
 from smoothcert.commands.verify import verify
+from smoothcert.listing import WithDataSets, WithMethods
 
 EXTRAS = {
     "training": "training",
@@ -38,9 +39,11 @@ commands = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up, certify, models, evaluate, report, verify, attack, bench, quantize, reproduce):
+for command in (up, certify, models, report, verify, bench, reproduce):
     commands.command()(command)
-commands.command(context_settings=METHOD_OPTIONS)(train)
+for taker in (evaluate, attack, quantize):
+    commands.command(cls=WithDataSets)(taker)
+commands.command(cls=WithMethods, context_settings=METHOD_OPTIONS)(train)
 commands.add_typer(keys.commands, name="keys")
 
 

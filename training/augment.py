@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from training.sources import find_source
+
 Augment = Callable[[Tensor, torch.Generator | None], Tensor]  # uint8 (B, C, H, W) to uint8
 
 PADDING = 4  # pixels
@@ -22,12 +24,13 @@ def augmentation_for(dataset: str, size: int) -> Augment | None:
     """What the field does to a data set's images in training.
 
     size: side of the network's input in pixels.
-    None for MNIST and Fashion-MNIST; padded crop and flip for CIFAR-10 and any images up to 64 pixels wide;
-    random resized crop to `size` pixels and flip for larger ones.
+    A named set's source says it. Images of one's own: padded crop and flip up to 64 pixels a side, random
+    resized crop to `size` pixels and flip above.
     """
-    if dataset in ("mnist", "fashion-mnist"):
-        return None
-    if dataset == "cifar10" or size <= SMALL:
+    source = find_source(dataset)
+    if source:
+        return source.augment
+    if size <= SMALL:
         return crop_and_flip
     return lambda images_BCHW, generator: resized_crop_and_flip(images_BCHW, generator, size)
 

@@ -1,18 +1,18 @@
 """The data sets training and evaluation know: uint8 tensors in memory, or image files."""
 
 import sys
-from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
-from torchvision import datasets as published
 
 from certification.errors import UserMistake
 from training.folders import read_folder
+from training.sources import SOURCES, find_source
+from training.sources.base import Source
 from training.streaming import ImageFiles, Pixels
 
 Split = Literal["train", "test"]
@@ -46,30 +46,6 @@ class ImageSet:
         return len(self.labels)
 
 
-@dataclass(frozen=True)
-class Source:
-    """A data set that torchvision knows to fetch and to read."""
-
-    read: Callable[..., Any]
-    class_names: tuple[str, ...]
-    licence: str
-
-
-DIGITS = tuple("0123456789")
-CLOTHES = (
-    *("T-shirt", "trousers", "pullover", "dress", "coat"),
-    *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
-)
-OBJECTS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-SOURCES = {
-    "mnist": Source(published.MNIST, DIGITS, "MNIST: Y. LeCun, C. Cortes and C. Burges, CC BY-SA 3.0"),
-    "fashion-mnist": Source(published.FashionMNIST, CLOTHES, "Fashion-MNIST: Zalando SE, MIT"),
-    "cifar10": Source(
-        published.CIFAR10, OBJECTS, "CIFAR-10: A. Krizhevsky, V. Nair and G. Hinton, no licence stated"
-    ),
-}
-
-
 def load_dataset(
     name: str,
     split: Split,
@@ -79,7 +55,7 @@ def load_dataset(
     size: int | None = None,
     stream: bool | None = None,
 ) -> ImageSet:
-    """One split of a data set by name: mnist, fashion-mnist, cifar10 or folder:PATH.
+    """One split of a data set by name: one of SOURCES or folder:PATH.
 
     root: where torchvision's files lie, or are put when `download` is true; not used by folders.
     size: side of a folder's images in pixels; without it their own where all are alike and square, else 224.
@@ -88,16 +64,16 @@ def load_dataset(
     """
     if name.startswith(FOLDER):
         return _from_folder(name, split, size, stream)
-    if name not in SOURCES:
+    source = find_source(name)
+    if source is None:
         known = ", ".join(SOURCES)
         raise UserMistake(f"There is no data set {name!r}; there are: {known} and {FOLDER}PATH.")
     if size is not None:
         raise UserMistake(f"{name} has images of one size; only a folder's can be chosen.")
-    return _from_torchvision(name, split, root, download)
+    return _from_source(name, source, split, root, download)
 
 
-def _from_torchvision(name: str, split: Split, root: Path, download: bool) -> ImageSet:
-    source = SOURCES[name]
+def _from_source(name: str, source: Source, split: Split, root: Path, download: bool) -> ImageSet:
     try:
         with redirect_stdout(sys.stderr):  # where torchvision says what it fetches
             files = source.read(root, train=split == "train", download=download)

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from training.methods.base import Method
+from training.sources import find_source
 
 Precision = Literal["float32", "bfloat16"]
 LATE = 1  # epochs
@@ -47,36 +48,22 @@ class DataDefaults:
     std: tuple[float, ...]
 
 
-DIGITS = DataDefaults("lenet", Schedule(epochs=90, lr=0.01, lr_step=30), (0.0,), (1.0,))
 IMAGENET = DataDefaults(
     "resnet50", Schedule(epochs=90, lr=0.1, lr_step=30), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 )
-DATA_DEFAULTS: dict[str, DataDefaults] = {
-    "mnist": DIGITS,
-    "fashion-mnist": DIGITS,
-    "cifar10": DataDefaults(
-        "resnet110",
-        Schedule(epochs=150, lr=0.1, lr_step=50),
-        (0.4914, 0.4822, 0.4465),
-        (0.2023, 0.1994, 0.2010),
-    ),
-}
-
-
-# Methods whose published runs on a data set took steps of their own: MACER's are its authors' code.
-OWN_SCHEDULES: dict[tuple[str, str], Schedule] = {
-    ("macer", "cifar10"): Schedule(epochs=440, lr=0.01, lr_step=200, batch=64, weight_decay=5e-4, late=0),
-}
 
 
 def data_defaults(dataset: str) -> DataDefaults:
     """The field's defaults for a data set; any other one is treated like ImageNet."""
-    return DATA_DEFAULTS.get(dataset, IMAGENET)
+    source = find_source(dataset)
+    return source.defaults if source else IMAGENET
 
 
 def published_schedule(method_name: str, dataset: str) -> Schedule:
     """The steps that a method's published runs took on a data set."""
-    return OWN_SCHEDULES.get((method_name, dataset), data_defaults(dataset).schedule)
+    source = find_source(dataset)
+    own = source.own_schedules if source else {}
+    return own.get(method_name, data_defaults(dataset).schedule)
 
 
 @dataclass(frozen=True)

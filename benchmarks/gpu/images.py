@@ -6,7 +6,8 @@ import numpy as np
 import pieces
 import torch
 
-from training.datasets import SOURCES, ImageSet, Split
+from training.datasets import ImageSet, Split
+from training.sources import find_source
 
 
 def load_images(dataset: str, split: Split, data: Path) -> ImageSet:
@@ -16,7 +17,8 @@ def load_images(dataset: str, split: Split, data: Path) -> ImageSet:
     else:
         with np.load(data / f"{dataset}.npz") as arrays:
             images, labels = arrays[f"{split}_images"][:, None], arrays[f"{split}_labels"]
-    source = SOURCES[dataset]
+    source = find_source(dataset)
+    assert source, dataset
     return ImageSet(
         dataset,
         split,

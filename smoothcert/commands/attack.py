@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from smoothcert.asking import N0, Alpha, N, Procedure, Setup, given, parameters
+from smoothcert.asking import N0, Alpha, Dataset, N, Procedure, Setup, given, parameters
 from smoothcert.output import show, show_json, show_table
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def attack(
     model: Annotated[str, typer.Argument(help="A bundled name or a checkpoint folder.")],
     *,
-    dataset: Annotated[str, typer.Option(help="mnist, fashion-mnist, cifar10 or folder:PATH.")],
+    dataset: Dataset,
     split: Annotated[Literal["train", "test"], typer.Option(help="Of the data set.")] = "test",
     data_root: Annotated[Path, typer.Option(help="Where torchvision's files lie.")] = Path("data"),
     every: Annotated[int, typer.Option(min=1, help="Every K-th image: 0, K, 2K, ...")] = 1,

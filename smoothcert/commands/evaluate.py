@@ -5,14 +5,25 @@ from typing import Annotated, Literal
 
 import typer
 
-from smoothcert.asking import N0, Alpha, N, Procedure, Setup, TargetRadius, Tolerance, given, parameters
+from smoothcert.asking import (
+    N0,
+    Alpha,
+    Dataset,
+    N,
+    Procedure,
+    Setup,
+    TargetRadius,
+    Tolerance,
+    given,
+    parameters,
+)
 from smoothcert.output import show
 
 
 def evaluate(
     model: Annotated[str, typer.Argument(help="A bundled name or a checkpoint folder.")],
     *,
-    dataset: Annotated[str, typer.Option(help="mnist, fashion-mnist, cifar10 or folder:PATH.")],
+    dataset: Dataset,
     out: Annotated[Path, typer.Option(metavar="LOG", help="The log, one line an image.")],
     split: Annotated[Literal["train", "test"], typer.Option(help="Of the data set.")] = "test",
     data_root: Annotated[Path, typer.Option(help="Where torchvision's files lie.")] = Path("data"),

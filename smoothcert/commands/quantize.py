@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
+from smoothcert.asking import Dataset
 from smoothcert.output import show
 
 
 def quantize(
     model: Annotated[str, typer.Argument(help="A bundled name or a checkpoint folder.")],
     *,
-    dataset: Annotated[str, typer.Option(help="mnist, fashion-mnist, cifar10 or folder:PATH.")],
+    dataset: Dataset,
     data_root: Annotated[Path, typer.Option(help="Where torchvision's files lie.")] = Path("data"),
     images: Annotated[int, typer.Option(min=1, help="Of the training split, to calibrate on.")] = 2048,
     seed: Annotated[int, typer.Option(min=0, help="Of the choice of images and their noise.")] = 0,

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from smoothcert.asking import Dataset
 from smoothcert.output import show
 
 METHOD_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}  # the method's own fields
@@ -28,9 +29,9 @@ Init = Annotated[
 
 def train(
     context: typer.Context,
-    method: Annotated[str, typer.Argument(help="gaussian, stability, consistency, smoothadv, ...")],
+    method: Annotated[str, typer.Argument(help="How; they are listed below.")],
     *,
-    dataset: Annotated[str, typer.Option(help="mnist, fashion-mnist, cifar10 or folder:PATH.")],
+    dataset: Dataset,
     sigma: Annotated[float, typer.Option(help="Noise level, pixels in [0,1].")],
     arch: Arch = None,
     epochs: Epochs = None,

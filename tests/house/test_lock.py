@@ -2,10 +2,12 @@
 
 import re
 import tomllib
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,3 +46,26 @@ def test_torch_is_pinned_in_every_extra_that_needs_it(name: str, version: str) -
 def test_service_extra_brings_no_torch() -> None:
     asked = [*PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"]["service"]]
     assert not {"torch", "torchvision", "scipy"} & {Requirement(one).name for one in asked}
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
+def test_every_pin_supports_each_python_by_its_own_metadata(python: str) -> None:
+    assert [pin for pin in PINS if not supports(Requirement(pin), python)] == []
+
+
+def supports(pin: Requirement, python: str) -> bool:
+    """As far as it is installed here; what another platform or Python installs is looked up there."""
+    place = {"python_full_version": f"{python}.9", "python_version": python}
+    if pin.marker and not pin.marker.evaluate(place):
+        return True
+    try:
+        wanted = distribution(pin.name).metadata["Requires-Python"]
+    except PackageNotFoundError:
+        return True
+    return wanted is None or SpecifierSet(wanted).contains(place["python_full_version"])
+
+
+def test_nearly_all_pins_are_installed_here() -> None:
+    names = [Requirement(pin).name for pin in PINS]
+    absent = [name for name in names if not any(Distribution.discover(name=name))]
+    assert len(absent) < len(names) / 4

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from certification.errors import UserMistake
-from training.datasets import SOURCES, load_dataset
+from training.datasets import load_dataset
+from training.sources import find_source
 
 DATA = Path(__file__).parent.parent / "data"
 MNIST = DATA / "mnist-tiny"
@@ -44,7 +45,9 @@ def test_absent_files_say_how_to_mend_it(tmp_path: Path):
 
 
 def test_a_fetch_that_fails_says_how_to_mend_it(tmp_path: Path, monkeypatch, capsys):
-    monkeypatch.setattr(SOURCES["mnist"].read, "mirrors", ["http://127.0.0.1:9/"])  # nothing listens there
+    monkeypatch.setattr(
+        find_source("mnist").read, "mirrors", ["http://127.0.0.1:9/"]
+    )  # nothing listens there
     with pytest.raises(UserMistake, match=r"can't be fetched from here.*--data-root"):
         load_dataset("mnist", "train", tmp_path)
     assert capsys.readouterr().out == ""
@@ -67,7 +70,9 @@ def test_cifar_comes_out_channels_first(tmp_path: Path, monkeypatch):
     rows = np.arange(3 * 3072, dtype=np.int64).reshape(3, 3072).astype(np.uint8)
     (folder / "test_batch").write_bytes(pickle.dumps({"data": rows, "labels": [3, 8, 0]}))
     (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": ["airplane"]}))
-    monkeypatch.setattr(SOURCES["cifar10"].read, "_check_integrity", lambda self: True)  # not the real sums
+    monkeypatch.setattr(
+        find_source("cifar10").read, "_check_integrity", lambda self: True
+    )  # not the real sums
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
     cifar = load_dataset("cifar10", "test", tmp_path, download=False)
     assert torch.equal(cifar.images_u8, torch.from_numpy(rows).view(3, 3, 32, 32))

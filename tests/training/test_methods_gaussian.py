@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from certification.errors import UserMistake
-from training.methods import Moment
+from training.methods.base import Moment
 from training.methods.gaussian import Gaussian
 from training.methods.probabilities import mean_cross_entropy
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from certification.errors import UserMistake
-from training.methods import Moment
+from training.methods.base import Moment
 from training.methods.macer import Macer, clamped_quantile, robust_loss
 
 quantile = NormalDist().inv_cdf

@@ -7,11 +7,13 @@ import torch
 from torch import nn
 
 from certification.errors import UserMistake
-from training.methods import METHODS, Moment, build_method, defaults, option_names
+from training.methods import METHODS, build_method, defaults, option_names
+from training.methods.base import Moment
+from training.sources import SOURCES
 
 VARIANTS = [(name, {}) for name in METHODS] + [(name, {"attack": "ddn"}) for name in METHODS if "adv" in name]
 SCHEDULED = {"macer", "smoothadv", "smoothadv-consistency"}  # their losses grow with the epoch
-DATASETS = ["mnist", "fashion-mnist", "cifar10", "folder:pictures"]
+DATASETS = [*SOURCES, "folder:pictures"]
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
@@ -116,9 +118,17 @@ def test_a_few_steps_of_every_method_lower_its_loss(name):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_batch_is_cut_into_a_step_for_each_noise_except_in_macer(name):
-    method = build_method(name, "mnist", 0.5, num_noises=3)
-    assert method.chunks == (1 if name == "macer" else 3)
+def test_a_batch_is_one_step_or_cut_into_one_for_each_noise(name):
+    method = build_method(name, "mnist", 0.5)
+    assert method.chunks in (1, method.num_noises)
+
+
+@pytest.mark.parametrize(
+    "name", ["gaussian", "stability", "consistency", "smoothadv", "smoothadv-consistency"]
+)
+def test_the_published_runs_cut_it_for_each_noise_but_macers_do_not(name):
+    assert build_method(name, "mnist", 0.5, num_noises=3).chunks == 3
+    assert build_method("macer", "mnist", 0.5, num_noises=3).chunks == 1
 
 
 @pytest.mark.parametrize(("name", "options"), VARIANTS)

@@ -4,9 +4,8 @@ from torch import nn
 from torch.nn import functional
 
 from certification.errors import UserMistake
-from training.methods import Moment
 from training.methods.attack import ATTACKS, Target
-from training.methods.base import repeat_with_noise
+from training.methods.base import Moment, repeat_with_noise
 from training.methods.consistency import Consistency
 from training.methods.gaussian import Gaussian
 from training.methods.smoothadv import SmoothAdv

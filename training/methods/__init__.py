@@ -1,34 +1,33 @@
-"""The training methods by name, and how one is built from a data set's defaults and the user's options."""
+"""The training methods by name, and how one is built from a data set's defaults and the user's options.
+
+A name costs no import, as PyTorch takes seconds.
+"""
 
 from dataclasses import fields
-from typing import Any
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any
 
 from certification.errors import UserMistake
-from training.methods.base import Method, Moment
-from training.methods.consistency import ENTROPIC, Consistency
-from training.methods.gaussian import Gaussian
-from training.methods.macer import Macer
-from training.methods.smoothadv import SmoothAdv
-from training.methods.smoothadv_consistency import SmoothAdvConsistency
-from training.methods.stability import Stability
 
-__all__ = ["METHODS", "Method", "Moment", "build_method", "defaults", "hyperparameters", "option_names"]
+if TYPE_CHECKING:
+    from training.methods.base import Method
 
-METHODS: dict[str, type[Method]] = {
-    "gaussian": Gaussian,
-    "stability": Stability,
-    "consistency": Consistency,
-    "smoothadv": SmoothAdv,
-    "smoothadv-consistency": SmoothAdvConsistency,
-    "macer": Macer,
+METHODS = {
+    "gaussian": "training.methods.gaussian:Gaussian",
+    "stability": "training.methods.stability:Stability",
+    "consistency": "training.methods.consistency:Consistency",
+    "smoothadv": "training.methods.smoothadv:SmoothAdv",
+    "smoothadv-consistency": "training.methods.smoothadv_consistency:SmoothAdvConsistency",
+    "macer": "training.methods.macer:Macer",
 }
 
 
-def find_method(name: str) -> type[Method]:
+def find_method(name: str) -> "type[Method]":
     """The class of a method. Raises UserMistake for a name that is not in METHODS."""
     if name not in METHODS:
         raise UserMistake(f"There is no training method {name!r}; there are: {', '.join(METHODS)}.")
-    return METHODS[name]
+    method: type[Method] = resolve_name(METHODS[name])
+    return method
 
 
 def option_names(name: str) -> list[str]:
@@ -44,7 +43,7 @@ def defaults(name: str, dataset: str, sigma: float, **given: Any) -> dict[str, A
     return find_method(name).defaults(dataset, sigma, **given)
 
 
-def build_method(name: str, dataset: str, sigma: float, **options: Any) -> Method:
+def build_method(name: str, dataset: str, sigma: float, **options: Any) -> "Method":
     """The method with the data set's defaults overridden by `options`.
 
     Raises UserMistake for an unknown method, an unknown option or a value out of range.
@@ -56,11 +55,11 @@ def build_method(name: str, dataset: str, sigma: float, **options: Any) -> Metho
     return find_method(name)(sigma=sigma, **(defaults(name, dataset, sigma, **options) | options))  # type: ignore[call-arg]
 
 
-def hyperparameters(method: Method) -> int:
+def hyperparameters(method: "Method") -> int:
     """How many numbers a method leaves to be chosen beside sigma (the paper's Table 3 counts such).
 
-    Those that play no part in the loss as it is set are not counted: eta but in `kl_entropy`.
+    Those that play no part in the loss as it is set (its `idle` ones, if it has such) are not counted.
     """
-    idle = {"sigma"} | ({"entropy_weight"} if getattr(method, "form", ENTROPIC) != ENTROPIC else set())
-    values = [getattr(method, f.name) for f in fields(method) if f.name not in idle]  # type: ignore[arg-type]
+    left_out = {"sigma", *getattr(method, "idle", ())}
+    values = [getattr(method, f.name) for f in fields(method) if f.name not in left_out]  # type: ignore[arg-type]
     return sum(isinstance(value, int | float) and not isinstance(value, bool) for value in values)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from certification.errors import UserMistake
+from training.sources import find_source
 
 T = TypeVar("T")
 
@@ -36,7 +37,6 @@ def by_sigma(table: Mapping[float, T], sigma: float) -> T:
 
 
 def family(dataset: str) -> str:
-    """Whose published defaults a data set takes: "mnist" (Fashion too), "cifar10" or "imagenet" (others)."""
-    if dataset in ("mnist", "fashion-mnist"):
-        return "mnist"
-    return "cifar10" if dataset == "cifar10" else "imagenet"
+    """Whose published defaults a data set takes: those its source names, else ImageNet's."""
+    source = find_source(dataset)
+    return source.family if source else "imagenet"

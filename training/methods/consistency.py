@@ -110,6 +110,11 @@ class Consistency:
         """One optimizer step for each noise of a batch; see Method."""
         return self.num_noises
 
+    @property
+    def idle(self) -> frozenset[str]:
+        """Options that play no part in this form."""
+        return frozenset() if self.form == ENTROPIC else frozenset({"entropy_weight"})
+
     @classmethod
     def defaults(cls, dataset: str, sigma: float, **given: Any) -> dict[str, Any]:
         """The published numbers for this data set, the nearest noise level and the form in `given`."""

@@ -1,0 +1,100 @@
+"""Writes docs/cli.md, the command line as its own parser tells it: `make docs`."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import MISSING, fields
+from inspect import cleandoc
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from smoothcert.main import commands
+from training.methods import METHODS, defaults, find_method
+from training.recipe import IMAGENET, DataDefaults
+from training.sources import SOURCES, find_source
+
+PAGE = Path(__file__).parent / "cli.md"
+SIGMAS = (0.25, 0.5, 1.0)
+OTHERS = "folder:PATH"
+HEADING = """# The command line
+
+Written by `make docs` from the commands themselves; a test holds it to them. Results go to stdout, progress
+to stderr and only where a person looks. Exit status: 0, 2 for the user's mistake, 1 for a failure, 130 when
+interrupted; an error is one line on stderr that says how to mend it. A *model* is the name of a bundled one
+or a checkpoint folder; radii are ℓ2, with pixels from 0 to 1. The environment that commands heed:
+[settings](deploy.md#settings). The files they read and write: [files](files.md).
+"""
+METHODS_HEADING = """## Training methods
+What `smoothcert train METHOD` takes beside its own options, as `--NAME VALUE`. Where three values are given
+they are those at σ = 0.25, 0.5 and 1; another σ takes the nearest published one's. Images of your own take
+ImageNet's.
+"""
+SETS_HEADING = """## Data sets
+What `--dataset` takes, and what training uses unless told otherwise. `folder:PATH` is
+[any tree of class folders](tutorial-own-data.md).
+
+"""
+
+
+def document() -> str:
+    """The whole page."""
+    group = typer.main.get_command(commands)
+    parts = [HEADING, *_commands(group, "smoothcert"), METHODS_HEADING]
+    parts += [_method(name) for name in METHODS]
+    return "\n".join([*parts, SETS_HEADING + _sets()])
+
+
+def _commands(group: Any, path: str) -> Iterator[str]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{path} {name}")
+        else:
+            yield _command(command, f"{path} {name}")
+
+
+def _command(command: Any, path: str) -> str:
+    context = typer.Context(command, info_name=path)
+    said = " ".join(cleandoc(command.help or "").split())
+    usage = " ".join(command.collect_usage_pieces(context))
+    records = [parameter.get_help_record(context) for parameter in command.get_params(context)]
+    rows = [[f"`{name}`", text] for name, text in filter(None, records) if "--help" not in name]
+    listed = f"\n{_table(['', ''], rows)}" if rows else ""
+    return f"## {path}\n```text\n{path} {usage}\n```\n{said}\n{listed}"
+
+
+def _method(name: str) -> str:
+    kind = find_method(name)
+    rows = [
+        [f"`--{option.name.replace('_', '-')}`", option.metadata["help"], *_published(name, option.name)]
+        for option in fields(kind)  # type: ignore[arg-type]
+        if option.name != "sigma"
+    ]
+    assert all(option.default is not MISSING for option in fields(kind)[1:])  # type: ignore[arg-type]
+    return f"### {name}\n{_table(['option', '', *SOURCES, OTHERS], rows)}"
+
+
+def _published(method: str, option: str) -> Iterator[str]:
+    for dataset in (*SOURCES, OTHERS):
+        values = [f"{defaults(method, dataset, sigma)[option]!s}".removesuffix(".0") for sigma in SIGMAS]
+        yield values[0] if len(set(values)) == 1 else " / ".join(values)
+
+
+def _sets() -> str:
+    found = [(name, source) for name in SOURCES if (source := find_source(name))]
+    rows = [[f"`{name}`", *_trained(one.defaults), one.licence] for name, one in found]
+    header = ["", "network", "learning rate", "epochs", "drops every", "licence"]
+    return _table(header, [*rows, [f"`{OTHERS}`", *_trained(IMAGENET), "the images' owner's"]])
+
+
+def _trained(known: DataDefaults) -> list[str]:
+    schedule = known.schedule
+    return [known.architecture, f"{schedule.lr:g}", str(schedule.epochs), str(schedule.lr_step)]
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(document())

@@ -1,0 +1,49 @@
+"""docs/files.md names every field of every file there is."""
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from certification.contract.card import Evaluation, Int8, ModelCard, Preprocessing, Protocol
+from certification.contract.certificate import Certificate, Engine, InputDigest, Look, ModelDigest
+from certification.contract.keys import ApiKey
+from certification.contract.quantization import Calibration, Quantization, Rounding
+from certification.contract.signature import PublicKey, Signature
+from training.journal import Run
+from training.log import COLUMNS
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "files.md").read_text()
+SECTIONS = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE))
+TOLD_IN = {
+    "A checkpoint: a folder": [
+        ModelCard, Preprocessing, Evaluation, Protocol, Int8, Quantization, Calibration, Rounding
+    ],
+    "A certificate": [Certificate, Look, ModelDigest, InputDigest, Engine, Signature],
+    "A log of an evaluation": [Run],
+    "Keys": [ApiKey, PublicKey],
+}  # fmt: skip
+
+
+def told(section: str) -> set[str]:
+    return set(re.findall(r"`([a-z0-9_]+)`", SECTIONS[section]))
+
+
+@pytest.mark.parametrize(
+    ("section", "model"), [(section, model) for section, models in TOLD_IN.items() for model in models]
+)
+def test_every_field_is_told(section: str, model: type[BaseModel]) -> None:
+    assert model.model_fields.keys() - told(section) == set()
+
+
+def test_every_column_of_a_log_is_told() -> None:
+    assert set(COLUMNS) - told("A log of an evaluation") == set()
+
+
+@pytest.mark.parametrize("section", ["A checkpoint: a folder", "A certificate"])
+def test_no_field_is_told_that_there_is_not(section: str) -> None:
+    """In the first column of a table stand fields and nothing else."""
+    cells = [line.split("|")[1] for line in SECTIONS[section].splitlines() if line.startswith("| `")]
+    known = {field for model in TOLD_IN[section] for field in model.model_fields}
+    assert {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)} <= known

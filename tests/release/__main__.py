@@ -1,0 +1,54 @@
+"""Can this tree be released? Says what is in the way, and leaves wheel and sdist in build/release.
+
+make release-check
+"""
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+from tests.release import build, tree
+
+ROOT = Path(__file__).resolve().parents[2]
+OUT = ROOT / "build" / "release"
+
+
+def said(root: Path) -> list[str]:
+    """What the tree itself has wrong."""
+    released = tree.version(root)
+    return [
+        *tree.uncommitted(root),
+        *tree.disagreeing(root, released),
+        *tree.unlogged((root / "CHANGELOG.md").read_text(), released),
+        *tree.unrendered((root / "README.md").read_text()),
+    ]
+
+
+def built(root: Path, uv: Path) -> list[str]:
+    """What wheel and sdist have wrong."""
+    shutil.rmtree(OUT, ignore_errors=True)
+    wheel, sdist = build.build(root, uv, OUT)
+    packages, present = build.committed(root), {path.name for path in root.iterdir()}
+    print(f"{wheel.name}: {wheel.stat().st_size:,} bytes; {sdist.name}: {sdist.stat().st_size:,} bytes")
+    return [
+        *build.wrong_in_wheel(build.wheel_holds(wheel), packages),
+        *build.wrong_in_sdist(build.sdist_holds(sdist), packages, present),
+        *build.wrong_when_installed(wheel),
+    ]
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("--uv", type=Path, required=True, help="what builds")
+    wrong = said(ROOT) + built(ROOT, options.parse_args().uv)
+    print(*wrong, sep="\n")
+    if wrong:
+        sys.exit(f"{tree.version(ROOT)} can't be released: see above")
+    print(f"{tree.version(ROOT)} can be released: tag it v{tree.version(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
