@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Brings the compose files up on this machine's Docker engine, without a GPU, and breaks them: what docs/deploy.md promises,
-# shown. Some minutes; needs Compose 2.24 or newer and curl.
+# shown. Some minutes; needs Compose 2.24.4 or newer and curl.
 #   docker/try.sh               builds both images first (PyTorch is large)
 #   docker/try.sh --no-build    takes the images that are there
 # Nothing of a running SmoothCert is touched: project and port are its own (TRY_PORT, 18000), its volumes go at the end.
@@ -60,7 +60,7 @@ running() {
 ended() {
   local job status=queued deadline=$((SECONDS + TIMEOUT))
   while [[ $status == queued || $status == running ]] && [ $SECONDS -lt $deadline ]; do
-    job=$(curl --silent --header "Authorization: Bearer $KEY" "$URL/jobs/$1?wait=20") && status=$(field status <<<"$job") || sleep 1
+    job=$(curl --silent --fail --header "Authorization: Bearer $KEY" "$URL/jobs/$1?wait=20") && status=$(field status <<<"$job") || sleep 1
   done
   local n counts attempts
   n=$(field parameters.n <<<"$job") counts=$(field certificate.counts <<<"$job") attempts=$(field attempts <<<"$job")
@@ -102,13 +102,8 @@ first_start() {
   ended "$(submit 100000)" 1
 }
 
-# A worker is healthy as soon as it answers, and ready once its model is loaded.
-ready() {
-  for _ in $(seq "$TIMEOUT"); do
-    curl --silent --fail --output /dev/null "$URL/health/ready" && break || sleep 0.5
-  done
-  say "/health/ready: $(curl --silent "$URL/health/ready")"
-}
+# A worker is healthy once its model is loaded, so this holds as soon as `up --wait` has ended.
+ready() { say "/health/ready: $(curl --silent --show-error --fail-with-body "$URL/health/ready")"; }
 
 hardening() {
   step "user, capabilities, root file system of each container, asked inside it"
@@ -181,6 +176,31 @@ down_and_up() {
   for id in "${ids[@]}"; do ended "$id" 1; done
 }
 
+# in_volume VOLUME FOLDER OPTION... WORD...: a command of docs/deploy.md's backup, in a container that sees both.
+in_volume() {
+  local volume=$1 folder=$2
+  shift 2
+  docker run --rm --user 0 --network none --volume "${PROJECT}_$volume:/volume" --volume "$folder:/backup" redis:7-bookworm "$@"
+}
+
+backed_up() {
+  step "backup, everything lost, restored"
+  local id folder volume
+  id=$(submit 100000)
+  ended "$id" 1
+  folder=$(mktemp -d)
+  compose stop
+  for volume in redis-data api-keys; do in_volume $volume "$folder" tar -C /volume -cf "/backup/$volume.tar" .; done
+  say "$(cd "$folder" && wc --bytes -- *.tar | head -2 | awk '{print $2 ": " $1 " bytes"}')"
+  compose down --volumes
+  compose create
+  for volume in redis-data api-keys; do in_volume $volume "$folder" tar -C /volume -xpf "/backup/$volume.tar"; done
+  up
+  say "of before, with the key of before:"
+  ended "$id" 1
+  rm -r "$folder"
+}
+
 # At the end, whatever it is: what went wrong, and nothing left behind.
 clean() {
   [ "$1" = 0 ] || compose logs --tail 20 || true
@@ -202,6 +222,7 @@ main() {
   worker_killed
   broker_restarted
   down_and_up
+  backed_up
   step "all of it held"
 }
 
