@@ -175,7 +175,7 @@ def _gaps_of(outcome: Outcome, bench: Bench) -> Gaps:
     network = load_network(checkpoint.folder, checkpoint.card)
     label = int(images.labels[bench.image])
     gaps = log_probability_gaps(network, images.images_u8[bench.image], label, outcome.arm.sigma)
-    return Gaps(outcome.label, gaps.numpy())
+    return Gaps(outcome.trained_label, gaps.numpy())
 
 
 def _checkpoint_name(arm: Arm, scale: float) -> str:

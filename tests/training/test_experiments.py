@@ -146,11 +146,13 @@ def test_a_log_that_is_not_at_its_end_is_not_compared_as_if_it_were() -> None:
 
 
 def test_what_a_shortened_training_cost_says_that_it_was_shortened() -> None:
-    card = CARD.model_copy(update={"training": {"epochs": 15, "seconds": 360.0, "device": "cpu"}})
+    training = {"epochs": 15, "seconds": 360.0, "device": "cpu", "note": "beside another run"}
+    card = CARD.model_copy(update={"training": training})
     (arm,) = find_experiment("table3").only(["gaussian"]).arms
-    text = costs([Outcome(arm, card, scale=0.1)])
+    text = costs([Outcome(arm, card, Log("log", (certified(0, n=1000),), of=80), scale=0.1)])
     assert "| gaussian (scale 0.1) | 1 | – | 0.10 | cpu | 4.6 |" in text
     assert "- gaussian: trained at scale 0.1 (15 epochs), not as published" in text
+    assert "- gaussian: beside another run" in text
 
 
 def test_hyperparameters_are_the_methods_own_numbers() -> None:

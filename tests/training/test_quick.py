@@ -1,9 +1,11 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from certification.architectures import build_network
-from training.quick import ConvPoolReLU, quickened
+from certification.architectures.normalize import Normalize
+from training.quick import ConvPoolReLU, PixelGradient, quickened
 
 
 def gradients(network: nn.Module, like: nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -21,6 +23,57 @@ def test_lenet_rewired_is_the_same_function_with_the_same_gradients() -> None:
     wanted = gradients(network, network, images)
     for name, gradient in gradients(quick, network, images).items():
         torch.testing.assert_close(gradient, wanted[name])
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_the_pixels_gradient_under_frozen_weights_is_the_same(dtype: torch.dtype, tolerance: float) -> None:
+    """What attacks ask for goes another way than what training asks for."""
+    torch.manual_seed(0)
+    network = build_network("lenet", 10, (0.0,), (1.0,)).to(dtype).requires_grad_(False)
+    images = torch.rand(12, 1, 28, 28).to(dtype, memory_format=torch.channels_last).requires_grad_()
+    wanted, quick = (
+        torch.autograd.grad(functional.cross_entropy(each(images), torch.arange(12) % 10), images)[0]
+        for each in (network, quickened(network))
+    )
+    torch.testing.assert_close(quick, wanted, rtol=0, atol=tolerance * float(wanted.abs().max()))
+
+
+def test_the_pixels_gradient_agrees_with_finite_differences() -> None:
+    """Of images and kernels that are not square, under no layout in particular."""
+    torch.manual_seed(0)
+    images = torch.rand(2, 1, 5, 7, dtype=torch.float64, requires_grad=True)
+    weight = torch.rand(3, 1, 2, 4, dtype=torch.float64)
+    assert torch.autograd.gradcheck(PixelGradient.apply, (images, weight))
+
+
+def test_the_pixels_gradient_in_bfloat16_is_off_by_its_rounding_only() -> None:
+    torch.manual_seed(0)
+    images, weight = torch.rand(4, 1, 28, 28, requires_grad=True), torch.randn(20, 1, 5, 5)
+    gradient = torch.randn(4, 20, 24, 24).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        PixelGradient.apply(images, weight).backward(gradient)
+    rounded = weight.bfloat16().double()
+    exact = functional.conv_transpose2d(gradient.double(), rounded)
+    assert images.grad is not None
+    assert float((images.grad - exact).abs().max()) < 2**-8 * float(exact.abs().max())
+
+
+def test_autocast_convolves_alike_with_and_without_a_gradient_to_the_pixels() -> None:
+    torch.manual_seed(0)
+    network = quickened(build_network("lenet", 10, (0.0,), (1.0,))).requires_grad_(False)
+    images = torch.rand(12, 1, 28, 28)
+    with torch.autocast("cpu", torch.bfloat16):
+        plain, watched = network(images), network(images.clone().requires_grad_())
+    assert plain.dtype == watched.dtype == torch.bfloat16
+    assert torch.equal(plain, watched)
+
+
+def test_a_normalisation_that_changes_nothing_is_left_out() -> None:
+    kept = [
+        isinstance(quickened(build_network("lenet", 10, (mean,), (std,)))[0], Normalize)  # type: ignore[index]
+        for mean, std in ((0.0, 1.0), (0.1, 1.0), (0.0, 0.5))
+    ]
+    assert kept == [False, True, True]
 
 
 def test_rewiring_shares_the_parameters_and_leaves_the_network_as_it_was() -> None:

@@ -53,6 +53,11 @@ class Outcome:
         """Its name in tables and plots, which get copied without their notes."""
         return f"{self.arm.label} ({', '.join(self.unlike)})" if self.unlike else self.arm.label
 
+    @property
+    def trained_label(self) -> str:
+        """The same where its certification plays no part."""
+        return self.arm.label if self.scale == 1 else f"{self.arm.label} (scale {self.scale:g})"
+
 
 def heading(arm: Arm) -> str:
     """What a table of arms is about."""
@@ -86,8 +91,8 @@ def costs(outcomes: Sequence[Outcome]) -> str:
         count = str(hyperparameters(outcome.arm.recipe(outcome.arm.dataset).method))
         memory, device = (str(training.get(key, NONE)) for key in ("peak_memory_mib", "device"))
         there = f"{HOURS[outcome.arm.label]:.1f}"
-        rows.append(_line((outcome.label, count, memory, hours, device, there)))
-    notes = [f"- {outcome.arm.label}: {note}" for outcome in outcomes for note in _training_notes(outcome)]
+        rows.append(_line((outcome.trained_label, count, memory, hours, device, there)))
+    notes = [f"- {outcome.arm.label}: {note}" for outcome in outcomes for note in _cost_notes(outcome)]
     return "\n".join([*rows, *_listed(notes)]) + "\n"
 
 
@@ -162,6 +167,12 @@ def _training_notes(outcome: Outcome) -> Iterator[str]:
     elif outcome.scale != 1:
         epochs = outcome.card.training.get("epochs")
         yield f"trained at scale {outcome.scale:g} ({epochs} epochs), not as published"
+
+
+def _cost_notes(outcome: Outcome) -> Iterator[str]:
+    yield from _training_notes(outcome)
+    if outcome.card and "note" in outcome.card.training:
+        yield str(outcome.card.training["note"])
 
 
 def _listed(notes: Sequence[str]) -> list[str]:
