@@ -91,8 +91,10 @@ def _bare(name: str) -> str:
 
 
 def _head(network: nn.Module) -> str:
-    """The last linear layer's name, with a dot."""
+    """The last linear layer's name, with a dot. Raises UserMistake where there is none."""
     names = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    if not names:
+        raise UserMistake("--new-head leaves out the last linear layer, and this architecture has none.")
     return f"{names[-1]}."
 
 

@@ -226,12 +226,17 @@ def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:
 
 
 def _slices(images: int, batch: int, chunks: int) -> list[slice]:
-    """The published steps: each batch of `batch` images is cut into `chunks`, each an optimizer step."""
-    slices = []
+    """The published steps: each batch of `batch` images is cut into `chunks`, each an optimizer step.
+
+    One image left over joins the step before it: batch norm has no statistics of one.
+    """
+    slices: list[slice] = []
     for start in range(0, images, batch):
         stop = min(start + batch, images)
         chunk = -(-(stop - start) // chunks)
         slices += [slice(i, min(i + chunk, stop)) for i in range(start, stop, chunk)]
+    if len(slices) > 1 and slices[-1].start == images - 1:
+        slices[-2:] = [slice(slices[-2].start, images)]
     return slices
 
 

@@ -51,6 +51,13 @@ def test_a_head_of_other_classes_needs_to_be_asked_for(trained: dict[str, torch.
     assert fresh.keys() - differing == {"1.head.3.weight", "1.head.3.bias"}
 
 
+def test_an_architecture_without_a_linear_layer_has_no_head_to_leave_out() -> None:
+    with torch.device("meta"):
+        squeezenet = build_network("squeezenet1_1", 10, (0.0,) * 3, (1.0,) * 3)
+    with pytest.raises(UserMistake, match="has none"):
+        Initial({}, new_head=True).fitted(squeezenet)
+
+
 def test_missing_and_unknown_names_are_told(trained: dict[str, torch.Tensor]) -> None:
     weights = bare(trained)
     weights["strange"] = weights.pop("head.1.bias")

@@ -12,7 +12,7 @@ from certification.errors import BadCheckpoint, UserMistake
 from training.datasets import ImageSet
 from training.methods import build_method
 from training.recipe import Recipe, Schedule, data_defaults
-from training.trainer import Trainer
+from training.trainer import Trainer, _slices
 
 CPU = torch.device("cpu")
 IMAGES = 150
@@ -110,6 +110,16 @@ def test_each_batch_is_cut_into_as_many_steps_as_noises(noises: int, steps: int)
     wanted = replace(recipe(), method=build_method("smoothadv", "mnist", 0.5, num_noises=noises))
     trainer = Trainer(wanted, images(), CPU)
     assert trainer.steps_per_epoch == steps  # 150 images: batches of 64, 64 and 22
+
+
+@pytest.mark.parametrize(
+    ("count", "chunks", "ends"),
+    [(129, 1, [64, 129]), (130, 1, [64, 128, 130]), (129, 2, [32, 64, 96, 129]), (1, 1, [1])],
+)
+def test_one_image_left_over_joins_the_step_before_it(count: int, chunks: int, ends: list[int]) -> None:
+    slices = _slices(count, 64, chunks)
+    assert [piece.stop for piece in slices] == ends
+    assert [piece.start for piece in slices] == [0, *ends[:-1]]
 
 
 def test_every_image_is_seen_once_an_epoch() -> None:
