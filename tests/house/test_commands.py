@@ -1,7 +1,10 @@
 """What the pages tell a reader to type exists: the parser takes each command; targets, scripts are there."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,8 @@ INLINE = re.compile(r"`(?:\.venv/bin/)?smoothcert ((?:[a-z]+)(?: [^`]*)?)`")
 SEPARATORS = {"&&", "||", "|", ";", "&"}
 ASSIGNMENT = re.compile(r"[A-Z_]+=.*")
 GROUP: Any = typer.main.get_command(commands)
+
+SETUP = "cpu:eager/1-threads:float32:128"
 
 Words = list[str]
 
@@ -126,3 +131,58 @@ def test_targets_and_scripts_that_a_block_runs_exist(page: Path) -> None:
             assert {word for word in words[1:] if "=" not in word} <= targets
         if words[:1] in (["python"], ["bash"]) and words[1:2] and words[1].endswith((".py", ".sh")):
             assert (ROOT / words[1]).exists(), words[1]
+
+
+def test_the_script_that_brings_weights_from_elsewhere_makes_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from certification.architectures import build_network
+    from certification.catalogue import Catalogue
+
+    (script,) = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs/how-to-add-a-model.md").read_text(), re.DOTALL
+    )
+    monkeypatch.chdir(tmp_path)
+    torch.save(build_network("lenet", 10, (0.0,), (1.0,))[1].state_dict(), "lenet.pt")  # type: ignore[index]
+    exec(compile(script, "how-to-add-a-model.md", "exec"), {})
+    assert [card.name for card in Catalogue(tmp_path / "models").cards()] == ["their-mnist"]
+
+
+def test_the_bound_computed_by_hand_is_the_pages(capsys: pytest.CaptureFixture[str]) -> None:
+    (script,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/how-to-verify.md").read_text(), re.DOTALL)
+    exec(compile(script, "how-to-verify.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("1.90201")
+
+
+def said(*words: object, cache: Path) -> list[str]:
+    """The lines that a command prints, on a machine that has measured nothing yet."""
+    own = {
+        "SMOOTHCERT_CACHE": str(cache),
+        "SMOOTHCERT_TUNE": "false",
+        "SMOOTHCERT_MODELS": str(ROOT / "models"),
+    }
+    done = subprocess.run(
+        [Path(sys.executable).with_name("smoothcert"), *map(str, words)],
+        capture_output=True, text=True, env=os.environ | own, cwd=ROOT, check=True,
+    )  # fmt: skip
+    return done.stdout.splitlines()
+
+
+def test_the_readmes_first_certificate_reads_as_it_says(tmp_path: Path) -> None:
+    """With fewer votes, for time's sake; the figures are those of another draw."""
+    first, _, third = said("certify", "tests/data/digit-7.png", "--n", 10_000, cache=tmp_path)
+    page = (ROOT / "README.md").read_text()
+    (shown,) = re.findall(r"^class 7, certified .*$", page, re.MULTILINE)
+    assert re.sub(r"[\d.]+", "#", first) == re.sub(r"[\d.]+", "#", shown)
+    assert third in page.splitlines()
+
+
+def test_the_results_page_has_the_figures_that_report_prints(tmp_path: Path) -> None:
+    page = (ROOT / "docs/results.md").read_text()
+    logs = sorted((ROOT / "docs/results").glob("mnist-*.tsv"))
+    rows = [line for line in said("report", *logs, cache=tmp_path) if re.match(r"\| \S+\.tsv", line)]
+    assert len(rows) >= len(logs) > 0
+    figures = [row.split("|")[3].strip(" *").split()[0].strip("*") for row in rows[: len(logs)]]
+    assert [acr for acr in figures if f"| here | {acr} |" not in page] == []
