@@ -57,14 +57,18 @@ local function is_terminal(status)
   return status == 'succeeded' or status == 'failed' or status == 'cancelled'
 end
 
--- Every change of a record ends here: whoever waits sees a new version, and the clock of its expiry starts anew, as does
--- that of the batch it is in.
-local function touch(id, ttl)
-  redis.call('HINCRBY', key('job', id), 'version', 1)
+-- The clock of a record's expiry starts anew, as does that of the batch it is in.
+local function keep(id, ttl)
   local batch = get(id, 'batch')
   if batch then redis.call('EXPIRE', key('batch', batch), ttl) end
   redis.call('EXPIRE', key('job', id), ttl)
   for _, part in ipairs({'image', 'portions', 'counts'}) do redis.call('EXPIRE', key(part, id), ttl) end
+end
+
+-- Every change of a record ends here: whoever waits sees a new version.
+local function touch(id, ttl)
+  redis.call('HINCRBY', key('job', id), 'version', 1)
+  keep(id, ttl)
 end
 
 -- Jobs queue by time; those of a batch stand so many microseconds (a century) behind all that were sent alone.
@@ -103,6 +107,15 @@ end
 
 local function living_workers()
   return redis.call('ZRANGEBYSCORE', key('workers'), text(now()), '+inf')
+end
+
+-- The models that some living worker has, as keys of a table.
+local function served_models()
+  local served = {}
+  for _, worker in ipairs(living_workers()) do
+    for _, model in ipairs(models_of(worker) or {}) do served[model] = true end
+  end
+  return served
 end
 
 local function platform_of(worker)

@@ -50,12 +50,21 @@ for i = 6, #ARGV do
   end
 end
 
--- Records expire; so must the places of those in queues that nobody serves.
+-- Records expire, and with them their places in queues that nobody serves. Where a living worker has the model a job waits as
+-- long as it must: half its time is up when its clock starts anew, and that of its queue with it.
+local served, old = served_models(), time - ttl / 2 * 1000000
 for _, model in ipairs(redis.call('SMEMBERS', key('models'))) do
-  local queue, expired = key('queue', model), time - ttl * 1000000
+  local queue = key('queue', model)
   for _, from in ipairs({0, BEHIND}) do
-    for _, id in ipairs(redis.call('ZRANGEBYSCORE', queue, text(from), text(from + expired), 'LIMIT', 0, limit)) do
-      if not exists(id) then redis.call('ZREM', queue, id) end
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', queue, text(from), text(from + old))) do
+      local left = redis.call('TTL', key('job', id))
+      if left == -2 then  -- there is no such record
+        redis.call('ZREM', queue, id)
+      elseif served[model] and left < ttl / 2 then
+        keep(id, ttl)
+        redis.call('EXPIRE', queue, ttl)
+        redis.call('EXPIRE', key('models'), ttl)
+      end
     end
   end
   if redis.call('EXISTS', queue) == 0 then redis.call('SREM', key('models'), model) end

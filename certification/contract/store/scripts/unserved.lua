@@ -1,7 +1,7 @@
 -- Ends the jobs that have waited for `patience` microseconds in which no living worker had their model. Answers {id, model,
 -- ...} of them. `error`: what they end with; {model} in its detail is the model's name.
 local patience, error, ttl, limit = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local time, ended, had = now(), {}, {}
+local time, ended, had = now(), {}, served_models()
 
 local function naming(model)
   local said = cjson.decode(error)
@@ -22,9 +22,6 @@ local function end_all(model, from, since)
 end
 
 redis.call('EXPIRE', key('served'), ttl)  -- first of all, for a full server refuses no write after one that needs no memory
-for _, worker in ipairs(living_workers()) do
-  for _, model in ipairs(models_of(worker) or {}) do had[model] = true end
-end
 for _, model in ipairs(redis.call('SMEMBERS', key('models'))) do
   local last = tonumber(redis.call('HGET', key('served'), model) or 0)
   if had[model] or last > time then  -- later than now: the clock was set back

@@ -1,0 +1,59 @@
+"""A job waits as long as it must while a worker has its model; its record doesn't expire meanwhile."""
+
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+import redis
+
+from certification.contract.store.jobs import JobStore, Lane, Limits, Request
+from certification.contract.store.leases import Leases, Terms
+from certification.contract.store.workers import WorkerInfo
+from tests.certification.contract.store.test_leases import look
+
+TTL = 3  # seconds
+
+
+@pytest.fixture
+def leases(client: redis.Redis) -> Leases:
+    return Leases(client, Terms(lease=60, grace=60, ttl=TTL))
+
+
+@pytest.fixture
+def brief(client: redis.Redis) -> JobStore:
+    return JobStore(client, Limits(ttl=TTL))
+
+
+def beat(leases: Leases, *models: str) -> None:
+    leases.beat(WorkerInfo(id="w1", host="h", models=list(models), started_at=datetime.now(UTC)), ttl=60)
+
+
+def sweep_for(seconds: float, leases: Leases) -> None:
+    """As a janitor does, again and again."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        leases.overdue()
+        time.sleep(TTL / 10)
+
+
+@pytest.mark.parametrize("lane", ["single", "batch"])
+def test_a_job_that_waits_longer_than_records_live_is_still_there_with_its_image(
+    brief: JobStore, leases: Leases, request_: Request, lane: Lane
+) -> None:
+    beat(leases, request_.model)
+    job_id = brief.submit(replace(request_, lane=lane)).job_id
+    sweep_for(TTL * 1.5, leases)
+    job = look(brief, job_id)
+    assert (job.status, job.queue_position) == ("queued", 0)
+    assert brief.image(job_id) is not None
+
+
+def test_a_job_that_nobody_can_serve_expires_with_its_place(
+    brief: JobStore, leases: Leases, request_: Request, client: redis.Redis
+) -> None:
+    beat(leases, "another")
+    job_id = brief.submit(request_).job_id
+    sweep_for(TTL * 1.5, leases)
+    assert brief.job(job_id) is None
+    assert client.zcard(f"{brief.root}:queue:{request_.model}") == 0
