@@ -16,7 +16,7 @@ def test_a_key_is_shown_once_listed_without_its_secret_and_revoked(inside: Comma
     listed = inside("keys", "list", "--file", file).stdout
     assert key.id in listed
     assert "ann" in listed
-    assert text.rpartition("_")[2] not in listed + file.read_text()
+    assert text.split("_", 2)[2] not in listed + file.read_text()
     assert inside("keys", "revoke", key.id, "--file", file).returncode == 0
     assert Keyring.read(file).find(text) is None
     again = inside("keys", "revoke", key.id, "--file", file)
