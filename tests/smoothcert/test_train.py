@@ -52,7 +52,6 @@ def test_a_killed_training_ends_with_the_very_weights_of_an_undisturbed_one(
     killed = tmp_path / "killed"
     train_and_kill(killed, *asked)
     assert not (killed / "card.json").exists()
-    assert smoothcert(*asked, "--out", killed).returncode == 2, "a run is not overwritten"
     resumed = smoothcert(*asked, "--out", killed, "--resume")
     assert resumed.returncode == 0, resumed.stderr
     folders = killed, tmp_path / "undisturbed"
