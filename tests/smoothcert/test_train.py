@@ -16,17 +16,14 @@ from training.session import STATE_FILE
 
 PATIENCE = 120.0  # seconds
 METHODS = {
-    "gaussian": (),
+    "gaussian": ("--epochs", "15"),  # of one step each: time enough to be killed
+    # In its warm-up when killed.
     "smoothadv-consistency": (
-        "--num-noises",
-        "2",
-        "--steps",
-        "1",
-        "--warmup",
-        "4",
-    ),  # in its warm-up when killed
+        *("--epochs", "6", "--num-noises", "2"),
+        *("--steps", "1", "--warmup", "4"),
+    ),
 }
-ASKED = ("--dataset", "mnist", "--data-root", DATA / "mnist-tiny", "--sigma", "0.5", "--epochs", "6")
+ASKED = ("--dataset", "mnist", "--data-root", DATA / "mnist-tiny", "--sigma", "0.5")
 
 
 def train_and_kill(folder: Path, *asked: object) -> None:
