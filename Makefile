@@ -22,7 +22,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 TEST_THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types imports format unit faults bench docs lock audit release-check clean
+.PHONY: help run test lint types imports format unit stats faults bench docs lock audit release-check clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,9 @@ unit: $(DEV_STAMP) ## the tests alone; one part of them: make unit TESTS=tests/c
 format: $(DEV_STAMP) ## mend formatting and what lint can mend by itself
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+stats: $(DEV_STAMP) ## the code itself, measured: lengths, duplicates, dead code, unsaid shapes
+	$(BIN)/python benchmarks/house/stats.py
 
 faults: $(DEV_STAMP) ## break a real deployment in every way we know; writes the table of docs/reliability.md (15 minutes)
 	$(BIN)/python -m tests.faults

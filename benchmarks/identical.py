@@ -1,4 +1,4 @@
-"""Does a refactor change a certificate? Ten images by every bundled model under fixed seeds, before and after.
+"""Does a refactor change a certificate? Ten images by every bundled model under fixed seeds.
 
 python benchmarks/identical.py certify BEFORE.json      # and AFTER.json, once the change is made
 python benchmarks/identical.py compare BEFORE.json AFTER.json
@@ -16,22 +16,26 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from certification.contract.card import ModelCard
-from certification.contract.images import CertifiedImage, read_image
+from certification.contract.images import read_image
 from certification.contract.parameters import Parameters, ProcedureName
+from certification.contract.pixels import CertifiedImage
 from certification.engine import Engine
 from certification.issue import issue
 from certification.procedure import Certification, drive
 from smoothcert.checkpoints import Checkpoint, build_engine, find_checkpoint
 from smoothcert.settings import settings
 
+ROOT = Path(__file__).resolve().parent.parent
 IMAGES = 10
 DATA = ROOT / "tests/data"
 PICTURES = {"L": "digit-?.png", "RGB": "folder-tiny/*/*/*.jpg"}  # by the mode of the model's images
-SETUPS = ("cpu:eager/channels-last/folded/1-threads:float32:64", "cpu:openvino/channels-last/folded/1-threads:float32:64")
+SETUPS = (
+    "cpu:eager/channels-last/folded/1-threads:float32:64",
+    "cpu:openvino/channels-last/folded/1-threads:float32:64",
+)
 PROCEDURES: tuple[ProcedureName, ...] = ("anytime", "certify", "predict")
 N0, N = 40, 300  # votes; ResNet-110 casts some hundred a second
 CHUNK = 100  # votes asked for at a time: batches are cut by looks and by chunks
@@ -67,7 +71,7 @@ def _certificate(
     card: ModelCard, engine: Engine, image: CertifiedImage, procedure: ProcedureName
 ) -> dict[str, Any]:
     asked = Parameters(procedure=procedure, n0=N0, n=N, sigma=card.sigma)
-    seed = sha256(f"{card.name}/{image.sha256}".encode()).hexdigest()[:32]
+    seed = sha256(f"{card.name}/{image.digest.sha256}".encode()).hexdigest()[:32]
     source = engine.sampler(image.to_array(), card.sigma, int(seed, 16))
     certification = Certification(asked, source.num_classes, slack=source.slack)
     for _ in drive(certification, source, CHUNK):

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from certification.ascent import Goal, Surrogate, within
+from certification.contract.certificate import Shape
 from certification.procedure import predicts
 from certification.real_inputs import RealSampler, real_voter
 from certification.setup import Setup
 from certification.votes import VoteRange
 
-Shape = tuple[int, int, int]  # C,H,W
 INSIDE = 0.999  # of the radius
 GROWTH = 1.25  # from one radius outside to the next
 SCREEN_VOTES = 500  # where these prove that the class stands, the others are saved

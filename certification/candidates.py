@@ -6,10 +6,10 @@ from itertools import product
 
 import torch
 
+from certification.contract.certificate import Shape
 from certification.hardware import has_bfloat16, has_int8, usable_cpus
 from certification.setup import Backend, DeviceKind, Precision, Setup
 
-Shape = tuple[int, int, int]  # C,H,W
 _SMALL_IMAGE = 10_000  # C*H*W of images that fit a CPU's cache by the hundred
 _CPU_BATCHES = (128, 256, 64)
 _CPU_BATCHES_LARGE = (16, 8, 32)

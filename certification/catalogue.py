@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from certification.contract.card import NAME, ModelCard
 from certification.errors import BadCheckpoint, UnknownModel
+from certification.files import read_bounded
 
 BUNDLED = Path(__file__).resolve().parent.parent / "models"
 DEFAULT_MODEL = "mnist-lenet-consistency-0.50"  # where nobody names one: one home for all settings
@@ -19,13 +20,7 @@ INT8_FILE = "int8.json"  # optional
 def read_card(folder: Path) -> ModelCard:
     """The card of one checkpoint folder. Raises BadCheckpoint when it is missing or not a card."""
     path = folder / CARD_FILE
-    try:
-        with path.open("rb") as file:
-            text = file.read(MOST_CARD + 1)
-    except OSError as error:
-        raise BadCheckpoint(f"{path} can't be read: {error.strerror}.") from error
-    if len(text) > MOST_CARD:
-        raise BadCheckpoint(f"{path} is not a model card: it is larger than {MOST_CARD} bytes.")
+    text = read_bounded(path, MOST_CARD, f"is not a model card: it is larger than {MOST_CARD} bytes.")
     try:
         return ModelCard.model_validate_json(text)
     except ValidationError as error:

@@ -14,7 +14,7 @@ from certification.catalogue import CARD_FILE, INT8_FILE, WEIGHTS_FILE, read_car
 from certification.contract.card import Int8, ModelCard
 from certification.contract.quantization import Quantization
 from certification.errors import BadCheckpoint
-from certification.files import write_whole
+from certification.files import read_bounded, write_whole
 from certification.setups.int8 import attach
 
 HEADER_ROOM = 1_000_000  # bytes for the names of the tensors
@@ -90,13 +90,7 @@ def _read_quantization(folder: Path, sha256: str, weights_sha256: str) -> Quanti
 
 
 def _read(path: Path, sha256: str, most_bytes: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            content = file.read(most_bytes + 1)
-    except OSError as error:
-        raise BadCheckpoint(f"{path} can't be read: {error.strerror}.") from error
-    if len(content) > most_bytes:
-        raise BadCheckpoint(f"{path} is larger than that of its architecture can be.")
+    content = read_bounded(path, most_bytes, "is larger than that of its architecture can be.")
     if hashlib.sha256(content).hexdigest() != sha256:
         raise BadCheckpoint(f"{path} is not the file its card names: the sha256 differs.")
     return content

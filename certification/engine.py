@@ -3,21 +3,16 @@
 from collections.abc import Callable
 from importlib.util import find_spec
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from certification.contract.certificate import Engine as EngineDescription
+from certification.contract.certificate import Shape
 from certification.errors import Failure, UserMistake
 from certification.hardware import describe, has_int8
-from certification.sampler import BatchVoter, Sampler
+from certification.sampler import BatchVoter, Image, Sampler
 from certification.setup import Backend, DeviceKind, Precision, Setup
 from certification.votes import VoteSource
-
-Shape = tuple[int, int, int]  # C,H,W
-Image = NDArray[np.uint8]  # C,H,W
-
 
 _BACKENDS: dict[DeviceKind, set[Backend]] = {
     "cpu": {"eager", "compile", "openvino"},

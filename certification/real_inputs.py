@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from certification.batches import Batch
+from certification.contract.certificate import Shape
 from certification.engine import check_runnable, cpu_voter
 from certification.sampler import BatchVoter, Sampler
 from certification.setup import Setup
@@ -20,7 +21,6 @@ from certification.setups.voter import ready_voter
 from certification.streams import BatchStream
 from certification.votes import Stage
 
-Shape = tuple[int, int, int]  # C,H,W
 _GRID = np.iinfo(np.int16)
 
 

@@ -19,7 +19,7 @@ def optimistic_radius(counts_K: Counts, drawn: int, top: int, last: Look, sigma:
 
     The optimist takes P(top) at its upper confidence limit and P(runner-up) at its lower one, each at level
     1-DOUBT, and lets the remaining votes fall in those shares. After n votes it is the radius of the last
-    look.
+    look. Radius and sigma are in the same unit, l2 of pixels.
     """
     left = last.n - drawn
     k_top = int(counts_K[top])

@@ -40,12 +40,12 @@ class BatchStream:
         return np.asarray(self._bits.random_raw(count), dtype=np.uint64)
 
     def lanes(self, count: int) -> NDArray[np.uint16]:
-        """The next `count` values of 16 random bits, four of them from each word."""
+        """The next values of 16 random bits, four of them from each word: shape (count,)."""
         whole = self.words(-(-count // _WORDS_PER))
         return whole.view(np.uint16)[:count]
 
     def normals(self, count: int) -> NDArray[np.float64]:
-        """The next `count` standard normal values, as exact as float64 makes them: not for certificates."""
+        """Standard normal values, shape (count,), as exact as float64 makes them: not for certificates."""
         return np.random.Generator(self._bits).standard_normal(count)
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from certification.candidates import Shape, available_device, candidates, compiled
+from certification.candidates import available_device, candidates, compiled
 from certification.contract.card import ModelCard
+from certification.contract.certificate import Shape
 from certification.contract.parameters import DEFAULT_N, DEFAULT_N0
 from certification.engine import Engine
 from certification.errors import Failure

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from certification.contract.certificate import Shape
 from certification.hardware import usable_cpus
 from certification.setup import DeviceKind, Precision
 from certification.setups.cuda import fixed_kernels
 from certification.setups.voter import DTYPES
 
-Shape = tuple[int, int, int]  # C,H,W
 _PRODUCTS: dict[torch.dtype, Callable[[Tensor, Tensor], Tensor]] = {torch.int8: torch._int_mm}
 _SIDE: dict[DeviceKind, int] = {"cpu": 2048, "cuda": 8192}  # of the square matrices
 

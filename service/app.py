@@ -14,7 +14,8 @@ from starlette.middleware import Middleware
 from starlette.types import Lifespan
 
 from certification.catalogue import Catalogue
-from certification.contract.store.delivery import Courier, connect
+from certification.contract.store.broker import connect
+from certification.contract.store.delivery import Courier
 from certification.contract.store.jobs import JobStore, Limits
 from certification.contract.store.rates import Rates
 from certification.errors import SmoothCertError

@@ -1,5 +1,7 @@
 """Who asks: API keys, and how often each caller may submit; checked before a body is read."""
 
+import base64
+import binascii
 from dataclasses import dataclass
 from typing import Annotated, cast
 
@@ -13,7 +15,7 @@ from certification.contract.store.jobs import ANYONE
 from certification.contract.store.rates import WINDOW, Allowance
 from certification.errors import SmoothCertError
 from service.errors import TooMany, Unauthorized, as_service_error, problem_response
-from service.keys import presented
+from service.origins import OUR_OWN
 from service.state import Service
 
 GUARDED = ("/certify", "/jobs", "/batches")
@@ -63,6 +65,26 @@ def admit(service: Service, headers: Headers) -> Caller:
         raise Unauthorized
     settings = service.settings
     return Caller(key.owner, key.open_jobs or settings.max_open, key.per_minute or settings.max_rate)
+
+
+def presented(headers: Headers) -> str:
+    """The key in a request's headers: a bearer token, or the password of HTTP Basic, which browsers ask for.
+
+    A browser adds a password by itself, also to what another site makes it send: that doesn't count.
+    """
+    scheme, _, credentials = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return credentials.strip()
+    if scheme.lower() == "basic" and headers.get("sec-fetch-site", "none") in OUR_OWN:
+        return _password(credentials)
+    return ""
+
+
+def _password(credentials: str) -> str:
+    try:
+        return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
 
 
 async def _limit(service: Service, caller: Caller, scope: Scope) -> dict[str, str]:

@@ -9,7 +9,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel
 
 from certification.contract.certificate import Certificate
-from certification.contract.images import CertifiedImage
+from certification.contract.images import to_png
 from certification.contract.job import Job
 from service.callers import CallerOf
 from service.errors import NotFound, NotYet
@@ -159,6 +159,4 @@ def read_input(job: Found, service: ServiceOf) -> Response:
     image = service.store.image(job.id)
     if image is None:
         raise NotFound("The image of this job is no longer kept.")
-    digest = image.digest
-    png = CertifiedImage(image.pixels, digest.shape, tuple(digest.preprocessing)).to_png()
-    return Response(png, media_type="image/png")
+    return Response(to_png(image), media_type="image/png")

@@ -1,14 +1,8 @@
 """The keys of those who may call, read from their file again whenever it was replaced."""
 
-import base64
-import binascii
 from pathlib import Path
 
-from starlette.datastructures import Headers
-
 from certification.contract.keys import ApiKey, Keyring
-
-OUR_OWN = {"same-origin", "none"}  # Sec-Fetch-Site of what a person does on our page or in the address bar
 
 
 class KeyFile:
@@ -34,23 +28,3 @@ class KeyFile:
             self._ring = Keyring()
             return None
         return found.st_ino, found.st_mtime_ns, found.st_size
-
-
-def presented(headers: Headers) -> str:
-    """The key in a request's headers: a bearer token, or the password of HTTP Basic, which browsers ask for.
-
-    A browser adds a password by itself, also to what another site makes it send: that doesn't count.
-    """
-    scheme, _, credentials = headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        return credentials.strip()
-    if scheme.lower() == "basic" and headers.get("sec-fetch-site", "none") in OUR_OWN:
-        return _password(credentials)
-    return ""
-
-
-def _password(credentials: str) -> str:
-    try:
-        return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
-    except (binascii.Error, UnicodeDecodeError):
-        return ""

@@ -11,9 +11,9 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import ForeignPage, WrongHost, problem_response
-from service.keys import OUR_OWN
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})  # change nothing; answers are closed to other origins anyway
+OUR_OWN = {"same-origin", "none"}  # Sec-Fetch-Site of what a person does on our page or in the address bar
 LOCAL = "localhost"
 
 

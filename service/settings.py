@@ -6,9 +6,10 @@ from pydantic import Field, RedisDsn, TypeAdapter
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from certification.catalogue import BUNDLED, DEFAULT_MODEL
-from certification.contract.store.delivery import broker_url
+from certification.contract.store.broker import LOCAL_BROKER, broker_url
+from certification.contract.store.jobs import DAY
 
-LOCAL_REDIS = TypeAdapter(RedisDsn).validate_python("redis://127.0.0.1:6379/0")
+LOCAL_REDIS = TypeAdapter(RedisDsn).validate_python(LOCAL_BROKER)
 
 
 class Settings(BaseSettings):
@@ -29,7 +30,7 @@ class Settings(BaseSettings):
     max_wait: float = Field(default=30.0, ge=0, description="seconds a ?wait= may take")
     max_watching: int = Field(default=1000, gt=0, description="waits and event streams at once, each process")
     hosts: tuple[str, ...] = Field(default=(), description="the names it answers to; without any, see docs")
-    record_ttl: int = Field(default=24 * 3600, gt=0, description="seconds a record outlives its last change")
+    record_ttl: int = Field(default=DAY, gt=0, description="seconds a record outlives its last change")
     max_open: int = Field(default=1000, gt=0, description="unfinished jobs of one API key's owner")
     max_rate: int = Field(default=600, gt=0, description="submissions a minute of one API key's owner")
     api_keys: Path | None = Field(default=None, description="file of API keys; without one, anybody may call")

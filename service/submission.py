@@ -8,10 +8,10 @@ import structlog
 
 from certification.contract.card import ModelCard
 from certification.contract.feasibility import refuse_impossible
-from certification.contract.images import CertifiedImage, read_image
+from certification.contract.images import read_image
 from certification.contract.job import Job
 from certification.contract.parameters import Parameters, Question
-from certification.contract.store.image import Image
+from certification.contract.pixels import CertifiedImage
 from certification.contract.store.jobs import Lane, Request
 from certification.errors import BrokerUnavailable
 from service.callers import Caller
@@ -80,7 +80,7 @@ def _request(upload: Upload, card: ModelCard, parameters: Parameters, image: Cer
     return Request(
         model=card.name,
         parameters=parameters,
-        image=Image(image.pixels, image.digest),
+        image=image,
         owner=upload.caller.name,
         idempotency_key=upload.idempotency_key,
         body=body.hexdigest(),

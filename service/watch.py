@@ -9,8 +9,8 @@ import anyio
 from anyio.to_thread import run_sync
 
 from certification.contract.job import Job
-from certification.contract.store.jobs import pauses
 from certification.errors import BrokerUnavailable
+from service.pauses import pauses
 from service.state import Service
 
 

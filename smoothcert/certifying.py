@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from certification.contract.certificate import Certificate
 from certification.contract.feasibility import refuse_impossible
-from certification.contract.images import CertifiedImage, read_image
+from certification.contract.images import read_image
 from certification.contract.job import Job, Progress
+from certification.contract.pixels import CertifiedImage
 from certification.errors import BadImage, Failure
 from smoothcert.asking import parameters
 from smoothcert.checkpoints import build_engine, find_checkpoint

@@ -9,7 +9,7 @@ from typing import Literal
 from certification.contract.card import INT8, ModelCard
 from certification.contract.feasibility import refuse_impossible
 from certification.contract.parameters import Parameters
-from certification.contract.store.delivery import broker_url
+from certification.contract.store.broker import broker_url
 from certification.errors import UserMistake
 from certification.setup import Setup
 from smoothcert.checkpoints import Checkpoint, build_engine, fastest_setup, good_setup

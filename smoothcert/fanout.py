@@ -16,8 +16,9 @@ from certification.contract.card import ModelCard
 from certification.contract.certificate import Certificate
 from certification.contract.job import Job
 from certification.contract.parameters import Parameters
-from certification.contract.store.delivery import Courier, connect
-from certification.contract.store.image import Image
+from certification.contract.pixels import CertifiedImage
+from certification.contract.store.broker import connect
+from certification.contract.store.delivery import Courier
 from certification.contract.store.jobs import JobStore, Request
 from certification.errors import BrokerUnavailable, Failure, QueueFull, UserMistake
 from certification.setup import Setup
@@ -158,10 +159,10 @@ class FanOut:
         time.sleep(POLL)
 
 
-def _pixels(images: ImageSet, idx: int) -> Image:
+def _pixels(images: ImageSet, idx: int) -> CertifiedImage:
     pixels_CHW = images.images_u8[idx]
     channels, height, width = pixels_CHW.shape
-    return Image.of(
+    return CertifiedImage.of(
         pixels_CHW.numpy().tobytes(), (channels, height, width), [f"image {idx} of {images.name}"]
     )
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from certification.contract.store.delivery import broker_url
+from certification.contract.store.broker import broker_url
 from certification.errors import Failure, UserMistake
 from smoothcert.broker import LOG as BROKER_LOG
 from smoothcert.broker import Broker, await_answer, end, spawn

@@ -7,8 +7,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from certification.contract.card import INT8, ModelCard, Preprocessing
-from certification.contract.certificate import Certificate
-from certification.contract.images import CertifiedImage, read_image
+from certification.contract.certificate import Certificate, Shape
+from certification.contract.images import read_image
+from certification.contract.pixels import CertifiedImage
 from certification.errors import UnknownModel, UserMistake
 from certification.verify import Check
 from certification.votes import VoteRange
@@ -40,7 +41,8 @@ def check_evidence(
     if image is None:
         return
     certified = read_image(read_file(image), checkpoint.card if checkpoint else Pixels.of(certificate))
-    same = (certified.shape, certified.sha256) == (certificate.input.shape, certificate.input.sha256)
+    made, claimed = certified.digest, certificate.input
+    same = (made.shape, made.sha256) == (claimed.shape, claimed.sha256)
     yield Check("input", same, f"the pixels of {image} are others")
     if checkpoint and replay:
         yield from check_votes(certificate, checkpoint, certified)
@@ -50,7 +52,7 @@ def check_evidence(
 class Pixels:
     """What is known of an image's preparation when its model isn't here: the shape it came to."""
 
-    input_shape: tuple[int, int, int]
+    input_shape: Shape
     preprocessing: Preprocessing
 
     @classmethod

@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from certification.catalogue import Catalogue
 from certification.contract.card import ModelCard
-from certification.contract.store.image import Image
+from certification.contract.pixels import CertifiedImage
 from certification.votes import VoteSource
 from worker.voting import EngineBuilder, VotingEngine, Wanted
 
@@ -36,10 +34,9 @@ class Loaded:
             return False
         return wanted in (self.built_for, self.engine.description)
 
-    def votes(self, image: Image, sigma: float, seed: str) -> VoteSource:
+    def votes(self, image: CertifiedImage, sigma: float, seed: str) -> VoteSource:
         """Those of one image."""
-        pixels_CHW = np.frombuffer(image.pixels, dtype=np.uint8).reshape(image.digest.shape)
-        return self.engine.sampler(pixels_CHW, sigma, int(seed, 16))
+        return self.engine.sampler(image.to_array(), sigma, int(seed, 16))
 
 
 class EngineCache:

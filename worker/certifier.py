@@ -5,9 +5,10 @@ from collections.abc import Callable
 import redis
 import structlog
 
+from certification.contract.pixels import CertifiedImage
 from certification.contract.problem import Problem
-from certification.contract.store.delivery import Courier, connect
-from certification.contract.store.image import Image
+from certification.contract.store.broker import connect
+from certification.contract.store.delivery import Courier
 from certification.contract.store.jobs import JobStore
 from certification.contract.store.leases import Claim, Leases, LostLease
 from certification.contract.store.shares import Help, Shares
@@ -136,7 +137,7 @@ class Certifier:
         self._leases.pin(claim, engine, self._shares.platform, weights)
         return claim, loaded
 
-    def _image(self, job_id: str) -> Image:
+    def _image(self, job_id: str) -> CertifiedImage:
         image = self._store.image(job_id)
         if image is None:
             raise Failure("The image of this job has expired.")

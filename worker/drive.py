@@ -7,7 +7,7 @@ from typing import Literal
 import structlog
 
 from certification.contract.certificate import Certificate
-from certification.contract.store.image import Image
+from certification.contract.pixels import CertifiedImage
 from certification.contract.store.leases import IDLE, Claim, Leases, LostLease
 from certification.errors import BrokerUnavailable
 from certification.evidence import State
@@ -49,7 +49,14 @@ class Drive:
     """
 
     def __init__(
-        self, leases: Leases, claim: Claim, image: Image, loaded: Loaded, turn: Turn, *, company: Company
+        self,
+        leases: Leases,
+        claim: Claim,
+        image: CertifiedImage,
+        loaded: Loaded,
+        turn: Turn,
+        *,
+        company: Company,
     ) -> None:
         self._leases, self._claim, self._image, self._loaded, self._turn = leases, claim, image, loaded, turn
         self._company = company

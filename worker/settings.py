@@ -9,7 +9,8 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from certification.catalogue import BUNDLED, DEFAULT_MODEL, Catalogue
-from certification.contract.store.delivery import broker_url
+from certification.contract.store.broker import LOCAL_BROKER, broker_url
+from certification.contract.store.jobs import DAY
 from certification.contract.store.leases import Terms
 
 Seconds = float
@@ -22,7 +23,7 @@ class Settings(BaseSettings):
         env_prefix="SMOOTHCERT_", frozen=True, extra="ignore", hide_input_in_errors=True
     )
 
-    redis_url: str = Field(default="redis://127.0.0.1:6379/0", description="the broker and job store")
+    redis_url: str = Field(default=LOCAL_BROKER, description="the broker and job store")
     redis_password_file: Path | None = Field(default=None, description="file with the password of redis_url")
     models: Path = Field(default=BUNDLED, description="folder of checkpoint folders")
     default_model: str = Field(default=DEFAULT_MODEL, description="the first to be loaded beforehand")
@@ -36,7 +37,7 @@ class Settings(BaseSettings):
     attempts: int = Field(default=3, gt=0, description="claims before a job that kills its workers fails")
     grace: Seconds = Field(default=5.0, gt=0, description="after which a missing message counts as lost")
     unserved: Seconds = Field(default=3600.0, gt=0, description="a job waits for a model that no worker has")
-    record_ttl: int = Field(default=24 * 3600, gt=0, description="seconds a record outlives its last change")
+    record_ttl: int = Field(default=DAY, gt=0, description="seconds a record outlives its last change")
     chunk: Seconds = Field(default=0.25, gt=0, description="between two reports, cancellations, hand-overs")
     quantum: Seconds = Field(default=10.0, gt=0, description="a job's turn while others wait")
     divide: Seconds = Field(default=3.0, gt=0, description="a job with more left is shared with idle workers")

@@ -14,7 +14,8 @@ import redis
 import structlog
 from celery import bootsteps
 
-from certification.contract.store.delivery import Courier, connect, queue_of
+from certification.contract.store.broker import connect
+from certification.contract.store.delivery import Courier, queue_of
 from certification.contract.store.leases import Leases
 from certification.contract.store.workers import WorkerInfo
 from certification.errors import SmoothCertError

@@ -9,6 +9,7 @@ from certification.contract.parameters import ProcedureName
 from certification.contract.signature import Signature
 
 Bound = Literal["one_sided", "runner_up"]
+Shape = tuple[int, int, int]  # C,H,W of an image
 
 
 class Look(BaseModel):
@@ -41,7 +42,7 @@ class InputDigest(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    shape: tuple[int, int, int]
+    shape: Shape
     sha256: str
     preprocessing: list[str] = Field(description="what was done to the file to get these pixels, in order")
 

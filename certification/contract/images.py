@@ -2,23 +2,21 @@
 
 What is refused: any format but the five below, more than MAX_PIXELS pixels (checked in the header, before
 anything is decoded), truncated or damaged files, animations (which frame is meant?). What is done to the
-others is said, step by step and in order, in `CertifiedImage.preprocessing`, which becomes part of the
+others is said, step by step and in order, in the `digest` of the result, which becomes part of the
 certificate: turned upright as EXIF says -> 16 bits reduced to 8 (high byte) -> transparency composited on
 white -> converted to the model's grey or RGB -> resized and cropped as the model's card says, unless it has
 the input's size already, so that the pixels of `to_png` read back as themselves.
 """
 
-import hashlib
-from dataclasses import dataclass
 from io import BytesIO
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from certification.contract.card import Preprocessing
-from certification.contract.certificate import InputDigest
+from certification.contract.certificate import Shape
+from certification.contract.pixels import CertifiedImage
 from certification.errors import BadImage
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
@@ -42,40 +40,10 @@ class Frame(Protocol):
     """What an image is brought to: a model card is one, and a training folder has its own."""
 
     @property
-    def input_shape(self) -> tuple[int, int, int]: ...
+    def input_shape(self) -> Shape: ...
 
     @property
     def preprocessing(self) -> Preprocessing: ...
-
-
-@dataclass(frozen=True)
-class CertifiedImage:
-    """The pixels a certificate is about: `pixels` are uint8 in C,H,W order, `sha256` is theirs."""
-
-    pixels: bytes
-    shape: tuple[int, int, int]
-    preprocessing: tuple[str, ...] = ()
-
-    @property
-    def sha256(self) -> str:
-        return hashlib.sha256(self.pixels).hexdigest()
-
-    @property
-    def digest(self) -> InputDigest:
-        """What the certificate says of its input."""
-        return InputDigest(shape=self.shape, sha256=self.sha256, preprocessing=list(self.preprocessing))
-
-    def to_array(self) -> NDArray[np.uint8]:
-        """The pixels as a read-only uint8 array of shape (C, H, W)."""
-        return np.frombuffer(self.pixels, np.uint8).reshape(self.shape)
-
-    def to_png(self) -> bytes:
-        """The same pixels as a lossless file."""
-        pixels_HWC = self.to_array().transpose(1, 2, 0)
-        grey = self.shape[0] == 1
-        out = BytesIO()
-        Image.fromarray(pixels_HWC[:, :, 0] if grey else pixels_HWC).save(out, "PNG")
-        return out.getvalue()
 
 
 def read_image(data: bytes, card: Frame) -> CertifiedImage:
@@ -96,7 +64,16 @@ def _certified(notes: list[str], image: Image.Image, card: Frame) -> CertifiedIm
     pixels_HWC = np.asarray(image, np.uint8)
     pixels_CHW = np.ascontiguousarray(np.atleast_3d(pixels_HWC).transpose(2, 0, 1))
     assert pixels_CHW.shape == card.input_shape, (pixels_CHW.shape, card.input_shape)
-    return CertifiedImage(pixels_CHW.tobytes(), card.input_shape, tuple(notes))
+    return CertifiedImage.of(pixels_CHW.tobytes(), card.input_shape, notes)
+
+
+def to_png(image: CertifiedImage) -> bytes:
+    """The same pixels as a lossless file."""
+    pixels_HWC = image.to_array().transpose(1, 2, 0)
+    grey = pixels_HWC.shape[2] == 1
+    out = BytesIO()
+    Image.fromarray(pixels_HWC[:, :, 0] if grey else pixels_HWC).save(out, "PNG")
+    return out.getvalue()
 
 
 def _decode(data: bytes) -> tuple[Image.Image, list[str]]:

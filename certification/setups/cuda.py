@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from certification.batches import Batch, batches
+from certification.contract.certificate import Shape
 from certification.noise import NoiseTable, noise_table, slack
 from certification.setup import Setup
 from certification.setups.compiling import compile_voter
@@ -17,7 +18,6 @@ from certification.setups.voter import ready_voter
 from certification.streams import device_key
 from certification.votes import Counts, Stage, VoteRange
 
-Shape = tuple[int, int, int]  # C,H,W
 _WARM_UP_RUNS = 3  # libraries choose kernels and allocate in the first ones, which a graph must not capture
 
 

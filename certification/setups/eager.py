@@ -5,11 +5,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from certification.contract.certificate import Shape
 from certification.setup import Setup
 from certification.setups.compiling import compile_voter
 from certification.setups.voter import ready_voter
-
-Shape = tuple[int, int, int]  # C,H,W
 
 
 class EagerVoter:

@@ -8,13 +8,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from certification.contract.certificate import Shape
 from certification.errors import Failure
 from certification.setup import Precision, Setup
 from certification.setups.int8 import attached, quantized
 from certification.setups.quiet_openvino import openvino, properties
 from certification.setups.voter import ready_voter
 
-Shape = tuple[int, int, int]  # C,H,W
 _HINTS: dict[Precision, openvino.Type] = {
     "float32": openvino.Type.f32,
     "bfloat16": openvino.Type.bf16,

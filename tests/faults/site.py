@@ -15,7 +15,7 @@ import httpx2 as httpx
 import redis
 
 from certification.catalogue import BUNDLED
-from certification.contract.store.delivery import connect
+from certification.contract.store.broker import connect
 from certification.contract.store.jobs import JobStore
 from smoothcert.broker import await_answer, free_port, server_binary, spawn
 from tests.faults.clock import Clock

@@ -12,7 +12,8 @@ import redis
 from fastapi.testclient import TestClient
 
 from certification.contract.signature import PublicKeys
-from certification.contract.store.delivery import Courier, broker_url, connect, queue_of
+from certification.contract.store.broker import broker_url, connect
+from certification.contract.store.delivery import Courier, queue_of
 from certification.errors import BadKeyFile, BrokerUnavailable
 from certification.signing import Signer, what_is_wrong
 from service.app import create_app

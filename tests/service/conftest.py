@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from certification.contract.store.delivery import connect, queue_of
+from certification.contract.store.broker import connect
+from certification.contract.store.delivery import queue_of
 from service.app import create_app
 from service.settings import Settings
 from tests.service.hand import WorkerHand

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from certification.contract.certificate import Certificate, Engine, InputDigest, Look, ModelDigest
 from certification.contract.job import Progress
-from certification.contract.store.delivery import connect
+from certification.contract.store.broker import connect
 from certification.contract.store.leases import Claim, Leases
 from certification.contract.store.workers import WorkerInfo
 

@@ -7,7 +7,7 @@ import pytest
 
 from certification.contract.job import Job, Progress
 from certification.contract.parameters import Parameters
-from certification.contract.store.jobs import POLL_LEAST, POLL_MOST, pauses
+from service.pauses import POLL_LEAST, POLL_MOST, pauses
 from service.watch import due_at
 
 

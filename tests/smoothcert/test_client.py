@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from certification.contract.store.delivery import connect
+from certification.contract.store.broker import connect
 from certification.contract.store.jobs import JobStore
 from certification.errors import Failure
 from service.app import create_app

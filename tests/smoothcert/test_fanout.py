@@ -14,7 +14,8 @@ import torch
 
 from certification.catalogue import read_card
 from certification.contract.parameters import Parameters
-from certification.contract.store.delivery import Courier, connect
+from certification.contract.store.broker import connect
+from certification.contract.store.delivery import Courier
 from certification.contract.store.jobs import JobStore
 from smoothcert.broker import Broker
 from smoothcert.fanout import FanOut, Workers

@@ -1,6 +1,5 @@
 """The training loop: published steps, and going on after a kill as if nothing had happened."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -16,14 +15,7 @@ from training.trainer import Trainer, _slices
 
 CPU = torch.device("cpu")
 IMAGES = 150
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def images(shape: tuple[int, int, int] = (1, 28, 28)) -> ImageSet:

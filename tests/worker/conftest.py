@@ -8,7 +8,7 @@ import pytest
 
 from certification.catalogue import CARD_FILE, WEIGHTS_FILE
 from certification.contract.card import ModelCard, Preprocessing
-from certification.contract.store.delivery import connect
+from certification.contract.store.broker import connect
 from smoothcert.broker import Broker
 from tests.conftest import fresh_database
 from tests.worker.plant import MODEL, Plant

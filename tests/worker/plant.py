@@ -17,8 +17,8 @@ import redis
 
 from certification.contract.job import Job
 from certification.contract.parameters import Parameters
+from certification.contract.pixels import CertifiedImage
 from certification.contract.store.delivery import Courier
-from certification.contract.store.image import Image
 from certification.contract.store.jobs import JobStore, Request
 from smoothcert.broker import spawn
 
@@ -127,7 +127,7 @@ class Plant:
 
     def submit(self, n: int = 50_000, pixel: int = 0, send: bool = True, request_id: str = "") -> str:
         """A job; its message may be lost on the way."""
-        image = Image.of(bytes([pixel, 0, 0, 0]), (1, 2, 2), [])
+        image = CertifiedImage.of(bytes([pixel, 0, 0, 0]), (1, 2, 2), [])
         submission = self.store.submit(
             Request(MODEL, Parameters(n=n, sigma=0.5), image, request_id=request_id)
         )

@@ -4,8 +4,8 @@ import pytest
 import redis
 
 from certification.contract.parameters import Parameters
-from certification.contract.store.delivery import connect
-from certification.contract.store.image import Image
+from certification.contract.pixels import CertifiedImage
+from certification.contract.store.broker import connect
 from certification.contract.store.jobs import JobStore, Request
 from certification.contract.store.leases import Claim, Leases, Terms
 from worker.keeper import UNACKED_INDEX, Keeper, Message
@@ -29,7 +29,7 @@ def leases(client: redis.Redis) -> Leases:
 
 @pytest.fixture
 def claim(client: redis.Redis, leases: Leases) -> Claim:
-    image = Image.of(bytes(4), (1, 2, 2), [])
+    image = CertifiedImage.of(bytes(4), (1, 2, 2), [])
     job_id = JobStore(client).submit(Request("m", Parameters(sigma=0.5), image)).job_id
     claim = leases.claim(job_id, "w1", "x")
     assert isinstance(claim, Claim)

@@ -79,11 +79,11 @@ def test_a_frozen_helper_that_wakes_brings_nothing_that_was_given_to_another(cre
     job_id, _, (frozen, _) = shared(crew)
     os.kill(frozen.child, signal.SIGSTOP)
     assert counts_of(crew, job_id) == undisturbed(LONG)
-    version = crew.store.version(job_id)
+    ended = crew.job(job_id)
     os.kill(frozen.child, signal.SIGCONT)
     eventually(lambda: told(frozen, job_id, "helped"))
     assert told(frozen, job_id, "late")
-    assert crew.store.version(job_id) == version
+    assert crew.job(job_id) == ended
 
 
 def test_a_holder_killed_leaves_what_others_brought_to_the_next(crew: Plant) -> None:

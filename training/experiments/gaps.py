@@ -38,7 +38,10 @@ class Gaps:
 
 @torch.inference_mode()
 def log_probability_gaps(network: nn.Module, image_u8: Tensor, label: int, sigma: float) -> Tensor:
-    """The gaps of COPIES noisy copies of one image, uint8 (C, H, W); always the same noises."""
+    """The gaps of COPIES noisy copies of one image, uint8 (C, H, W): shape (COPIES,), float64, in nats.
+
+    sigma: pixels in [0,1]. The noises are always the same.
+    """
     generator = torch.Generator().manual_seed(0)
     images_BCHW = image_u8[None].float() / 255
     parts = []

@@ -63,7 +63,10 @@ class Method(Protocol):
 def repeat_with_noise(
     images_BCHW: Tensor, num_noises: int, sigma: float, generator: torch.Generator | None
 ) -> Tensor:
-    """m noisy copies of every image, copies of noise i contiguous: shape (m*B, C, H, W), not clipped."""
+    """m noisy copies of every image, copies of noise i contiguous: shape (m*B, C, H, W), not clipped.
+
+    sigma: in the images' unit, pixels in [0,1].
+    """
     repeated = images_BCHW.repeat(num_noises, 1, 1, 1)
     noise = torch.randn(repeated.shape, generator=generator, device=repeated.device, dtype=repeated.dtype)
     return repeated + sigma * noise

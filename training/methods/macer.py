@@ -70,7 +70,7 @@ class Macer:
         return natural + weight.to(robust.dtype) * robust
 
     def switch(self, moment: Moment) -> Tensor:
-        """1 once the robust term counts, 0 before."""
+        """1 once the robust term counts, 0 before: a scalar."""
         return (
             torch.ones_like(moment.epoch) if not self.deferred else (moment.epoch >= moment.first_drop) * 1.0
         )
@@ -79,7 +79,7 @@ class Macer:
 def robust_loss(log_probs_mBK: Tensor, labels_B: Tensor, beta: float, gamma: float) -> Tensor:
     """Mean over images of the hinge on the certified radius in units of sigma/2, 0 where the class is wrong.
 
-    Log probabilities serve as logits, from which they differ by a constant per input.
+    A scalar. Log probabilities serve as logits, from which they differ by a constant per input.
     """
     shares_BK = functional.softmax(beta * log_probs_mBK, dim=-1).mean(0)
     top, runner_up = shares_BK.topk(2, dim=-1).values.unbind(-1)
@@ -90,6 +90,6 @@ def robust_loss(log_probs_mBK: Tensor, labels_B: Tensor, beta: float, gamma: flo
 
 
 def clamped_quantile(shares: Tensor) -> Tensor:
-    """Phi^-1 with finite value and gradient on the whole of [0,1]; beyond the clamps the gradient is 0."""
+    """Phi^-1 of each share, in their shape: finite, with a gradient that is 0 beyond the clamps."""
     quantiles: Tensor = torch.special.ndtri(shares.clamp(SMALLEST_SHARE, 1 - SMALLEST_SHARE))
     return quantiles

@@ -23,13 +23,16 @@ def log_mean(log_probs_mBK: Tensor) -> Tensor:
 
 
 def mean_cross_entropy(log_probs_mBK: Tensor, labels_B: Tensor) -> Tensor:
-    """Mean over noises and images of CE(F_i, y)."""
+    """Mean over noises and images of CE(F_i, y), a scalar."""
     repeated_N = labels_B.repeat(len(log_probs_mBK))
     return functional.nll_loss(log_probs_mBK.flatten(0, 1), repeated_N)
 
 
 def cross_entropy(log_target: Tensor, log_probs: Tensor) -> Tensor:
-    """CE(target, F) = -sum_k target_k log F_k over the last axis; gradients flow through both."""
+    """CE(target, F) = -sum_k target_k log F_k over the last axis, K; gradients flow through both.
+
+    Both have shape (..., K), the result has (...).
+    """
     return -(log_target.exp() * log_probs).sum(-1)
 
 

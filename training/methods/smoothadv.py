@@ -76,13 +76,13 @@ class SmoothAdv:
     def adversarial(
         self, network: nn.Module, images_BCHW: Tensor, noisy_NCHW: Tensor, labels_B: Tensor, moment: Moment
     ) -> Tensor:
-        """The noisy copies, each moved by its image's perturbation; no gradient flows through them."""
+        """The noisy copies, shape (m*B, C, H, W), moved by their images' perturbations, without gradient."""
         with under_attack(network) as still:
             target = Target(still, images_BCHW, noisy_NCHW, labels_B)
             eta_BCHW = ATTACKS[self.attack](target, self.radius(moment), self.steps)
         return shift(noisy_NCHW, eta_BCHW).detach()
 
     def radius(self, moment: Moment) -> Tensor:
-        """eps of this epoch in [0,1] pixels: the first epoch has 1/warmup of it, as in the published runs."""
+        """eps of this epoch in [0,1] pixels, a scalar: the first has 1/warmup of it, as published."""
         full = self.epsilon * EPSILON_UNIT
         return full * ((moment.epoch.floor() + 1) / max(self.warmup, 1)).clamp_max(1)

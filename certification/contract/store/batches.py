@@ -8,7 +8,6 @@ from typing import Any
 
 from certification.contract.batch import Batch
 from certification.contract.store.jobs import JobStore, hashed, new_id
-from certification.contract.store.record import job_of
 from certification.contract.store.scripts import broker_errors
 from certification.errors import KeyReused
 
@@ -48,9 +47,9 @@ class Batches:
         return self._plan(batch_id, said if what == b"created" else self._read(batch_id))
 
     def _plan(self, batch_id: str, said: dict[str, Any]) -> Plan:
-        rows = self.store.scripts.run("view", *said["jobs"])
-        missing = [job_id for job_id, row in zip(said["jobs"], rows, strict=True) if not row]
-        return Plan(batch_id, tuple(said["jobs"]), frozenset(missing))
+        found = zip(said["jobs"], self.store.jobs(said["jobs"]), strict=True)
+        missing = frozenset(job_id for job_id, job in found if job is None)
+        return Plan(batch_id, tuple(said["jobs"]), missing)
 
     def drop(self, plan: Plan) -> None:
         """Forgets a batch that came to nothing; its idempotency key is free again."""
@@ -62,8 +61,7 @@ class Batches:
         said = self._read(batch_id)
         if said["owner"] != owner:
             return None
-        rows = self.store.scripts.run("view", *said["jobs"])
-        jobs = [job_of(job_id, row) for job_id, row in zip(said["jobs"], rows, strict=True) if row]
+        jobs = [job for job in self.store.jobs(said["jobs"]) if job]
         return Batch.of(batch_id, datetime.fromisoformat(said["created"]), jobs)
 
     def _read(self, batch_id: str) -> dict[str, Any]:

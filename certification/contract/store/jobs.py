@@ -1,9 +1,8 @@
-"""The job record as the service uses it: submit, look, wait, cancel, list."""
+"""The job record as the service uses it: submit, look, cancel, list."""
 
 import hashlib
 import secrets
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,18 +11,15 @@ import redis
 from certification.contract.certificate import InputDigest
 from certification.contract.job import Job, Progress
 from certification.contract.parameters import Parameters
+from certification.contract.pixels import CertifiedImage
 from certification.contract.store.figures import Figures
-from certification.contract.store.image import Image
-from certification.contract.store.record import job_of
+from certification.contract.store.record import Row, job_of
 from certification.contract.store.scripts import ROOT, Scripts, broker_errors
 from certification.contract.store.workers import WorkerInfo
 from certification.errors import KeyReused, OverQuota, QueueFull
 
 DAY = 24 * 3600  # seconds
 ANYONE = "anyone"  # the owner of every job while no API keys are configured
-POLL_LEAST, POLL_MOST = 0.01, 0.25  # seconds between looks at a record that somebody waits for
-POLL_SHARE = 0.02  # of the time waited so far: that much later than it ends is a job seen to end, at most
-POLL_EACH = 0.004  # seconds a waiter: however many there are, their looks don't keep the service busy
 
 Lane = Literal["single", "batch"]
 
@@ -53,7 +49,7 @@ class Request:
 
     model: str
     parameters: Parameters
-    image: Image
+    image: CertifiedImage
     owner: str = ANYONE
     idempotency_key: str | None = None
     body: str = ""
@@ -85,24 +81,6 @@ class Page:
     cursor: str | None
 
 
-def pauses(
-    timeout: float, waiters: Callable[[], int] = lambda: 1, due: Callable[[], float | None] = lambda: None
-) -> Iterator[float]:
-    """How long to sleep between looks, until `timeout` seconds are over. `waiters`: who look at this moment.
-
-    due: when the job should end (`time.monotonic`), where that can be told: looks are as far apart as half
-    the time to or since then, else as a share of the time waited.
-    Looking is chosen over pub/sub: it holds no connection for each waiter, it can lose no notice when the
-    broker restarts, and costs next to nothing.
-    """
-    start = time.monotonic()
-    while (waited := (now := time.monotonic()) - start) < timeout:
-        end = due()
-        wish = POLL_SHARE * waited if end is None else abs(end - now) / 2
-        alone = min(max(wish, POLL_LEAST), POLL_MOST)
-        yield min(max(alone, POLL_EACH * waiters()), timeout - waited)
-
-
 def new_id() -> str:
     """144 random bits: who knows the id is who made the job."""
     return secrets.token_urlsafe(18)
@@ -116,7 +94,7 @@ def hashed(key: str | None) -> str:
 class JobStore:
     """The record of jobs in Redis. Every method may raise BrokerUnavailable; none keeps state.
 
-    Blocking: an event loop calls it from a thread, and waits by `pauses` and `version`.
+    Blocking: an event loop calls it from a thread, and waits by `pauses`.
     """
 
     def __init__(self, client: redis.Redis, limits: Limits | None = None, root: str = ROOT) -> None:
@@ -156,34 +134,20 @@ class JobStore:
         refusals = {b"conflict": KeyReused, b"full": QueueFull, b"quota": OverQuota}
         if what in refusals:
             raise refusals[what]
-        return Submission(job_of(made.decode(), row), created=what == b"created")
+        return Submission(job_of(made.decode(), Row(*row)), created=what == b"created")
 
     def job(self, job_id: str, owner: str | None = None) -> Job | None:
         """The job; None when unknown, expired, or (with `owner`) somebody else's."""
-        (row,) = self.scripts.run("view", job_id)
-        if not row or (owner is not None and row[11].decode() != owner):
+        (told,) = self.scripts.run("view", job_id)
+        row = Row.of(told)
+        if row is None or owner not in (None, row.owner.decode()):
             return None
         return job_of(job_id, row)
 
     def jobs(self, job_ids: Sequence[str]) -> list[Job | None]:
         """Several jobs as they are, by one call; None where one is unknown or expired."""
-        rows = self.scripts.run("view", *job_ids) if job_ids else []
-        return [job_of(job_id, row) if row else None for job_id, row in zip(job_ids, rows, strict=True)]
-
-    def version(self, job_id: str) -> int | None:
-        """Counts the changes of a record; None when there is none. Cheap enough to ask again and again."""
-        with broker_errors():
-            version: Any = self.client.hget(self._key("job", job_id), "version")
-        return None if version is None else int(version)
-
-    def wait(self, job_id: str, after: int, timeout: float) -> Job | None:
-        """The job as soon as its version exceeds `after`, or as it is once `timeout` seconds are over."""
-        for pause in pauses(timeout):
-            version = self.version(job_id)
-            if version is None or version > after:
-                break
-            time.sleep(pause)
-        return self.job(job_id)
+        rows = map(Row.of, self.scripts.run("view", *job_ids) if job_ids else [])
+        return [row and job_of(job_id, row) for job_id, row in zip(job_ids, rows, strict=True)]
 
     def cancel(self, job_id: str) -> Literal["cancelled", "ended", "unknown"]:
         """Ends the job at once, with the certificate it has reached so far; `ended`: it had ended before."""
@@ -195,12 +159,12 @@ class JobStore:
         }
         return names[answer]
 
-    def image(self, job_id: str) -> Image | None:
+    def image(self, job_id: str) -> CertifiedImage | None:
         """The pixels that are certified; None when unknown or expired."""
         with broker_errors():
             stored: Any = self.client.hmget(self._key("image", job_id), "pixels", "digest")
         pixels, digest = stored
-        return None if pixels is None else Image(pixels, InputDigest.model_validate_json(digest))
+        return None if pixels is None else CertifiedImage(pixels, InputDigest.model_validate_json(digest))
 
     def page(self, owner: str = ANYONE, cursor: str | None = None, limit: int = 50) -> Page:
         """The owner's jobs, newest first. `cursor` comes from the page before; a forged one is ValueError."""
@@ -217,8 +181,7 @@ class JobStore:
                 num=limit,
             )
         ids = [member.decode() for member, _ in found]
-        rows = self.scripts.run("view", *ids) if ids else []
-        jobs = [job_of(job_id, row) for job_id, row in zip(ids, rows, strict=True) if row]
+        jobs = [job for job in self.jobs(ids) if job]
         return Page(jobs, str(int(found[-1][1])) if len(found) == limit else None)
 
     def workers(self) -> list[WorkerInfo]:

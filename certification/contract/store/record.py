@@ -1,12 +1,36 @@
 """From a record's fields, as `view.lua` reads them, to the Job that callers see."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple, Self, cast
 
 from certification.contract.certificate import Certificate
-from certification.contract.job import TERMINAL, Job, Links, Progress
+from certification.contract.job import TERMINAL, Job, Links, Progress, Status
 from certification.contract.parameters import Parameters
 from certification.contract.problem import Problem
+
+
+class Row(NamedTuple):
+    """What `row_of` in `_common.lua` reads, in its order. Times are microseconds of the broker's clock."""
+
+    status: bytes
+    model: bytes
+    parameters: bytes
+    progress: bytes
+    certificate: bytes | None
+    error: bytes | None
+    created: bytes
+    started: bytes | None
+    finished: bytes | None
+    attempts: bytes
+    version: bytes
+    owner: bytes
+    position: int | None
+
+    @classmethod
+    def of(cls, told: Sequence[Any]) -> Self | None:
+        """One row of the answer; None where there is no such job."""
+        return cls(*told) if told else None
 
 
 def moment(microseconds: bytes | None) -> datetime | None:
@@ -16,30 +40,29 @@ def moment(microseconds: bytes | None) -> datetime | None:
     return datetime.fromtimestamp(int(microseconds) / 1e6, UTC)
 
 
-def job_of(job_id: str, row: list[Any]) -> Job:
-    """One row of `view.lua`.
+def job_of(job_id: str, row: Row) -> Job:
+    """The job that a row tells of.
 
     The certificate, and with it the seed, stays hidden until the job has ended: a caller who knew the noise
     could choose the image against it.
     """
-    status, model, parameters, progress, certificate, error, created, started, finished = row[:9]
-    attempts, version, _owner, position = row[9:13]
-    created_at = moment(created)
+    status = cast(Status, row.status.decode())
+    certificate = row.certificate if status in TERMINAL else None
+    created_at = moment(row.created)
     assert created_at is not None
-    ended = status.decode() in TERMINAL
     return Job(
         id=job_id,
-        status=status.decode(),
-        model=model.decode(),
-        parameters=Parameters.model_validate_json(parameters),
-        queue_position=position,
-        progress=Progress.model_validate_json(progress),
-        certificate=Certificate.model_validate_json(certificate) if certificate and ended else None,
-        error=Problem.model_validate_json(error) if error else None,
+        status=status,
+        model=row.model.decode(),
+        parameters=Parameters.model_validate_json(row.parameters),
+        queue_position=row.position,
+        progress=Progress.model_validate_json(row.progress),
+        certificate=Certificate.model_validate_json(certificate) if certificate else None,
+        error=Problem.model_validate_json(row.error) if row.error else None,
         created_at=created_at,
-        started_at=moment(started),
-        finished_at=moment(finished),
-        attempts=int(attempts),
+        started_at=moment(row.started),
+        finished_at=moment(row.finished),
+        attempts=int(row.attempts),
         links=Links.of(job_id),
-        version=int(version),
+        version=int(row.version),
     )

@@ -20,6 +20,7 @@ from certification.setups.int8 import RoundedWeight, attach, quantized
 from certification.setups.openvino_cpu import _compiled
 from certification.setups.voter import Voter, fold_batch_norm
 from certification.votes import VoteRange
+from tests.certification.rows import rows_answer_alike_in_any_order
 from training.calibrate import Order, calibrate
 from training.datasets import ImageSet
 
@@ -88,13 +89,7 @@ def test_votes_are_the_same_after_a_reload_and_in_another_split(
 
 @needs_int8
 def test_a_row_is_classified_alike_wherever_it_stands_in_the_batch(network: nn.Module) -> None:
-    voter = cpu_voter(network, SHAPE, 6, SETUP)
-    pixels_BHWC = torch.randint(-255, 510, voter.shape_BHWC, dtype=torch.int16)
-    order = torch.randperm(len(pixels_BHWC))
-    voter.start(0, pixels_BHWC)
-    straight = voter.classes(0)
-    voter.start(0, pixels_BHWC[order].contiguous())
-    assert np.array_equal(voter.classes(0), straight[order.numpy()])
+    assert rows_answer_alike_in_any_order(cpu_voter(network, SHAPE, 6, SETUP))
 
 
 def test_rounding_hardly_changes_the_logits(network: nn.Module, rounding: Quantization) -> None:

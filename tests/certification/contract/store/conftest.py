@@ -6,8 +6,8 @@ import pytest
 import redis
 
 from certification.contract.parameters import Parameters
-from certification.contract.store.delivery import connect
-from certification.contract.store.image import Image
+from certification.contract.pixels import CertifiedImage
+from certification.contract.store.broker import connect
 from certification.contract.store.jobs import JobStore, Request
 from certification.contract.store.leases import Leases, Terms
 
@@ -32,5 +32,5 @@ def leases(client: redis.Redis) -> Leases:
 
 @pytest.fixture
 def request_() -> Request:
-    image = Image.of(bytes(range(4)), (1, 2, 2), ["as it came"])
+    image = CertifiedImage.of(bytes(range(4)), (1, 2, 2), ["as it came"])
     return Request(model="m", parameters=Parameters(sigma=0.5), image=image)

@@ -1,11 +1,11 @@
-import threading
 import time
 from dataclasses import replace
 
 import pytest
 import redis
 
-from certification.contract.store.delivery import Courier, connect
+from certification.contract.store.broker import connect
+from certification.contract.store.delivery import Courier
 from certification.contract.store.jobs import JobStore, Limits, Request
 from certification.errors import BrokerUnavailable, KeyReused, OverQuota, QueueFull
 
@@ -109,27 +109,6 @@ def test_pages_run_from_the_newest_job_to_the_oldest(store: JobStore, request_: 
         cursor = page.cursor
     assert found == ids[::-1]
     assert cursor is None
-
-
-def test_waiting_ends_with_the_change(store: JobStore, request_: Request) -> None:
-    job_id = store.submit(request_).job_id
-    version = store.version(job_id)
-    assert version is not None
-    timer = threading.Timer(0.1, store.cancel, [job_id])
-    timer.start()
-    start = time.monotonic()
-    job = store.wait(job_id, version, timeout=5)
-    timer.join()
-    assert job is not None
-    assert job.status == "cancelled"
-    assert time.monotonic() - start < 2
-
-
-def test_waiting_in_vain_ends_in_time(store: JobStore, request_: Request) -> None:
-    job_id = store.submit(request_).job_id
-    job = store.wait(job_id, after=99, timeout=0.05)
-    assert job is not None
-    assert job.status == "queued"
 
 
 def test_every_key_expires(store: JobStore, request_: Request, client: redis.Redis) -> None:

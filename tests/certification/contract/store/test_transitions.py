@@ -20,12 +20,11 @@ from hypothesis.stateful import (
 
 from certification.contract.job import TERMINAL, Progress
 from certification.contract.parameters import Parameters
+from certification.contract.pixels import CertifiedImage
 from certification.contract.problem import Problem
-from certification.contract.store.delivery import connect
-from certification.contract.store.image import Image
+from certification.contract.store.broker import connect
 from certification.contract.store.jobs import JobStore, Lane, Request
 from certification.contract.store.leases import Claim, Leases, LostLease, Terms
-from certification.contract.store.record import job_of
 from certification.errors import KeyReused
 from tests.certification.contract.store.expected import ATTEMPTS, Expected, Machine
 from tests.certification.contract.store.test_leases import ENGINE, certificate
@@ -33,7 +32,7 @@ from tests.certification.contract.store.test_leases import ENGINE, certificate
 MODEL = "m"
 LEASE = 3600.0  # seconds; nothing expires that the test does not let expire
 MOST_OPEN = 3  # jobs at once: more of them meet each other less
-IMAGE = Image.of(bytes(4), (1, 2, 2), [])
+IMAGE = CertifiedImage.of(bytes(4), (1, 2, 2), [])
 WRITES = ("report", "renew", "pin", "restart", "hand_back", "finish", "fail")  # by whoever has a claim
 NUMBERS = st.integers(0, 5)
 WORKERS = st.sampled_from(["w1", "w2", "w3"])
@@ -222,9 +221,9 @@ class Transitions(RuleBasedStateMachine):
 
     @invariant()
     def the_record_is_as_expected(self) -> None:
-        rows = self.store.scripts.run("view", *self.model.jobs)
-        for (job_id, expected), row in zip(self.model.jobs.items(), rows, strict=True):
-            job = job_of(job_id, row)
+        jobs = self.store.jobs(list(self.model.jobs))
+        for expected, job in zip(self.model.jobs.values(), jobs, strict=True):
+            assert job is not None
             assert (job.status, job.attempts) == (expected.status, expected.attempts)
             assert job.progress.samples == expected.samples
             assert (job.certificate is not None) == (expected.certified and job.ended)
