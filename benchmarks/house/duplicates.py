@@ -7,7 +7,7 @@ for in functions only, without docstrings: imports and declarations are alike by
 import ast
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
 from benchmarks.house.sources import FunctionNode, Source
@@ -42,8 +42,9 @@ def duplicates(sources: Sequence[Source]) -> list[list[Place]]:
     alike: dict[str, list[Place]] = defaultdict(list)
     for source in sources:
         for function in source.functions:
+            given = {one.arg for one in ast.walk(function.node.args) if isinstance(one, ast.arg)}
             for run in _runs(_without_docstring(function.node)):
-                alike[_shape(run)].append(Place(source.path, run[0].lineno, run[-1].end_lineno or 0))
+                alike[_shape(run, given)].append(Place(source.path, run[0].lineno, run[-1].end_lineno or 0))
     found: list[list[Place]] = []
     for places in sorted(alike.values(), key=lambda places: -places[0].lines):
         apart = [place for i, place in enumerate(places) if not any(map(place.within, places[:i]))]
@@ -78,10 +79,12 @@ def _is_worth_comparing(run: list[ast.stmt]) -> bool:
     return lines >= LEAST_LINES and sum(1 for one in run for _ in ast.walk(one)) >= LEAST_NODES
 
 
-def _shape(run: list[ast.stmt]) -> str:
-    """The syntax, with the run's own variables numbered in the order of their appearance."""
+def _shape(run: list[ast.stmt], given: Set[str]) -> str:
+    """The syntax, with its function's own variables numbered in the order of their appearance."""
     nodes = [node for one in run for node in ast.walk(one)]
-    own = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    own = given | {
+        node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
     own |= {node.arg for node in nodes if isinstance(node, ast.arg)}
     numbers: dict[str, str] = {}
 

@@ -16,11 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from certification.contract.store.image import Image
+
 from benchmarks.soak.footprint import Footprint, lasting
 from benchmarks.soak.load import PICTURE, Load
 from benchmarks.soak.strikes import Striker
 from benchmarks.soak.verdict import Outcome
-from certification.contract.store.image import Image
 from tests.faults.callers import Caller
 from tests.faults.site import LENET, Plan, Site, standing
 from tests.faults.table import write

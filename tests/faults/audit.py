@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from certification.contract.store.image import Image
 
 from certification.catalogue import read_card
 from certification.contract.certificate import Certificate
 from certification.contract.job import Job
 from certification.contract.parameters import Parameters
-from certification.contract.store.image import Image
 from certification.issue import issue
 from certification.procedure import Certification, drive
 from certification.setup import Setup

@@ -63,7 +63,7 @@ def test_a_tensor_of_unsaid_shape_is_named_and_one_with_a_word_on_it_is_not() ->
     assert unsaid([source(named), source(told), source(private)]) == []
 
 
-def test_a_length_without_unit_is_named() -> None:
-    assert unsaid([source('def f(radius: float) -> int:\n    """Counts."""\n')]) == [
-        "a.py:1 f: unit of radius"
-    ]
+def test_a_length_without_unit_is_named_where_a_tensor_passes() -> None:
+    passed = 'def f(x_K: Tensor, radius: float) -> int:\n    """Counts."""\n'
+    assert unsaid([source(passed)]) == ["a.py:1 f: unit of radius"]
+    assert unsaid([source(passed.replace("Tensor", "int"))]) == []

@@ -1,7 +1,8 @@
 """What a worker's parent does between deliveries."""
 
-from certification.contract.parameters import Parameters
 from certification.contract.store.image import Image
+
+from certification.contract.parameters import Parameters
 from certification.contract.store.jobs import Request
 from tests.worker.plant import Plant
 

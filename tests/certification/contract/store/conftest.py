@@ -34,3 +34,8 @@ def leases(client: redis.Redis) -> Leases:
 def request_() -> Request:
     image = CertifiedImage.of(bytes(range(4)), (1, 2, 2), ["as it came"])
     return Request(model="m", parameters=Parameters(sigma=0.5), image=image)
+
+
+@pytest.fixture
+def job_id(store: JobStore, request_: Request) -> str:
+    return store.submit(request_).job_id

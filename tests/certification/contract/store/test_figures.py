@@ -15,7 +15,7 @@ from certification.contract.store.jobs import JobStore, Limits, Request
 from certification.contract.store.leases import Leases, LostLease, Terms, Work
 from certification.contract.store.workers import WorkerInfo
 from tests.certification.contract.store.conftest import LEASE
-from tests.certification.contract.store.test_leases import HALF, certificate, claimed
+from tests.certification.contract.store.holding import HALF, certificate, claimed
 
 QUARTER = Work(votes=5_000, seconds=0.25)
 

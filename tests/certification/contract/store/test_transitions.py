@@ -27,7 +27,7 @@ from certification.contract.store.jobs import JobStore, Lane, Request
 from certification.contract.store.leases import Claim, Leases, LostLease, Terms
 from certification.errors import KeyReused
 from tests.certification.contract.store.expected import ATTEMPTS, Expected, Machine
-from tests.certification.contract.store.test_leases import ENGINE, certificate
+from tests.certification.contract.store.holding import ENGINE, certificate
 
 MODEL = "m"
 LEASE = 3600.0  # seconds; nothing expires that the test does not let expire

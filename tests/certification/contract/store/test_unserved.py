@@ -10,7 +10,7 @@ import redis
 from certification.contract.store.jobs import JobStore, Lane, Request
 from certification.contract.store.leases import Leases, Terms
 from certification.contract.store.workers import WorkerInfo
-from tests.certification.contract.store.test_leases import claimed, look
+from tests.certification.contract.store.holding import claimed, look
 
 SOON = 0.2  # seconds
 

@@ -1,0 +1,130 @@
+"""Portions of a shared job: who has one, who may bring its counts."""
+
+import time
+
+from certification.contract.job import Progress
+from certification.contract.store.jobs import JobStore, Request
+from certification.contract.store.leases import Claim, Leases
+from certification.contract.store.shares import Counted, Shares
+from tests.certification.contract.store.holding import look
+from tests.certification.contract.store.shares.taking import BATCH, SHORT, N, short_lease, take
+
+
+def test_portions_follow_each_other_in_whole_batches(
+    shares: dict[str, Shares], claim: Claim, division: str
+) -> None:
+    first, second = take(shares["w1"], claim, division), take(shares["w2"], claim, division, 50)
+    assert (first.start, first.stop) == (40, 128)
+    assert (second.start, second.stop) == (128, 176)
+
+
+def test_portions_get_smaller_so_that_all_end_together(
+    shares: dict[str, Shares], claim: Claim, division: str
+) -> None:
+    sizes, done = [], None
+    while (
+        portion := shares["w1"].exchange(claim.job_id, division, want=10_000, batch=BATCH, done=done).portion
+    ):
+        sizes.append(portion.stop - portion.start)
+        done = Counted(portion, "c")
+    assert sum(sizes) == N - 40
+    assert sizes[0] > N / 3
+    assert max(sizes[-3:]) <= BATCH
+    assert shares["w2"].exchange(claim.job_id, division, want=100).portion is None
+
+
+@short_lease
+def test_counts_are_taken_from_one_ticket_only(
+    leases: Leases, shares: dict[str, Shares], claim: Claim, division: str
+) -> None:
+    late = take(shares["w2"], claim, division)
+    time.sleep(SHORT * 1.2)
+    leases.renew(claim)
+    again = take(shares["w3"], claim, division)
+    assert (again.start, again.stop) == (late.start, late.stop)
+    refused = shares["w2"].exchange(claim.job_id, division, done=Counted(late, "late"))
+    assert refused.late
+    assert not shares["w3"].exchange(claim.job_id, division, done=Counted(again, "in time")).late
+    assert shares["w3"].exchange(claim.job_id, division, done=Counted(again, "twice")).late
+    assert shares["w1"].gather(claim, division) == {40: "in time"}
+
+
+@short_lease
+def test_a_helper_that_works_on_keeps_its_portion(
+    leases: Leases, shares: dict[str, Shares], claim: Claim, division: str
+) -> None:
+    portion = take(shares["w2"], claim, division)
+    for _ in range(3):
+        time.sleep(SHORT / 2)
+        leases.renew(claim)
+        shares["w2"].hold(claim.job_id, division)
+    assert take(shares["w3"], claim, division).start == portion.stop
+
+
+@short_lease
+def test_the_holder_keeps_its_own_portion_with_its_lease(
+    leases: Leases, shares: dict[str, Shares], claim: Claim, division: str
+) -> None:
+    portion = take(shares["w1"], claim, division)
+    for _ in range(3):
+        time.sleep(SHORT / 2)
+        leases.renew(claim)
+    assert take(shares["w3"], claim, division).start == portion.stop
+
+
+def test_a_worker_whose_child_died_gets_its_portion_again(
+    shares: dict[str, Shares], claim: Claim, division: str
+) -> None:
+    dead = take(shares["w2"], claim, division)
+    again = take(shares["w2"], claim, division)
+    assert (again.start, again.stop) == (dead.start, dead.stop)
+    assert shares["w2"].exchange(claim.job_id, division, done=Counted(dead, "late")).late
+
+
+def test_a_portion_that_loses_every_worker_fails_its_job(
+    store: JobStore, leases: Leases, shares: dict[str, Shares], claim: Claim, division: str
+) -> None:
+    for _ in range(leases.terms.attempts):
+        take(shares["w2"], claim, division)
+    assert shares["w2"].exchange(claim.job_id, division, want=100).portion is None
+    job = look(store, claim.job_id)
+    assert job.status == "failed"
+    assert job.error is not None
+    assert "3 attempts" in job.error.detail
+
+
+def test_a_portion_put_back_is_not_lost(
+    store: JobStore, leases: Leases, shares: dict[str, Shares], claim: Claim, division: str
+) -> None:
+    for _ in range(leases.terms.attempts + 1):
+        portion = take(shares["w2"], claim, division)
+        shares["w2"].leave(claim.job_id, portion)
+    assert take(shares["w3"], claim, division).start == 40
+    assert look(store, claim.job_id).status == "running"
+
+
+def test_a_helper_goes_when_somebody_waits_and_the_holder_stays(
+    store: JobStore, shares: dict[str, Shares], claim: Claim, division: str, long: Request
+) -> None:
+    portion = take(shares["w2"], claim, division)
+    store.submit(long)
+    answer = shares["w2"].exchange(claim.job_id, division, want=100, batch=BATCH, done=Counted(portion, "c"))
+    assert (answer.portion, answer.late) == (None, False)
+    assert take(shares["w1"], claim, division).start == portion.stop
+
+
+@short_lease
+def test_helpers_stop_when_the_holder_is_silent(
+    shares: dict[str, Shares], claim: Claim, division: str
+) -> None:
+    time.sleep(SHORT * 1.2)
+    assert shares["w2"].exchange(claim.job_id, division, want=100, batch=BATCH).portion is None
+
+
+def test_counts_leave_the_record_when_the_state_has_them(
+    leases: Leases, shares: dict[str, Shares], claim: Claim, division: str
+) -> None:
+    portion = take(shares["w2"], claim, division)
+    shares["w2"].exchange(claim.job_id, division, done=Counted(portion, "a"))
+    leases.progress(claim, "later", Progress(samples=portion.stop, of=N), taken_up=[portion.start])
+    assert shares["w1"].gather(claim, division) == {}
