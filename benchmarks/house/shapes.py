@@ -14,7 +14,8 @@ from benchmarks.house.sources import Function, Source
 TENSOR = re.compile(r"(?<!str, )\b(?:Tensor|NDArray|Counts|Image)\b(?!\.)")  # by name: named by the network
 NAMED = re.compile(r"_m?[A-Z][A-Z0-9]*$")
 SHAPE = re.compile(
-    r"\bshapes?\b|_[A-Z]{1,4}\b|\((?:[\w*.]+, ?)*[A-Z],?\)|\b[A-Z](?:,[A-Z])+\b|\bscalar\b|one value"
+    r"\bshapes?\b|\bscalar\b|one value|_[A-Z]{1,4}\b|\b[A-Z](?:,[A-Z])+\b"
+    r"|\((?:[\w*.]+, ?)*[A-Z](?:, ?[\w*]+)*,?\)"  # (m*B, C, 32, 32)
 )
 ELSEWHERE = re.compile(r"^See \w+\.\w+\.$")  # the whole of it: described where it is declared
 LENGTHS = {"sigma", "radius", "epsilon"}  # l2, pixels in [0,1]

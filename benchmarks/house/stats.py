@@ -58,8 +58,10 @@ def row(name: str, part: Lengths) -> str:
 
 
 def vulture() -> Sequence[str]:
-    """What nothing but a test uses; pyproject.toml says where it looks."""
-    return run("vulture")
+    """What nothing but a test uses; pyproject.toml says where it looks. Methods are found by their files."""
+    return [
+        line for line in run("vulture") if not line.startswith("training/methods/") or "class" not in line
+    ]
 
 
 def arrows() -> str:
