@@ -16,12 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from certification.contract.store.image import Image
-
 from benchmarks.soak.footprint import Footprint, lasting
 from benchmarks.soak.load import PICTURE, Load
 from benchmarks.soak.strikes import Striker
 from benchmarks.soak.verdict import Outcome
+from certification.contract.pixels import CertifiedImage
 from tests.faults.callers import Caller
 from tests.faults.site import LENET, Plan, Site, standing
 from tests.faults.table import write
@@ -89,7 +88,7 @@ def _await_ends(load: Load) -> None:
         time.sleep(0.2)
 
 
-def _image(site: Site, caller: Caller) -> Image:
+def _image(site: Site, caller: Caller) -> CertifiedImage:
     """The pixels that every job is about, as the store has them of the first."""
     job_id = caller.post(200, PICTURE)
     image = site.store.image(job_id or "")

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, cached_property
 
-from certification.contract.store.image import Image
-
 from benchmarks.soak.footprint import MIB, Footprint, Lasting
 from benchmarks.soak.load import Load
 from benchmarks.soak.strikes import BITING, Strike
 from certification.contract.certificate import Certificate
+from certification.contract.pixels import CertifiedImage
 from certification.verify import verify
 from tests.faults.audit import Auditor
 from tests.faults.site import LENET, Site
@@ -32,7 +31,7 @@ class Outcome:
     load: Load
     strikes: list[Strike]
     footprint: Footprint
-    image: Image
+    image: CertifiedImage
     keys: list[Lasting]
 
     @cached_property

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from certification.contract.store.image import Image
 
 from certification.catalogue import read_card
 from certification.contract.certificate import Certificate
@@ -52,7 +51,7 @@ class Auditor:
     store may no longer have it.
     """
 
-    def __init__(self, site: Site, image: Callable[[str], Image | None] | None = None) -> None:
+    def __init__(self, site: Site, image: Callable[[str], CertifiedImage | None] | None = None) -> None:
         self._site = site
         self._image = image or site.store.image
 
