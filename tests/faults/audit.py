@@ -15,6 +15,7 @@ from certification.catalogue import read_card
 from certification.contract.certificate import Certificate
 from certification.contract.job import Job
 from certification.contract.parameters import Parameters
+from certification.contract.pixels import CertifiedImage
 from certification.issue import issue
 from certification.procedure import Certification, drive
 from certification.setup import Setup
