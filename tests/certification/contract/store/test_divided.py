@@ -10,7 +10,8 @@ from hypothesis import note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from tests.certification.contract.store.sharing import NAMES, Sharing
+from tests.certification.contract.store.held import NAMES
+from tests.certification.contract.store.sharing import Sharing
 
 HELPER = {"take": 6, "bring": 6, "take_of_an_old_division": 1, "leave": 2, "hold": 1, "join": 1}
 HOLDER = {"gather": 4, "report": 3, "count_alone": 2, "divide": 2, "divide_unheard": 2, "finish": 2}
