@@ -5,10 +5,12 @@ Votes are known by their number (KnownVotes), so a count that is missing or twic
 passes by moving the record's times, not by waiting.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
+from typing import Any
 
 import pytest
 import redis
@@ -26,7 +28,7 @@ from certification.evidence import State
 from certification.procedure import Certification, drive
 from certification.votes import VoteRange
 from tests.certification.contract.store.holding import ENGINE, certificate
-from tests.certification.contract.store.portions import ATTEMPTS, Divided, N
+from tests.certification.contract.store.portions import ATTEMPTS, Divided, N, Out
 from tests.certification.fakes import KnownVotes
 
 MODEL = "m"
