@@ -10,7 +10,7 @@ import redis
 from certification.contract.store.jobs import JobStore, Lane, Limits, Request
 from certification.contract.store.leases import Leases, Terms
 from certification.contract.store.workers import WorkerInfo
-from tests.certification.contract.store.test_leases import look
+from tests.certification.contract.store.holding import look
 
 TTL = 3  # seconds
 
