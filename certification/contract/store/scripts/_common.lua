@@ -57,10 +57,16 @@ local function is_terminal(status)
   return status == 'succeeded' or status == 'failed' or status == 'cancelled'
 end
 
--- The clock of a record's expiry starts anew, as does that of the batch it is in.
+-- The clock of a record's expiry starts anew, as do those of the batch it is in, its owner's lists and the idempotency key that
+-- made it: a question sent again finds its job as long as there is one.
 local function keep(id, ttl)
-  local batch = get(id, 'batch')
+  local job = redis.call('HMGET', key('job', id), 'batch', 'owner', 'idempotency')
+  local batch, owner, idempotency = unpack(job, 1, 3)
   if batch then redis.call('EXPIRE', key('batch', batch), ttl) end
+  if idempotency then redis.call('EXPIRE', key('idempotency', owner, idempotency), ttl) end
+  if owner then
+    for _, list in ipairs({'open', 'owner'}) do redis.call('EXPIRE', key(list, owner), ttl) end
+  end
   redis.call('EXPIRE', key('job', id), ttl)
   for _, part in ipairs({'image', 'portions', 'counts'}) do redis.call('EXPIRE', key(part, id), ttl) end
 end

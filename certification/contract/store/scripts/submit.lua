@@ -14,10 +14,20 @@ if idempotency ~= '' then
   end
 end
 
+-- Those of a list that are older than records live without a change, and are there no more.
+local function expired(list, oldest)
+  local gone = {}
+  for _, old in ipairs(redis.call('ZRANGEBYSCORE', list, '-inf', oldest, 'LIMIT', 0, 1000)) do
+    if not exists(old) then gone[#gone + 1] = old end
+  end
+  return gone
+end
+
 local time = now()
 local oldest = text(time - ttl * 1000000)
+local not_open, not_owned = expired(open_key, oldest), expired(owned_key, oldest)
 if queue_cap > 0 and waiting() >= queue_cap then return {'full', '', {}} end
-if owner_cap > 0 and redis.call('ZCOUNT', open_key, '(' .. oldest, '+inf') >= owner_cap then return {'quota', '', {}} end
+if owner_cap > 0 and redis.call('ZCARD', open_key) - #not_open >= owner_cap then return {'quota', '', {}} end
 
 -- The first write is one that a full server refuses; what follows it in the script is then never refused.
 redis.call('HSET', key('job', id),
@@ -26,15 +36,15 @@ redis.call('HSET', key('job', id),
   'lane', lane, 'setup', setup)
 if batch ~= '' then redis.call('HSET', key('job', id), 'batch', batch) end
 redis.call('HSET', key('image', id), 'pixels', pixels, 'digest', digest)
-redis.call('ZREMRANGEBYSCORE', open_key, '-inf', oldest)
-redis.call('ZREMRANGEBYSCORE', owned_key, '-inf', oldest)
+for _, old in ipairs(not_open) do redis.call('ZREM', open_key, old) end
+for _, old in ipairs(not_owned) do redis.call('ZREM', owned_key, old) end
 redis.call('ZADD', open_key, text(time), id)
 redis.call('ZADD', owned_key, text(time), id)
 redis.call('EXPIRE', open_key, ttl)
 redis.call('EXPIRE', owned_key, ttl)
 if idempotency ~= '' then
   redis.call('HSET', seen_key, 'job', id, 'body', body)
-  redis.call('EXPIRE', seen_key, ttl)
+  redis.call('HSET', key('job', id), 'idempotency', idempotency)
 end
 tally(1, 'submitted', model)
 enqueue(id, ttl)

@@ -83,6 +83,32 @@ def test_a_job_whose_holder_died_waits_as_long_again(
     assert given_up(leases) == [job_id]
 
 
+def test_time_in_which_nobody_looked_does_not_count(
+    store: JobStore, leases: Leases, request_: Request, client: redis.Redis
+) -> None:
+    """All workers were away, or this machine slept: who is back first leaves the others their jobs."""
+    alive(leases, "m")
+    job_id = store.submit(request_).job_id
+    assert given_up(leases) == []
+    leases.leave("w1")
+    yesterday = (int(time.time()) - 86400) * 1_000_000
+    client.hset(f"{store.root}:served", mapping={"": yesterday, "m": yesterday})
+    client.zadd(f"{store.root}:queue:m", {job_id: yesterday})
+    alive(leases, "another", worker="w2")
+    assert given_up(leases) == []
+    time.sleep(SOON * 1.2)
+    assert given_up(leases) == [job_id], "now somebody looked all the while"
+
+
+def test_the_first_look_of_all_ends_nothing(
+    store: JobStore, leases: Leases, request_: Request, client: redis.Redis
+) -> None:
+    """As after an upgrade from a version that kept no such notes."""
+    job_id = store.submit(request_).job_id
+    client.zadd(f"{store.root}:queue:m", {job_id: 1})
+    assert given_up(leases) == []
+
+
 def test_what_is_remembered_of_models_expires(store: JobStore, leases: Leases, request_: Request) -> None:
     alive(leases, "m")
     store.submit(request_)

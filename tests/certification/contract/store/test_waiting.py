@@ -10,6 +10,7 @@ import redis
 from certification.contract.store.jobs import JobStore, Lane, Limits, Request
 from certification.contract.store.leases import Leases, Terms
 from certification.contract.store.workers import WorkerInfo
+from certification.errors import OverQuota
 from tests.certification.contract.store.holding import look
 
 TTL = 3  # seconds
@@ -47,6 +48,32 @@ def test_a_job_that_waits_longer_than_records_live_is_still_there_with_its_image
     job = look(brief, job_id)
     assert (job.status, job.queue_position) == ("queued", 0)
     assert brief.image(job_id) is not None
+
+
+def test_a_job_that_waits_longer_than_records_live_counts_is_listed_and_is_found_by_its_key(
+    brief: JobStore, leases: Leases, request_: Request
+) -> None:
+    beat(leases, request_.model)
+    asked = replace(request_, idempotency_key="k", body="b", open_cap=1)
+    job_id = brief.submit(asked).job_id
+    sweep_for(TTL * 1.5, leases)
+    again = brief.submit(asked)
+    assert (again.job_id, again.created) == (job_id, False)
+    with pytest.raises(OverQuota):
+        brief.submit(replace(request_, open_cap=1))
+    brief.submit(request_)
+    assert job_id in [job.id for job in brief.page().jobs]
+
+
+def test_a_job_that_expired_leaves_its_owner_room(brief: JobStore, leases: Leases, request_: Request) -> None:
+    asked = replace(request_, open_cap=1)
+    gone = brief.submit(asked).job_id
+    brief.client.delete(f"{brief.root}:job:{gone}")
+    brief.client.zadd(f"{brief.root}:open:{request_.owner}", {gone: 1})
+    brief.client.zadd(f"{brief.root}:owner:{request_.owner}", {gone: 1})
+    job_id = brief.submit(asked).job_id
+    assert [job.id for job in brief.page().jobs] == [job_id]
+    assert brief.client.zrange(f"{brief.root}:owner:{request_.owner}", 0, -1) == [job_id.encode()]
 
 
 def test_a_job_that_nobody_can_serve_expires_with_its_place(
