@@ -32,9 +32,9 @@ class PixelGradient(torch.autograd.Function):
         kernel_OP = weight.flatten(1).to(gradient_BOyx.dtype)
         batch, outputs, rows, columns = gradient_BOyx.shape
         sent_PByx = kernel_OP.t() @ gradient_BOyx.movedim(1, -1).reshape(-1, outputs).t()
-        sent_PByx = sent_PByx.view(-1, batch, rows, columns)
+        sent_PByx = sent_PByx.view(len(sent_PByx), batch, rows, columns)  # batch is 0 for a rank without rows
         wide = torch.promote_types(gradient_BOyx.dtype, torch.float32)
-        pixels_BHW = torch.zeros(batch, *ctx.image, dtype=wide)
+        pixels_BHW = gradient_BOyx.new_zeros((batch, *ctx.image), dtype=wide)
         for place, sent_Byx in enumerate(sent_PByx):
             down, right = divmod(place, weight.shape[-1])
             pixels_BHW[:, down : down + rows, right : right + columns] += sent_Byx

@@ -46,6 +46,13 @@ def test_the_pixels_gradient_agrees_with_finite_differences() -> None:
     assert torch.autograd.gradcheck(PixelGradient.apply, (images, weight))
 
 
+def test_the_pixels_gradient_of_no_images_is_none() -> None:
+    """Of several processes those beyond a step's last image attack nothing."""
+    images = torch.zeros(0, 1, 28, 28, requires_grad=True)
+    network = quickened(build_network("lenet", 10, (0.0,), (1.0,))).requires_grad_(False)
+    assert torch.autograd.grad(network(images).sum(), images)[0].shape == images.shape
+
+
 def test_the_pixels_gradient_in_bfloat16_is_off_by_its_rounding_only() -> None:
     torch.manual_seed(0)
     images, weight = torch.rand(4, 1, 28, 28, requires_grad=True), torch.randn(20, 1, 5, 5)
