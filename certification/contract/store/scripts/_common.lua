@@ -22,12 +22,6 @@ local function exists(id)
   return redis.call('EXISTS', key('job', id)) == 1
 end
 
--- An accepted job goes on even when the server is full: once a script has made a write that needs no memory, the server
--- refuses none of those that follow.
-local function write_even_when_full(id, ttl)
-  redis.call('EXPIRE', key('job', id), ttl)
-end
-
 -- What happened, for /metrics, counted where it happens: no restart forgets it, and every process of the service tells the
 -- same. A field reads 'what:model', or longer. The one hash that never expires; only models once served have fields in it.
 local function tally(by, ...)
@@ -71,6 +65,10 @@ local function keep(id, ttl)
   for _, part in ipairs({'image', 'portions', 'counts'}) do redis.call('EXPIRE', key(part, id), ttl) end
 end
 
+-- An accepted job goes on even when the server is full: once a script has made a write that needs no memory, the server
+-- refuses none of those that follow. Never of a part alone: an image that expired before its record would fail the job.
+local write_even_when_full = keep
+
 -- Every change of a record ends here: whoever waits sees a new version.
 local function touch(id, ttl)
   redis.call('HINCRBY', key('job', id), 'version', 1)
@@ -80,14 +78,19 @@ end
 -- Jobs queue by time; those of a batch stand so many microseconds (a century) behind all that were sent alone.
 local BEHIND = 4e15
 
+-- A queue lives as long as the last of its jobs.
+local function keep_queue(model, ttl)
+  redis.call('EXPIRE', key('models'), ttl)
+  redis.call('EXPIRE', key('queue', model), ttl)
+end
+
 local function enqueue(id, ttl)
   local job, time = redis.call('HMGET', key('job', id), 'model', 'lane'), now()
   local model = job[1]
   redis.call('HSET', key('job', id), 'sent', text(time))
   redis.call('SADD', key('models'), model)
   redis.call('ZADD', key('queue', model), text(job[2] == 'batch' and time + BEHIND or time), id)
-  redis.call('EXPIRE', key('models'), ttl)
-  redis.call('EXPIRE', key('queue', model), ttl)
+  keep_queue(model, ttl)
 end
 
 local function waiting(models)

@@ -43,6 +43,7 @@ for i = 6, #ARGV do
       redis.call('ZREM', key('queue', model), id)
     elseif math.abs(time - tonumber(get(id, 'sent'))) > grace then  -- either way: clocks are set back, too
       write_even_when_full(id, ttl)
+      keep_queue(model, ttl)
       redis.call('HSET', key('job', id), 'sent', text(time))
       tally(1, 'resent', model)
       add(id, model)
@@ -62,8 +63,7 @@ for _, model in ipairs(redis.call('SMEMBERS', key('models'))) do
         redis.call('ZREM', queue, id)
       elseif served[model] and left < ttl / 2 then
         keep(id, ttl)
-        redis.call('EXPIRE', queue, ttl)
-        redis.call('EXPIRE', key('models'), ttl)
+        keep_queue(model, ttl)
       end
     end
   end

@@ -38,6 +38,19 @@ def sweep_for(seconds: float, leases: Leases) -> None:
         time.sleep(TTL / 10)
 
 
+def test_an_image_lives_as_long_as_its_record_however_often_the_message_is_sent_again(
+    brief: JobStore, leases: Leases, request_: Request, client: redis.Redis
+) -> None:
+    beat(leases, request_.model)
+    job_id = brief.submit(request_).job_id
+    hasty = Leases(client, Terms(grace=0.0, ttl=TTL))
+    end = time.monotonic() + TTL * 1.5
+    while time.monotonic() < end:
+        assert [due.job_id for due in hasty.overdue([request_.model])] == [job_id]
+        time.sleep(TTL / 10)
+    assert brief.image(job_id) is not None
+
+
 @pytest.mark.parametrize("lane", ["single", "batch"])
 def test_a_job_that_waits_longer_than_records_live_is_still_there_with_its_image(
     brief: JobStore, leases: Leases, request_: Request, lane: Lane
