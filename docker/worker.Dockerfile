@@ -37,12 +37,12 @@ COPY --from=build /app /app
 WORKDIR /app
 USER 10001
 # The parent process gives signs of life, so a long job doesn't make its worker look dead; they say `ready` once its child has
-# loaded what it should. A look at their file costs nothing; `celery inspect ping` costs seconds of a core each time,
-# and fails when the host is busy.
+# loaded what it should. A look at their file costs nothing. `celery inspect` gets no answer:
+# remote control is off (worker/app.py), as asking so costs seconds of a core and fails when the host is busy.
 ENV SMOOTHCERT_ALIVE=/tmp/alive
 HEALTHCHECK --interval=10s --timeout=10s --start-period=600s --retries=3 \
     CMD ["sh", "-c", "grep -q ready \"$SMOOTHCERT_ALIVE\" && test $(( $(date +%s) - $(stat -c %Y \"$SMOOTHCERT_ALIVE\") )) -lt 30"]
 STOPSIGNAL SIGTERM
-# One process for one device; never the solo pool, which ignores pings, time limits and revokes.
+# One process for one device; never the solo pool, whose parent computes itself and so gives no signs of life meanwhile.
 CMD ["celery", "-A", "worker.app", "worker", "--pool", "prefork", "--concurrency", "1", \
      "--without-mingle", "--without-gossip"]

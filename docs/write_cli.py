@@ -1,7 +1,7 @@
 """Writes docs/cli.md, the command line as its own parser tells it: `make docs`."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from inspect import cleandoc
 from pathlib import Path
 from typing import Any
@@ -82,13 +82,25 @@ def _published(method: str, option: str) -> Iterator[str]:
 def _sets() -> str:
     found = [(name, source) for name in SOURCES if (source := find_source(name))]
     rows = [[f"`{name}`", *_trained(one.defaults), one.licence] for name, one in found]
-    header = ["", "network", "learning rate", "epochs", "drops every", "licence"]
+    header = ["", "network", "learning rate", "batch", "weight decay", "epochs", "drops every", "licence"]
+    rows += [
+        [f"`{name}` by `{method}`", *_trained(replace(source.defaults, schedule=own)), source.licence]
+        for name, source in found
+        for method, own in source.own_schedules.items()
+    ]
     return _table(header, [*rows, [f"`{OTHERS}`", *_trained(IMAGENET), "the images' owner's"]])
 
 
 def _trained(known: DataDefaults) -> list[str]:
     schedule = known.schedule
-    return [known.architecture, f"{schedule.lr:g}", str(schedule.epochs), str(schedule.lr_step)]
+    figures = (
+        f"{schedule.lr:g}",
+        schedule.batch,
+        f"{schedule.weight_decay:g}",
+        schedule.epochs,
+        schedule.lr_step,
+    )
+    return [known.architecture, *map(str, figures)]
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

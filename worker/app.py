@@ -26,7 +26,7 @@ SWEEP = 5  # seconds between the transport's searches for messages to deliver ag
 
 
 def create_app() -> Celery:
-    """Prefork with one child: the parent answers pings and stays off the device, the child computes."""
+    """Prefork with one child: the parent gives signs of life and stays off the device, the child computes."""
     transport.install()
     chosen = settings()
     app = application(

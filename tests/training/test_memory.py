@@ -33,8 +33,7 @@ def page_faults(kept: str) -> int:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library: nothing is told to it")
 def test_memory_that_a_step_freed_serves_the_next_one() -> None:
-    assert page_faults("keep") < 1000
-    assert page_faults("default") > 10_000
+    assert page_faults("keep") < page_faults("default") / 10  # huge pages make both counts 500 times smaller
 
 
 @pytest.mark.skipif(not FORGET.exists(), reason="the peak of a process can be reset on Linux only")
