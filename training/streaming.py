@@ -3,7 +3,6 @@
 The pixels are those that reading everything at once would give, so nothing else depends on where they are.
 """
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +15,7 @@ from torch import Tensor
 from certification.contract.card import Preprocessing
 from certification.contract.images import read_image
 from certification.errors import BadImage, UserMistake
+from certification.hardware import usable_cpus
 
 AHEAD = 3  # batches that are being decoded while one is trained on
 
@@ -52,11 +52,11 @@ class ImageFiles:
         return torch.from_numpy(image.to_array().copy())
 
     def batches(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
-        """The images of each batch of indices, (B, C, H, W), decoded ahead by a thread a core.
+        """The images of each batch of indices, (B, C, H, W), decoded ahead by a thread a usable processor.
 
         Threads and not processes: decoding and resizing release the interpreter, and pixels needn't be sent.
         """
-        pool = ThreadPoolExecutor(os.cpu_count())
+        pool = ThreadPoolExecutor(usable_cpus())
         waiting: deque[list[Future[Tensor]]] = deque()
         try:
             for indices_B in batches:
