@@ -61,7 +61,7 @@ class Outcome:
     def wrong(self) -> list[str]:
         """Jobs that failed, whose figures don't follow from their counts, or counts not from their seed."""
         auditor = Auditor(self.site, lambda _: self.image)
-        return [job_id for job_id, job in self.load.ended.items() if not self._right(auditor, job)]
+        return [_told(job) for job in self.load.ended.values() if not self._right(auditor, job)]
 
     def _right(self, auditor: Auditor, job: dict) -> bool:
         if job["status"] == "failed":
@@ -177,6 +177,11 @@ class Outcome:
         for one in self.keys:
             most, why = (str(said.most), said.why) if (said := one.foreseen) else ("0", "nobody knows")
             yield line([f"`{one.key}`", str(one.members), most, why])
+
+
+def _told(job: dict) -> str:
+    """A job, and why it failed where it did."""
+    return f"{job['id']}: {job['error']['detail']}" if job["error"] else str(job["id"])
 
 
 def _figures(certificate: Certificate) -> str:
