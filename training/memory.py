@@ -49,7 +49,7 @@ def keep_freed_memory() -> None:
     """Tell glibc to keep what is freed for the next step, which takes as much again; elsewhere nothing.
 
     By default it hands the top of its heap back to the system at each step, and every page of the next step's
-    activations is then a fault: a sixth of the time of LeNet's step.
+    activations is then a fault: a fifth of the time of LeNet's step.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
