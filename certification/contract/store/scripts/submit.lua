@@ -40,8 +40,6 @@ for _, old in ipairs(not_open) do redis.call('ZREM', open_key, old) end
 for _, old in ipairs(not_owned) do redis.call('ZREM', owned_key, old) end
 redis.call('ZADD', open_key, text(time), id)
 redis.call('ZADD', owned_key, text(time), id)
-redis.call('EXPIRE', open_key, ttl)
-redis.call('EXPIRE', owned_key, ttl)
 if idempotency ~= '' then
   redis.call('HSET', seen_key, 'job', id, 'body', body)
   redis.call('HSET', key('job', id), 'idempotency', idempotency)
