@@ -9,9 +9,10 @@ from typing import Any
 import typer
 
 from smoothcert.main import commands
+from training.defaults import IMAGENET
 from training.methods import METHODS, defaults, find_method
-from training.recipe import IMAGENET, DataDefaults
 from training.sources import SOURCES, find_source
+from training.sources.base import DataDefaults
 
 PAGE = Path(__file__).parent / "cli.md"
 SIGMAS = (0.25, 0.5, 1.0)

@@ -10,29 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.sources import find_source
-
 Augment = Callable[[Tensor, torch.Generator | None], Tensor]  # uint8 (B, C, H, W) to uint8
 
 PADDING = 4  # pixels
-SMALL = 64  # pixels; up to this side images are cropped as CIFAR's are
 LEAST_AREA = 0.08  # share of the image that a random crop keeps at least
 WIDEST = 4 / 3  # largest ratio of a random crop's sides
-
-
-def augmentation_for(dataset: str, size: int) -> Augment | None:
-    """What the field does to a data set's images in training.
-
-    size: side of the network's input in pixels.
-    A named set's source says it. Images of one's own: padded crop and flip up to 64 pixels a side, random
-    resized crop to `size` pixels and flip above.
-    """
-    source = find_source(dataset)
-    if source:
-        return source.augment
-    if size <= SMALL:
-        return crop_and_flip
-    return lambda images_BCHW, generator: resized_crop_and_flip(images_BCHW, generator, size)
 
 
 def crop_and_flip(images_BCHW: Tensor, generator: torch.Generator | None) -> Tensor:

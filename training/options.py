@@ -5,8 +5,11 @@ from dataclasses import replace
 from typing import Any, get_type_hints
 
 from certification.errors import UserMistake
+from training.defaults import data_defaults, published_schedule
 from training.methods import build_method, find_method
-from training.recipe import DataDefaults, Precision, Recipe, Schedule, data_defaults, published_schedule
+from training.recipe import Precision, Recipe
+from training.schedule import Schedule
+from training.sources.base import DataDefaults
 
 YES, NO = ("true", "yes", "1"), ("false", "no", "0")
 

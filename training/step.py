@@ -1,14 +1,12 @@
 """One optimizer step, from picking images to the update; on CUDA replayed as a graph."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from training.augment import Augment
 from training.methods.base import Method, Moment
-
-Augment = Callable[[Tensor, torch.Generator | None], Tensor]  # uint8 (B, C, H, W) to the same
 
 
 class ChannelsLast(nn.Module):

@@ -15,8 +15,8 @@ from certification.architectures import build_network
 from certification.architectures.resnet_cifar import BasicBlock
 from certification.errors import UserMistake
 from training import distributed
-from training.augment import augmentation_for
 from training.datasets import ImageSet
+from training.defaults import augmentation_for
 from training.memory import forget_peak, peak_memory_mib
 from training.methods.base import Moment
 from training.quick import quickened

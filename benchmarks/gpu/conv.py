@@ -9,8 +9,9 @@ from torch.nn import functional
 from training import conv3x3 as fast
 from training.conv3x3 import Tiling
 from training.datasets import ImageSet
+from training.defaults import data_defaults
 from training.methods import build_method
-from training.recipe import Recipe, data_defaults
+from training.recipe import Recipe
 from training.trainer import Trainer
 
 torch.backends.cudnn.benchmark = True

@@ -18,9 +18,10 @@ from typing import Any
 import torch
 from images import load_images
 
+from training.defaults import data_defaults, published_schedule
 from training.export import export_checkpoint, run_name
 from training.methods import build_method
-from training.recipe import Recipe, data_defaults, published_schedule
+from training.recipe import Recipe
 from training.trainer import Trainer
 
 

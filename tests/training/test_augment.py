@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.augment import augmentation_for, crop_and_flip, resized_crop_and_flip
+from training.augment import crop_and_flip, resized_crop_and_flip
+from training.defaults import augmentation_for
 
 
 def seeded(seed: int = 0) -> torch.Generator:

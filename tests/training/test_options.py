@@ -1,9 +1,10 @@
 import pytest
 
 from certification.errors import UserMistake
+from training.defaults import data_defaults
 from training.methods.consistency import Consistency
 from training.options import build_recipe, parse_options, shortened
-from training.recipe import Schedule, data_defaults
+from training.schedule import Schedule
 
 
 def test_words_become_options_of_the_types_the_method_has() -> None:

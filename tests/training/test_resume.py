@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from training.datasets import ImageSet, load_dataset
+from training.defaults import data_defaults
 from training.methods import METHODS, build_method
-from training.recipe import Recipe, Schedule, data_defaults
+from training.recipe import Recipe
+from training.schedule import Schedule
 from training.state import Position
 from training.trainer import Trainer
 

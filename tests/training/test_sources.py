@@ -8,9 +8,8 @@ import torch
 
 from certification.architectures import build_network
 from certification.contract.card import NAME
-from training.augment import augmentation_for
+from training.defaults import IMAGENET, augmentation_for, data_defaults
 from training.methods.checks import family
-from training.recipe import IMAGENET, data_defaults
 from training.sources import SOURCES, find_source
 from training.sources.base import Family, Source
 

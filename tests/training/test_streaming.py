@@ -10,7 +10,8 @@ from PIL import Image
 from certification.errors import UserMistake
 from training.datasets import ImageSet, load_dataset
 from training.options import build_recipe
-from training.recipe import Recipe, Schedule
+from training.recipe import Recipe
+from training.schedule import Schedule
 from training.streaming import ImageFiles
 from training.trainer import Trainer
 

@@ -9,8 +9,10 @@ import torch
 
 from certification.errors import BadCheckpoint, UserMistake
 from training.datasets import ImageSet
+from training.defaults import data_defaults
 from training.methods import build_method
-from training.recipe import Recipe, Schedule, data_defaults
+from training.recipe import Recipe
+from training.schedule import Schedule
 from training.trainer import Trainer, _slices
 
 CPU = torch.device("cpu")

@@ -5,9 +5,19 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from training.augment import Augment
-from training.recipe import DataDefaults, Schedule
+from training.schedule import Schedule
 
 Family = Literal["mnist", "cifar10", "imagenet"]
+
+
+@dataclass(frozen=True)
+class DataDefaults:
+    """What the field uses on one data set."""
+
+    architecture: str
+    schedule: Schedule
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
 @dataclass(frozen=True)

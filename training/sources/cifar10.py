@@ -3,8 +3,8 @@
 from torchvision import datasets as published
 
 from training.augment import crop_and_flip
-from training.recipe import DataDefaults, Schedule
-from training.sources.base import Source
+from training.schedule import Schedule
+from training.sources.base import DataDefaults, Source
 
 CIFAR10 = Source(
     read=published.CIFAR10,

@@ -2,8 +2,8 @@
 
 from torchvision import datasets as published
 
-from training.recipe import DataDefaults, Schedule
-from training.sources.base import Source
+from training.schedule import Schedule
+from training.sources.base import DataDefaults, Source
 
 MNIST = Source(
     read=published.MNIST,
