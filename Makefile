@@ -22,7 +22,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 TEST_THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types imports format unit stats faults bench docs lock audit release-check clean
+.PHONY: help run test lint types imports format unit stats mutants faults bench docs lock audit release-check clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,9 @@ format: $(DEV_STAMP) ## mend formatting and what lint can mend by itself
 
 stats: $(DEV_STAMP) ## the code itself, measured: lengths, duplicates, dead code, unsaid shapes
 	$(BIN)/python benchmarks/house/stats.py
+
+mutants: $(DEV_STAMP) build/mutants/bin/cosmic-ray ## do the tests notice wrong code? One module: make mutants MODULE=certification/bounds.py
+	$(BIN)/python -m benchmarks.mutants $(MODULE)
 
 faults: $(DEV_STAMP) ## break a real deployment in every way we know; writes the table of docs/reliability.md (15 minutes)
 	$(BIN)/python -m tests.faults
@@ -107,3 +110,7 @@ build/audit/bin/pip-audit:
 build/lock/bin/uv:
 	@$(PYTHON) -m venv build/lock
 	@build/lock/bin/python -m pip install --quiet uv
+
+build/mutants/bin/cosmic-ray:
+	@$(PYTHON) -m venv build/mutants
+	@build/mutants/bin/python -m pip install --quiet 'cosmic-ray==8.7.*'
