@@ -17,7 +17,11 @@ from certification.setup import DeviceKind, Setup
 _KERNELS = ("avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16", "amx_fp16")
 
 # What oneDNN, under torch and OpenVINO, takes from its environment: other kernels, or another precision.
-_STEERED = ("MAX_CPU_ISA", "CPU_ISA_HINTS", "DEFAULT_FPMATH_MODE")
+_ONEDNN = ("MAX_CPU_ISA", "CPU_ISA_HINTS", "DEFAULT_FPMATH_MODE")
+_STEERED: dict[DeviceKind, list[str]] = {
+    "cpu": [f"{prefix}_{name}" for prefix in ("ONEDNN", "DNNL") for name in _ONEDNN],
+    "cuda": ["NVIDIA_TF32_OVERRIDE"],  # TF32 or none, whatever a set-up says
+}
 
 
 def describe(setup: Setup) -> Engine:
@@ -53,7 +57,7 @@ def platform_versions(device: DeviceKind) -> dict[str, str]:
         "openvino": package_version("openvino"),
     }
     if device == "cuda":
-        found["cuda"] = str(torch.version.cuda)
+        found["cuda"] = ", ".join([str(torch.version.cuda), *steered(os.environ, device)])
         found["cudnn"] = str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]
     else:
         found["cpu"] = ", ".join([cpu_model(), torch.backends.cpu.get_cpu_capability(), *steered(os.environ)])
@@ -100,10 +104,9 @@ def has_int8() -> bool:
     return bool(flags & {"avx512_vnni", "avx_vnni", "amx_int8"}) and not steered(os.environ)
 
 
-def steered(environment: Mapping[str, str]) -> list[str]:
-    """What oneDNN is told from outside, as `NAME=value`: to the votes it is a part of the processor."""
-    names = [f"{prefix}_{name}" for prefix in ("ONEDNN", "DNNL") for name in _STEERED]
-    return [f"{name}={environment[name]}" for name in names if name in environment]
+def steered(environment: Mapping[str, str], device: DeviceKind = "cpu") -> list[str]:
+    """What a device's libraries are told from outside, as `NAME=value`: to the votes it is a part of it."""
+    return [f"{name}={environment[name]}" for name in _STEERED[device] if name in environment]
 
 
 def _cpuinfo() -> dict[str, str]:
@@ -123,6 +126,12 @@ def usable_cpus() -> int:
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, int(min(allowed, cpu_quota(_own_group()))))
+
+
+def heed_quota() -> None:
+    """PyTorch takes a thread for every core it sees: from now on no more than are ours."""
+    if usable_cpus() < torch.get_num_threads():
+        torch.set_num_threads(usable_cpus())
 
 
 def cpu_quota(group: Path) -> float:

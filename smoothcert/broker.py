@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,19 +25,28 @@ LOG = "broker.log"
 START_TIMEOUT = 10.0  # seconds; loading a large append-only file takes its time
 STOP_TIMEOUT = 5.0  # seconds
 PR_SET_PDEATHSIG = 1  # prctl(2)
+STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 def spawn(command: list[str], **options: Any) -> "subprocess.Popen[bytes]":
     """Starts a child that dies when we die, however that comes, and that gets no Ctrl-C of its own.
 
-    For the main thread: the kernel watches the thread that forks.
+    For the main thread: the kernel watches the thread that forks. A Ctrl-C meanwhile is ours and waits: the
+    child, still a copy of us, would run our handler.
     """
-    leash = partial(_die_with, os.getpid())
-    return subprocess.Popen(command, preexec_fn=leash, start_new_session=True, **options)  # noqa: PLW1509, S603
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    leash = partial(_die_with, os.getpid(), mask)
+    try:
+        return subprocess.Popen(command, preexec_fn=leash, start_new_session=True, **options)  # noqa: PLW1509, S603
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _die_with(parent: int) -> None:
+def _die_with(parent: int, mask: Iterable[int]) -> None:
     """Between fork and exec. Children of the child have to see to it themselves."""
+    for stop in STOPS:
+        signal.signal(stop, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:

@@ -20,11 +20,13 @@ def fit(
 
     Under torchrun all processes train it together; the card comes back from the first, None from the others.
     """
+    from certification.hardware import heed_quota
     from training.distributed import is_first, together
     from training.memory import keep_freed_memory
     from training.session import Session
     from training.trainer import Trainer
 
+    heed_quota()
     keep_freed_memory()
     with together() as device:
         trainer = Trainer(recipe, images, device)

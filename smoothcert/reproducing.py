@@ -10,6 +10,7 @@ from typing import Any
 from certification.catalogue import CARD_FILE, Catalogue, read_card
 from certification.checkpoint import load_network
 from certification.contract.card import ModelCard
+from certification.hardware import heed_quota
 from smoothcert.asking import parameters
 from smoothcert.checkpoints import Checkpoint
 from smoothcert.evaluating import Selection, run_evaluation
@@ -46,6 +47,7 @@ class Bench:
 
 def reproduce(experiment: Experiment, bench: Bench) -> str:
     """The experiment's report as Markdown; plots are written beside the logs. Raises UserMistake."""
+    heed_quota()
     bench.out.mkdir(parents=True, exist_ok=True)
     wanted = bench.evaluate and experiment.kind in ("table", "curves")
     outcomes = [_outcome(arm, replace(bench, evaluate=wanted)) for arm in experiment.arms]

@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -77,12 +77,14 @@ def up(port: int = 8000, data: Path | None = None, say: Callable[[str], None] = 
     folder = data or state_folder(port)
     folder.mkdir(parents=True, exist_ok=True)
     children: list[Child] = []
-    with _stop_signals(), suppress(Stopped), _broker(folder, children) as url, _stopping(children):
-        environment = os.environ | {"SMOOTHCERT_REDIS_URL": url}
-        children.append(Child.start("service", [*SERVICE, "--port", str(port)], folder, environment))
-        name = f"up-{port}@{socket.gethostname()}"
-        children.append(Child.start("worker", [*WORKER, "-n", name], folder, environment))
+    with _stop_signals(), suppress(Stopped), ExitStack() as stack:
         try:
+            url = stack.enter_context(_broker(folder, children))
+            stack.enter_context(_stopping(children))
+            environment = os.environ | {"SMOOTHCERT_REDIS_URL": url}
+            children.append(Child.start("service", [*SERVICE, "--port", str(port)], folder, environment))
+            name = f"up-{port}@{socket.gethostname()}"
+            children.append(Child.start("worker", [*WORKER, "-n", name], folder, environment))
             _await_page(port, children)
             say(f"SmoothCert: http://{HOST}:{port}/ (logs in {folder}; Ctrl-C stops it)")
             _await_ready(port, children, say)

@@ -23,11 +23,13 @@ def quantize(
     with --setup and --update-card, and it is used unasked where it is fastest and as good.
     """
     from certification.checkpoint import load_network, save_quantization
+    from certification.hardware import heed_quota
     from smoothcert.checkpoints import find_checkpoint
     from smoothcert.evaluating import Selection, load_images
     from smoothcert.progress import progress_bar
     from training.calibrate import Order, calibrate
 
+    heed_quota()
     checkpoint = find_checkpoint(model)
     card = checkpoint.card
     training_images = load_images(checkpoint, Selection(dataset, "train", data_root, every=1, limit=None))

@@ -187,7 +187,8 @@ def test_a_processor_that_onednn_may_not_use_wholly_is_another_one_and_has_no_in
     limited = {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE", "PATH": "/bin"}
     assert steered(limited) == ["ONEDNN_MAX_CPU_ISA=AVX512_CORE"]
     assert steered({"DNNL_DEFAULT_FPMATH_MODE": "BF16"})
-    assert not steered({"PATH": "/bin"})
+    assert not steered({"PATH": "/bin", "NVIDIA_TF32_OVERRIDE": "0"})
+    assert steered(limited | {"NVIDIA_TF32_OVERRIDE": "0"}, "cuda") == ["NVIDIA_TF32_OVERRIDE=0"]
     code = "from certification.hardware import *; print(has_int8(), platform_versions('cpu'))"
     done = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | limited, capture_output=True, text=True, check=True

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from certification import hardware
 from certification.catalogue import read_card
 from tests.smoothcert.conftest import DATA, ROOT, Command
 from training.session import STATE_FILE
@@ -57,3 +58,18 @@ def test_a_killed_training_ends_with_the_very_weights_of_an_undisturbed_one(
     cards = [read_card(folder) for folder in folders]
     assert cards[0].weights_sha256 == cards[1].weights_sha256
     assert cards[0].training["final_loss"] == cards[1].training["final_loss"]
+
+
+def test_training_takes_no_more_threads_than_a_container_is_granted(
+    inside: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    monkeypatch.setattr(hardware, "cpu_quota", lambda _: 1.5)
+    try:
+        torch.set_num_threads(2)
+        trained = inside("train", "gaussian", *ASKED, "--epochs", "1", "--out", tmp_path / "made")
+        assert (trained.returncode, torch.get_num_threads()) == (0, 1), trained.stderr
+    finally:
+        torch.set_num_threads(before)

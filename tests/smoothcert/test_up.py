@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,26 +49,30 @@ class Running:
         return not any(map(alive, self.parts))
 
 
-@pytest.fixture
-def running(tmp_path: Path) -> Iterator[Running]:
-    write_model(tmp_path / "stand-in")
-    port = free_port()
+def start(folder: Path, port: int) -> "subprocess.Popen[bytes]":
+    """`up` with a model that loads at once; its state is kept below `folder`."""
+    write_model(folder / "stand-in")
     environment = os.environ | {
-        "SMOOTHCERT_MODELS": str(tmp_path),
+        "SMOOTHCERT_MODELS": str(folder),
         "SMOOTHCERT_ENGINES": "stand_in:StandIns",
         "PYTHONPATH": f"{ROOT}:{ROOT / 'tests/worker'}",
     }
     environment.pop("SMOOTHCERT_REDIS_URL", None)
-    command = [sys.executable, "-u", "-c", UP, str(port), str(tmp_path / "state")]
-    process = spawn(command, env=environment, stdout=subprocess.PIPE)
+    command = [sys.executable, "-u", "-c", UP, str(port), str(folder / "state")]
+    return spawn(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    port = free_port()
+    process = start(tmp_path, port)
     assert process.stdout is not None
     said = process.stdout.readline().decode()
     assert said.startswith(f"SmoothCert: http://127.0.0.1:{port}/"), said
     assert process.stdout.readline() == b"Ready to certify.\n"
     yield Running(process, f"http://127.0.0.1:{port}", descendants(process.pid))
     process.kill()
-    process.wait()
-    process.stdout.close()
+    process.communicate()
 
 
 def test_ctrl_c_stops_everything(running: Running) -> None:
@@ -79,6 +84,19 @@ def test_ctrl_c_stops_everything(running: Running) -> None:
     assert running.process.stdout is not None
     assert running.process.stdout.read() == b"Stopping.\n"
     assert running.all_gone()
+
+
+@pytest.mark.parametrize("after", [0.0, 0.02, 0.2, 0.5])
+def test_ctrl_c_while_it_starts_is_heard_too(tmp_path: Path, after: float) -> None:
+    """Whatever is just being started, broker, service or worker; as a terminal sends it, to the group."""
+    process = start(tmp_path, free_port())
+    parts = eventually(lambda: descendants(process.pid) or None)
+    time.sleep(after)
+    parts |= descendants(process.pid)
+    os.killpg(process.pid, signal.SIGINT)
+    said, complaints = process.communicate(timeout=30)
+    assert (process.returncode, said, complaints) == (0, b"Stopping.\n", b"")
+    eventually(lambda: not any(map(alive, parts)) or None, patience=5)
 
 
 def test_nothing_survives_when_it_is_killed(running: Running) -> None:

@@ -101,6 +101,15 @@ def test_measured_figures_and_differences_stand_beside_the_published_ones() -> N
     assert "not like with like" in rarer
 
 
+def test_a_difference_that_rounds_to_nothing_has_no_sign() -> None:
+    arm = Arm("gaussian", "gaussian", "mnist", 0.25)
+    theirs = published(arm, 20)
+    assert theirs is not None
+    rows = tuple(row(20 * i, theirs.acr - 0.00001) for i in range(4))
+    text = comparison([Outcome(arm, CARD, Log("log", rows, of=80), every=20)])
+    assert "|  | 0.0000 | +1.1 |" in text
+
+
 def certified(idx: int, **other: object) -> Row:
     usual = {"n0": 100, "n": 100_000, "alpha": 0.001, "sigma": 0.25, "bound": "one_sided"}
     counts = {"p_lower": 0.9, "p_upper": 0.1, "counts": (0, 0, 0, 95_000, 5_000), "seed": "ab"}

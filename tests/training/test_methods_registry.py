@@ -56,7 +56,7 @@ PUBLISHED = {  # by method and data set, at sigma = 0.25, 0.5 and 1
     ("smoothadv-consistency", "mnist"): [both(4, 10, 255, 1)] * 3,
     ("smoothadv-consistency", "cifar10"): [both(4, 10, 255, 2), both(2, 10, 512, 1), both(2, 10, 512, 1)],
     ("macer", "mnist"): [macer(weight, deferred=True) for weight in (16, 16, 6)],
-    ("macer", "cifar10"): [macer(12, deferred=False)] * 3,
+    ("macer", "cifar10"): [macer(12, deferred=deferred) for deferred in (False, False, True)],
 }
 
 

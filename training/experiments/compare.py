@@ -140,8 +140,14 @@ def _differences(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float,
 def _cells(figures: Figures | None, radii: int, sign: str = "") -> list[str]:
     if figures is None:
         return [NONE] * (radii + 1)
-    accuracy = [f"{share:{sign}.1f}" for share in figures.accuracy]
-    return [f"{figures.acr:{sign}.4f}", *accuracy, *[NONE] * (radii - len(accuracy))]
+    accuracy = [_number(share, 1, sign) for share in figures.accuracy]
+    return [_number(figures.acr, 4, sign), *accuracy, *[NONE] * (radii - len(accuracy))]
+
+
+def _number(value: float, digits: int, sign: str) -> str:
+    """What rounds to 0 has no sign."""
+    text = f"{value:z.{digits}f}"
+    return f"{value:{sign}.{digits}f}" if float(text) else text
 
 
 def _notes(outcome: Outcome) -> Iterator[str]:

@@ -59,7 +59,7 @@ def gaps_table(measured: Sequence[Gaps]) -> str:
     lines = ["| | mean gap | standard deviation | misread, % |", "|---|---:|---:|---:|"]
     for one in measured:
         mean, spread = one.gaps_N.mean(), one.gaps_N.std()
-        lines.append(f"| {one.label} | {mean:.2f} | {spread:.2f} | {100 * one.misread:.2f} |")
+        lines.append(f"| {one.label} | {mean:z.2f} | {spread:.2f} | {100 * one.misread:.2f} |")
     return "\n".join(lines) + "\n"
 
 

@@ -16,6 +16,11 @@ WEIGHTS = {
     "cifar10": {0.5: 12.0},
     "imagenet": {0.5: 12.0},  # none published with these steps: as CIFAR-10
 }
+DEFERRED = {
+    "mnist": {0.5: True},
+    "cifar10": {0.25: False, 0.5: False, 1.0: True},
+    "imagenet": {0.5: False},
+}
 SMALLEST_SHARE = 1e-7  # Phi^-1 = -5.2: two classes at the clamps are further apart than any gamma in use
 
 
@@ -50,7 +55,7 @@ class Macer:
     def defaults(cls, dataset: str, sigma: float, **given: Any) -> dict[str, Any]:
         """The published numbers for this data set and the nearest noise level."""
         weight = by_sigma(WEIGHTS[family(dataset)], sigma)
-        deferred = family(dataset) == "mnist"
+        deferred = by_sigma(DEFERRED[family(dataset)], sigma)
         return {"num_noises": 16, "weight": weight, "gamma": 8.0, "beta": 16.0, "deferred": deferred}
 
     def loss(
