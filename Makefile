@@ -3,6 +3,7 @@
 
 VENV ?= .venv
 BIN := $(VENV)/bin
+LOWEST ?= build/lowest
 PORT ?= 8000
 JOBS ?= 2
 
@@ -22,7 +23,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 TEST_THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types imports format unit stats mutants faults bench docs lock audit release-check clean
+.PHONY: help run test lint types imports format unit stats mutants faults bench docs lock lowest audit release-check clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -71,6 +72,9 @@ lock: build/lock/bin/uv ## work out requirements.lock anew; UPGRADE=1 takes newe
 	UV_CUSTOM_COMPILE_COMMAND="make lock" build/lock/bin/uv pip compile pyproject.toml --all-extras --group dev \
 		--universal --python-version 3.11 --no-emit-index-url --quiet $(if $(UPGRADE),--upgrade) -o requirements.lock
 
+lowest: $(LOWEST)/.installed ## the tests with everything as old as pyproject.toml allows (installs PyTorch a second time)
+	$(TEST_THREADS) $(LOWEST)/bin/python -m pytest -n $(JOBS) --dist loadfile $(TESTS)
+
 # A public database is asked, so this is no part of `make test`. No report: it was not reached.
 audit: build/audit/bin/pip-audit ## known vulnerabilities of the pinned dependencies; needs the network
 	@rm -f build/audit/report.json
@@ -106,6 +110,14 @@ $(DEV_STAMP): pyproject.toml requirements.lock $(RUN_STAMP)
 build/audit/bin/pip-audit:
 	@$(PYTHON) -m venv build/audit
 	@build/audit/bin/python -m pip install --quiet pip-audit
+
+$(LOWEST)/.installed: pyproject.toml | build/lock/bin/uv
+	@$(PYTHON) -m venv $(LOWEST)
+	@build/lock/bin/uv pip compile pyproject.toml --all-extras --group dev --resolution lowest-direct \
+		--python $(LOWEST)/bin/python --no-emit-index-url --quiet -o $(LOWEST)/requirements.txt
+	@$(LOWEST)/bin/python -m pip install --quiet --requirement $(LOWEST)/requirements.txt
+	@$(LOWEST)/bin/python -m pip install --quiet --no-deps --editable .
+	@touch $@
 
 build/lock/bin/uv:
 	@$(PYTHON) -m venv build/lock

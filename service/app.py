@@ -8,6 +8,7 @@ from threading import Event
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry, ProcessCollector
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -47,11 +48,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """The application. Nothing is connected to before the first request that needs it."""
     settings = settings or Settings()
     registry, closing = CollectorRegistry(), Event()
-    app = FastAPI(
+    app = FastAPIOffline(
         title="SmoothCert",
         version=version("smoothcert"),
         description=DESCRIPTION,
         redirect_slashes=False,  # a redirect would repeat whatever `Host` a request came with
+        redoc_url=None,  # it fetches a logo; /docs says the same
         lifespan=_lifespan(settings, registry, closing),
         middleware=[
             Middleware(metrics.Measured, metrics=metrics.RequestMetrics(registry)),

@@ -265,3 +265,10 @@ def test_a_radius_is_never_shown_larger_than_it_is(visit: Callable[..., Visit]) 
     radii = [0.11699999999999999, 0.117, 0.11799999, 1.9996]  # the first one's product with 1000 is 117
     script = "async radii => { const m = await import('/static/js/dom.js'); return radii.map(m.radiusText); }"
     assert here.page.evaluate(script, radii) == ["0.116", "0.117", "0.117", "1.999"]
+
+
+def test_the_calls_are_described_without_asking_anybody_else(visit: Callable[..., Visit]) -> None:
+    here = visit()
+    here.page.goto("/docs")
+    here.page.wait_for_selector(".opblock-summary")
+    assert "/jobs/{job_id}/events" in here.text("body")
