@@ -3,9 +3,9 @@
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from certification.catalogue import BUNDLED, DEFAULT_MODEL, Catalogue
@@ -50,6 +50,15 @@ class Settings(BaseSettings):
     drain: Seconds = Field(default=25.0, gt=0, description="from SIGTERM to the end, whatever is running")
     log_level: str = "INFO"
     log_json: bool = True
+
+    @model_validator(mode="after")
+    def _jobs_are_given_up_before_they_expire(self) -> Self:
+        if self.unserved >= self.record_ttl:
+            raise ValueError(
+                f"SMOOTHCERT_UNSERVED ({self.unserved:g} s) must be less than SMOOTHCERT_RECORD_TTL"
+                f" ({self.record_ttl} s): jobs of a model that no worker has would expire without a word."
+            )
+        return self
 
     def engine_builder(self) -> Any:
         """What `engines` names, made. In the child, which alone loads what computes; raises ImportError."""

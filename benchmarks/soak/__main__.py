@@ -106,7 +106,8 @@ def main() -> None:
     options.add_argument("--write", action="store_true", help="into docs/reliability.md, too")
     chosen = options.parse_args()
     length = Length(chosen.minutes * 60, chosen.every)
-    plan = Plan(model=LENET, environment={"SMOOTHCERT_RECORD_TTL": str(length.records)})
+    lives = {"SMOOTHCERT_RECORD_TTL": length.records, "SMOOTHCERT_UNSERVED": length.records / 2}
+    plan = Plan(model=LENET, environment={name: str(seconds) for name, seconds in lives.items()})
     with tempfile.TemporaryDirectory() as folder, standing(Path(folder) / "site", plan) as site:
         outcome = soak(site, length, chosen.pause)
         text = outcome.markdown()

@@ -11,6 +11,7 @@ from certification.contract.card import ModelCard, Preprocessing
 from certification.contract.store.broker import connect
 from smoothcert.broker import Broker
 from tests.conftest import fresh_database
+from tests.worker.inside import Inside
 from tests.worker.plant import MODEL, Plant
 
 
@@ -64,3 +65,12 @@ def steady(shared_plant: Plant) -> Plant:
     """A shared plant with two workers alike."""
     shared_plant.staff("stand-in", "stand-in")
     return shared_plant
+
+
+@pytest.fixture
+def inside(redis_url: str, tmp_path: Path) -> Iterator[Inside]:
+    """Certifiers in this process."""
+    write_model(tmp_path / MODEL)
+    inside = Inside(redis_url, tmp_path)
+    yield inside
+    inside.close()

@@ -17,6 +17,15 @@ FOLDER = Path(__file__).parent / "scripts"
 
 Argument = str | bytes | int
 
+# What a broker says that serves nobody, or takes no writes: a replica after a failover, one that lost its
+# replicas or its disk, or has other rights for us. redis-py has classes for some, and takes their codes off.
+REFUSALS = (
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.NoPermissionError,
+    redis.exceptions.MasterDownError,
+)
+REFUSAL_CODES = "MISCONF", "NOREPLICAS", "BUSY", "DENIED"
+
 
 @cache
 def source(name: str) -> str:
@@ -34,8 +43,8 @@ def broker_errors() -> Iterator[None]:
     except redis.exceptions.OutOfMemoryError as error:
         raise BrokerUnavailable("The broker is out of memory; try again later.") from error
     except redis.exceptions.ResponseError as error:
-        if str(error).startswith(("OOM", "LOADING", "READONLY", "MISCONF", "BUSY", "DENIED", "NOPERM")):
-            raise BrokerUnavailable(f"The broker refuses: {error}.") from error
+        if isinstance(error, REFUSALS) or str(error).startswith(REFUSAL_CODES):
+            raise BrokerUnavailable(f"The broker refuses: {error}") from error
         raise
 
 

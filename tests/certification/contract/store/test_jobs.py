@@ -64,6 +64,20 @@ def test_a_full_queue_refuses(client: redis.Redis, request_: Request) -> None:
     assert store.submit(request_).created
 
 
+def test_no_bound_on_the_queue_takes_any_job_and_a_bound_of_one_takes_one(
+    client: redis.Redis, request_: Request
+) -> None:
+    assert all(JobStore(client, Limits(queue_cap=0)).submit(request_).created for _ in range(3))
+    with pytest.raises(QueueFull):
+        JobStore(client, Limits(queue_cap=1)).submit(request_)
+
+
+def test_jobs_without_a_key_are_each_another(store: JobStore, request_: Request, client: redis.Redis) -> None:
+    assert len({store.submit(request_).job_id for _ in range(2)}) == 2
+    assert not client.keys("*:idempotency:*")
+    assert not client.keys("*:batch:*")
+
+
 def test_a_known_key_is_answered_even_when_the_queue_is_full(client: redis.Redis, request_: Request) -> None:
     store, keyed = JobStore(client, Limits(queue_cap=1)), replace(request_, idempotency_key="k")
     assert store.submit(keyed).job_id == store.submit(keyed).job_id

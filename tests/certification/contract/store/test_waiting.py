@@ -86,7 +86,8 @@ def test_a_job_that_expired_leaves_its_owner_room(brief: JobStore, leases: Lease
     brief.client.zadd(f"{brief.root}:owner:{request_.owner}", {gone: 1})
     job_id = brief.submit(asked).job_id
     assert [job.id for job in brief.page().jobs] == [job_id]
-    assert brief.client.zrange(f"{brief.root}:owner:{request_.owner}", 0, -1) == [job_id.encode()]
+    for list_ in ("owner", "open"):
+        assert brief.client.zrange(f"{brief.root}:{list_}:{request_.owner}", 0, -1) == [job_id.encode()]
 
 
 def test_a_job_that_nobody_can_serve_expires_with_its_place(

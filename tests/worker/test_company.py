@@ -1,0 +1,213 @@
+"""A job that several share: its holder asks, others take portions, and its counts are those of one."""
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+import pytest
+from structlog.testing import capture_logs
+
+from certification.contract.store.leases import Leases
+from certification.contract.store.workers import WorkerInfo
+from certification.errors import BrokerUnavailable
+from tests.worker.conftest import write_model
+from tests.worker.inside import EVERY_BATCH, MODEL, Inside, Scripted, undisturbed
+from tests.worker.stand_in import BLOCK
+from worker import company, drain
+from worker.certifier import Certifier
+
+LONG = 64 * BLOCK
+SHARED = 1e-9  # seconds of work left are worth sharing
+
+
+@pytest.fixture
+def helper(inside: Inside) -> Iterator[Certifier]:
+    """w2, which lives and is idle."""
+    info = WorkerInfo(id="w2", host="h", models=[MODEL], started_at=datetime.now(UTC))
+    Leases(inside.client).beat(info, ttl=60)
+    helper = inside.certifier("w2")
+    helper.warm_up()
+    yield helper
+    drain._flag[0] = 0
+
+
+def at(count: int, what: Callable[[], object]) -> None:
+    """It happens before so many votes are counted, and once: whoever counts in it is left alone."""
+
+    def before(counts: int) -> None:
+        if counts == count:
+            what()
+
+    Scripted.before = before
+
+
+def division(inside: Inside, job_id: str) -> bytes | None:
+    return inside.client.hget(f"{inside.store.root}:job:{job_id}", "division")
+
+
+def portions(inside: Inside, job_id: str) -> list[bytes]:
+    return list(inside.client.hvals(f"{inside.store.root}:portions:{job_id}"))
+
+
+def test_idle_workers_are_asked_and_what_they_bring_is_taken_up(inside: Inside, helper: Certifier) -> None:
+    job_id = inside.submit(LONG)
+    asked: list[int] = []
+
+    def help_out() -> None:
+        asked.append(inside.messages())
+        helper.help(job_id, None)
+
+    at(4, help_out)
+    with capture_logs() as logs:
+        inside.certifier(divide=SHARED).certify(job_id, None)
+    assert asked == [1]
+    helped = next(line["votes"] for line in logs if line["event"] == "helped")
+    assert LONG // 2 < helped <= LONG - 2 * BLOCK, "it took all but what the holder had"
+    assert inside.counts(job_id) == undisturbed(LONG)
+    assert inside.store.figures().count("votes", MODEL) == 100 + LONG
+    assert inside.messages() == 1, "nobody is asked again and again"
+
+
+def test_a_job_that_is_nearly_done_is_nobody_elses_business(inside: Inside, helper: Certifier) -> None:
+    job_id = inside.submit(LONG)
+    inside.certifier(divide=60.0).certify(job_id, None)
+    assert (inside.messages(), inside.counts(job_id)) == (0, undisturbed(LONG))
+
+
+def test_nobody_is_asked_while_others_wait(inside: Inside, helper: Certifier) -> None:
+    job_id = inside.submit(LONG)
+    inside.submit(BLOCK)
+    inside.certifier(divide=SHARED).certify(job_id, None)
+    assert (inside.messages(), inside.counts(job_id)) == (0, undisturbed(LONG))
+
+
+def test_nobody_comes_to_a_job_that_is_not_divided(inside: Inside, helper: Certifier) -> None:
+    job_id = inside.submit()
+    with capture_logs() as logs:
+        helper.help(job_id, None)
+        helper.help("unknown", None)
+    assert [line["event"] for line in logs] == ["nothing to share"] * 2
+    assert Scripted.asked == []
+
+
+def test_a_helper_with_other_weights_stays_away(inside: Inside, helper: Certifier) -> None:
+    job_id = inside.submit(LONG)
+
+    def help_with_other_weights() -> None:
+        write_model(inside.folder / MODEL, weights_sha256="1" * 64)
+        helper.help(job_id, None)
+
+    at(4, help_with_other_weights)
+    with capture_logs() as logs:
+        inside.certifier(divide=SHARED).certify(job_id, None)
+    assert "another classifier" in next(line["error"] for line in logs if line["event"] == "could not help")
+    assert inside.counts(job_id) == undisturbed(LONG)
+
+
+def test_a_helper_that_stops_takes_no_portion_with_it(inside: Inside, helper: Certifier) -> None:
+    job_id = inside.submit(LONG)
+
+    def drained() -> None:
+        drain._flag[0] = 1
+        helper.help(job_id, None)
+        drain._flag[0] = 0
+
+    at(4, drained)
+    with capture_logs() as logs:
+        inside.certifier(divide=SHARED).certify(job_id, None)
+    assert [line["votes"] for line in logs if line["event"] == "helped"] == [0]
+    assert inside.counts(job_id) == undisturbed(LONG)
+
+
+def test_a_helper_that_fails_puts_its_portion_back(inside: Inside, helper: Certifier) -> None:
+    job_id = inside.submit(LONG)
+    left: list[bytes] = []
+
+    def fail() -> None:
+        raise BrokerUnavailable
+
+    def help_and_fail() -> None:
+        at(5, fail)
+        helper.help(job_id, None)
+        left.extend(one for one in portions(inside, job_id) if b'"worker":""' in one)
+
+    at(4, help_and_fail)
+    with capture_logs() as logs:
+        inside.certifier(divide=SHARED).certify(job_id, None)
+    assert any(line["event"] == "could not help" for line in logs)
+    assert len(left) == 1
+    assert b'"tries":0' in left[0], "that is no portion lost"
+    assert inside.counts(job_id) == undisturbed(LONG)
+
+
+def test_a_holder_that_stops_leaves_its_portion_to_the_next(inside: Inside, helper: Certifier) -> None:
+    job_id = inside.submit(LONG)
+
+    def stop() -> None:
+        drain._flag[0] = 1
+
+    at(6, stop)
+    inside.certifier(divide=SHARED).certify(job_id, None)
+    drain._flag[0] = 0
+    assert division(inside, job_id)
+    assert all(b'"worker":""' in one for one in portions(inside, job_id)), "free at once, not after a lease"
+    Scripted.before = lambda _: None
+    helper.certify(job_id, None)
+    assert inside.counts(job_id) == undisturbed(LONG)
+    assert inside.job(job_id).attempts == 1
+
+
+def test_a_holder_whose_division_is_gone_goes_on_alone(inside: Inside, helper: Certifier) -> None:
+    job_id = inside.submit(LONG)
+    at(5, lambda: inside.client.hdel(f"{inside.store.root}:job:{job_id}", "division", "next"))
+    with capture_logs() as logs:
+        inside.certifier(divide=SHARED).certify(job_id, None)
+    assert any(line["event"] == "division lost" for line in logs)
+    assert inside.counts(job_id) == undisturbed(LONG)
+    assert inside.store.figures().count("votes", MODEL) >= 100 + LONG
+
+
+def test_a_shared_job_outlasts_a_broker_that_is_away(
+    inside: Inside, helper: Certifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(company, "RETRY", 0.01)
+    job_id = inside.submit(LONG)
+    soon = threading.Timer(0.1, inside.refuse_writes, [False])
+
+    def away() -> None:
+        inside.refuse_writes()
+        soon.start()
+
+    at(5, away)
+    with capture_logs() as logs:
+        inside.certifier(divide=SHARED).certify(job_id, None)
+    soon.join()
+    assert sum(line["event"] == "the broker is away" for line in logs) > 1
+    assert inside.counts(job_id) == undisturbed(LONG)
+    assert inside.store.figures().count("votes", MODEL) == 100 + LONG
+
+
+def test_a_shared_job_does_not_wait_for_ever_for_its_broker(
+    inside: Inside, helper: Certifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(company, "PATIENCE", 0.05)
+    monkeypatch.setattr(company, "RETRY", 0.03)
+    job_id = inside.submit(LONG)
+    at(5, inside.refuse_writes)
+    with pytest.raises(BrokerUnavailable):
+        inside.certifier(divide=SHARED).certify(job_id, None)
+    inside.refuse_writes(False)
+    assert inside.job(job_id).status == "running", "its lease will end"
+    Scripted.before = lambda _: None
+    inside.certifier(chunk=EVERY_BATCH).certify(job_id, None)
+    assert inside.counts(job_id) == undisturbed(LONG)
+
+
+def test_a_holder_that_can_ask_nobody_goes_on_alone(inside: Inside, helper: Certifier) -> None:
+    job_id = inside.submit(LONG)
+    inside.client.acl_setuser("mute", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-lpush"])
+    mute = inside.url.replace("redis://", "redis://mute@")
+    with capture_logs() as logs:
+        inside.certifier(divide=SHARED, redis_url=mute).certify(job_id, None)
+    assert any(line["event"] == "not divided" for line in logs)
+    assert (inside.messages(), inside.counts(job_id)) == (0, undisturbed(LONG))
