@@ -13,10 +13,12 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.mutants import lua
 from benchmarks.mutants.asking import Outcome, ask, warm
 from benchmarks.mutants.copy import ROOT, copied, mutated
 from benchmarks.mutants.records import Mutant, Records, Verdict, digest, explanations
 from benchmarks.mutants.targets import TARGETS, WARM, Target
+from benchmarks.mutants.transitions import TRANSITIONS
 
 BUILD = ROOT / "build" / "mutants"
 MAKER = BUILD / "bin" / "python"  # the environment that has cosmic-ray
@@ -30,9 +32,10 @@ def main() -> int:
     parser.add_argument("modules", nargs="*", help="paths such as certification/bounds.py; by default all")
     parser.add_argument("--maker", type=Path, default=MAKER, help="the Python that has cosmic-ray")
     asked = parser.parse_args()
-    targets = [target for target in TARGETS if not asked.modules or target.module in asked.modules]
+    known = (*TARGETS, *TRANSITIONS)
+    targets = [target for target in known if not asked.modules or target.module in asked.modules]
     if len(targets) < len(asked.modules):
-        parser.error("not a module under mutation; they are: " + ", ".join(t.module for t in TARGETS))
+        parser.error("not a module under mutation; they are: " + ", ".join(t.module for t in known))
     print(HEAD, "|---|" + "---:|" * (HEAD.count("|") - 2), sep="\n")
     survivors = [mutant for target in targets for mutant in survivors_of(target, asked.maker)]
     for mutant in survivors:
@@ -69,10 +72,12 @@ def fates_of(target: Target, maker: Path) -> Iterator[tuple[Mutant, Outcome]]:
 
 
 def mutants_of(target: Target, maker: Path) -> list[Mutant]:
-    """As `making` makes them, in its own environment."""
+    """Of a script here; of Python as `making` makes them, in its own environment."""
+    own = (ROOT / target.module).read_text()
+    if target.module.endswith(".lua"):
+        return [Mutant(target.module, operator, own, code) for operator, code in lua.mutants(own)]
     command = [maker, Path(__file__).with_name("making.py"), target.module]
     lines = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
-    own = (ROOT / target.module).read_text()
     return [Mutant(target.module, own=own, **json.loads(line)) for line in lines]
 
 

@@ -177,10 +177,10 @@ def mutants(source: str) -> Iterator[tuple[str, str]]:
     seen = {behaviour(source)}
     for name, operator in operators():
         for occurrence in range(_occurrences(source, operator)):
-            code = mutate_code(source, operator, occurrence)
             try:
+                code = mutate_code(source, operator, occurrence)
                 does = behaviour(code)
-            except SyntaxError:
+            except (SyntaxError, AttributeError):  # an exception's dotted name is beyond ExceptionReplacer
                 continue
             if does not in seen:
                 seen.add(does)

@@ -22,7 +22,7 @@ def broker_url(url: str, password_file: Path | None) -> str:
     """
     parts = urlsplit(url)
     if password_file:
-        user, host = quote(parts.username or "", safe=""), parts.netloc.rpartition("@")[2]
+        user, host = parts.username or "", parts.netloc.rpartition("@")[2]
         parts = parts._replace(netloc=f"{user}:{quote(_secret(password_file), safe='')}@{host}")
     if parts.scheme == "rediss" and "ssl_cert_reqs=" not in parts.query:
         parts = parts._replace(query="&".join(filter(None, [parts.query, "ssl_cert_reqs=required"])))

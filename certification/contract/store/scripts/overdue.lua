@@ -42,7 +42,6 @@ for i = 6, #ARGV do
     if not exists(id) then
       redis.call('ZREM', key('queue', model), id)
     elseif math.abs(time - tonumber(get(id, 'sent'))) > grace then  -- either way: clocks are set back, too
-      write_even_when_full(id, ttl)
       keep_queue(model, ttl)
       redis.call('HSET', key('job', id), 'sent', text(time))
       tally(1, 'resent', model)

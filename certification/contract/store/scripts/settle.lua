@@ -7,5 +7,5 @@ if progress ~= '' then redis.call('HSET', hash, 'progress', progress) end
 if certificate ~= '' then redis.call('HSET', hash, 'certificate', certificate) end
 if error ~= '' then redis.call('HSET', hash, 'error', error) end
 worked(id, votes, spent)
-settle(id, status, tonumber(ttl), string.find(error, '"status":422', 1, true) and 'refused')
+settle(id, status, tonumber(ttl), string.find(error, '"status":422') and 'refused')
 return 1

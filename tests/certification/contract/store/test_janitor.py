@@ -20,7 +20,10 @@ def test_the_janitor_gives_up_a_job_that_loses_every_worker(
         claimed(leases, job_id)
     time.sleep(LEASE * 1.2)
     assert leases.overdue() == []
-    assert look(store, job_id).status == "failed"
+    job = look(store, job_id)
+    assert job.status == "failed"
+    assert job.error is not None
+    assert "3 attempts" in job.error.detail
 
 
 def test_the_janitor_requeues_a_job_whose_lease_ran_out(store: JobStore, leases: Leases, job_id: str) -> None:
@@ -51,6 +54,28 @@ def test_a_record_that_expired_leaves_no_trace_in_the_queue(
     assert store.depth() == 0
 
 
+def test_a_record_that_expired_under_its_holder_leaves_no_trace(
+    leases: Leases, client: redis.Redis, job_id: str, store: JobStore
+) -> None:
+    claimed(leases, job_id)
+    client.delete(f"{store.root}:job:{job_id}")
+    time.sleep(LEASE * 1.2)
+    assert leases.overdue() == []
+    assert client.zcard(f"{store.root}:running") == 0
+
+
+def test_a_janitor_takes_no_more_at_once_than_it_is_told(
+    store: JobStore, client: redis.Redis, request_: Request
+) -> None:
+    leases = Leases(client, Terms(lease=0.01, grace=0.0))
+    ids = [store.submit(request_).job_id for _ in range(3)]
+    assert [due.job_id for due in leases.overdue(idle=["m"], limit=2)] == ids[:2]
+    for worker, job_id in enumerate(ids):
+        claimed(leases, job_id, f"w{worker}")
+    time.sleep(0.02)
+    assert [len(leases.overdue(limit=2)) for _ in range(3)] == [2, 1, 0]
+
+
 def hour_ahead(client: redis.Redis, store: JobStore, job_id: str) -> None:
     """What a record says when the server's clock was set back by an hour since it was written."""
     hash_ = f"{store.root}:job:{job_id}"
@@ -71,6 +96,16 @@ def test_a_lease_given_before_the_clock_was_set_back_still_ends(
     assert leases.claim(job_id, "w2", "x") == "busy"
     time.sleep(LEASE * 1.2)
     assert leases.overdue() == [Due(job_id, "m")]
+
+
+def test_a_model_that_nobody_asks_for_any_more_is_forgotten(
+    store: JobStore, leases: Leases, job_id: str, client: redis.Redis
+) -> None:
+    leases.overdue()
+    assert client.smembers(f"{store.root}:models") == {b"m"}
+    store.cancel(job_id)
+    leases.overdue()
+    assert not client.exists(f"{store.root}:models")
 
 
 def test_a_message_sent_before_the_clock_was_set_back_can_be_lost(

@@ -147,6 +147,15 @@ def test_a_failed_job_says_why(store: JobStore, leases: Leases, job_id: str) -> 
     assert (job.status, job.error) == ("failed", problem)
 
 
+def test_a_failed_job_keeps_what_it_had_proved(store: JobStore, leases: Leases, job_id: str) -> None:
+    claim = claimed(leases, job_id)
+    best = certificate(claim.seed)
+    leases.progress(claim, "state", HALF, best)
+    leases.fail(claim, Problem(title="t", status=500, detail="d"))
+    job = look(store, job_id)
+    assert (job.certificate, job.progress) == (best, HALF)
+
+
 def test_a_job_that_loses_every_worker_fails(store: JobStore, leases: Leases, job_id: str) -> None:
     for _ in range(leases.terms.attempts):
         claimed(leases, job_id)

@@ -109,6 +109,17 @@ def test_the_first_look_of_all_ends_nothing(
     assert given_up(leases) == []
 
 
+def test_a_record_that_expired_in_its_queue_is_not_written_again(
+    store: JobStore, leases: Leases, request_: Request, client: redis.Redis
+) -> None:
+    job_id = store.submit(request_).job_id
+    given_up(leases)
+    client.delete(f"{store.root}:job:{job_id}")
+    time.sleep(SOON * 1.2)
+    assert given_up(leases) == []
+    assert store.job(job_id) is None
+
+
 def test_what_is_remembered_of_models_expires(store: JobStore, leases: Leases, request_: Request) -> None:
     alive(leases, "m")
     store.submit(request_)

@@ -1,6 +1,9 @@
 """Portions of a shared job: who has one, who may bring its counts."""
 
+import json
 import time
+
+import redis
 
 from certification.contract.job import Progress
 from certification.contract.store.jobs import JobStore, Request
@@ -70,6 +73,25 @@ def test_the_holder_keeps_its_own_portion_with_its_lease(
         time.sleep(SHORT / 2)
         leases.renew(claim)
     assert take(shares["w3"], claim, division).start == portion.stop
+
+
+@short_lease
+def test_a_portion_given_before_the_clock_was_set_back_is_given_again_after_a_lease(
+    client: redis.Redis, leases: Leases, shares: dict[str, Shares], claim: Claim, division: str
+) -> None:
+    given = take(shares["w2"], claim, division)
+    hour = 3_600_000_000
+    job, portions = (f"{{smoothcert}}:{part}:{claim.job_id}" for part in ("job", "portions"))
+    for name in ("lease", "renewed"):
+        client.hincrby(job, name, hour)
+    client.zincrby("{smoothcert}:running", hour, claim.job_id)
+    said = json.loads(client.hget(portions, str(given.start)) or "")
+    client.hset(portions, str(given.start), json.dumps(said | {"expires": str(int(said["expires"]) + hour)}))
+    assert leases.overdue() == []
+    assert take(shares["w3"], claim, division).start == given.stop, "its taker may be alive"
+    time.sleep(SHORT * 1.2)
+    leases.renew(claim)
+    assert take(shares["w1"], claim, division).start == given.start
 
 
 def test_a_worker_whose_child_died_gets_its_portion_again(
