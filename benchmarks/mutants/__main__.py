@@ -62,7 +62,7 @@ def fates_of(target: Target, maker: Path) -> Iterator[tuple[Mutant, Outcome]]:
     if None in verdicts.values():
         warm(WARM)
         with copied(BUILD / "tree" / name) as tree:
-            limit = target.timeout + 5 * _unharmed(tree, target)
+            limit = target.timeout + 3 * _unharmed(tree, target)
             for mutant in [mutant for mutant, verdict in verdicts.items() if verdict is None]:
                 with mutated(tree / target.module, mutant.code):
                     outcome, seconds = ask(tree, target.tests, limit)
