@@ -22,8 +22,11 @@ DEV_STAMP := $(VENV)/.installed-dev
 # Two test processes on two cores: one thread each, or they wait for each other.
 TEST_THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
+# The tests that certification/ is measured by: its own, and those of the worker, whose processes are measured too.
+COVERING := tests/certification tests/worker
+
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types imports format unit stats mutants faults bench docs lock lowest audit release-check clean
+.PHONY: help run test lint types imports format unit stats coverage mutants faults bench docs lock lowest audit release-check clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +55,12 @@ format: $(DEV_STAMP) ## mend formatting and what lint can mend by itself
 
 stats: $(DEV_STAMP) ## the code itself, measured: lengths, duplicates, dead code, unsaid shapes
 	$(BIN)/python benchmarks/house/stats.py
+
+coverage: $(DEV_STAMP) ## branches of certification/ that no test takes; fails below 98 %
+	@rm -rf build/coverage
+	$(TEST_THREADS) $(BIN)/coverage run -m pytest -n $(JOBS) --dist loadfile $(COVERING)
+	@$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 mutants: $(DEV_STAMP) build/mutants/bin/cosmic-ray ## do the tests notice wrong code? One module: make mutants MODULE=certification/bounds.py
 	$(BIN)/python -m benchmarks.mutants $(MODULE)

@@ -179,9 +179,7 @@ class Certification:
         return reached
 
     def _stops_at(self, look: Look | None) -> bool:
-        if look is None or self.candidate is None or self.state.best is None:
-            return False
-        if self.parameters.target_radius is None and self.parameters.tolerance is None:
+        if look is None or (self.parameters.target_radius is None and self.parameters.tolerance is None):
             return False
         return is_enough(self.parameters, self._proved.radius, self._optimistic(self.state.estimation))
 

@@ -27,6 +27,7 @@ Outcome = Literal["killed", "survived", "timed out", "incompetent"]
 _ARGUMENTS = ["-x", "-q", "--tb=line", "--assert=plain", "-p", "pytest_timeout"]
 _ARGUMENTS += [part for name in ("cacheprovider", "unraisableexception") for part in ("-p", f"no:{name}")]
 _DURATIONS = Path("durations.json")  # in the copy: seconds of each test, written when all have passed
+_EXAMPLES = 25  # of each property, a quarter of what the suite tries: a mutant they miss counts as alive
 _MEMORY = 6 * 2**30  # bytes of data: an endless loop that also grows ends before the machine does
 _PAUSE = 0.005  # seconds between two looks at a running process
 
@@ -108,7 +109,9 @@ class _Quick:
         import hypothesis  # noqa: PLC0415
 
         phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
-        hypothesis.settings.register_profile("mutants", hypothesis.settings(), phases=phases)
+        hypothesis.settings.register_profile(
+            "mutants", hypothesis.settings(), phases=phases, max_examples=_EXAMPLES
+        )
         hypothesis.settings.load_profile("mutants")
 
     def pytest_collection_modifyitems(self, items: list["pytest.Item"]) -> None:

@@ -144,6 +144,17 @@ class _Behaviour(ast.NodeTransformer):
         is_union = isinstance(node.op, ast.BitOr) and isinstance(node.right, typed) and _is_none(node)
         return ast.Name("union") if is_union else node
 
+    def visit_arguments(self, node: ast.arguments) -> ast.AST:
+        """Whether one may, or must, be named in a call."""
+        self.generic_visit(node)
+        node.args, node.posonlyargs, node.kwonlyargs = (
+            [*node.posonlyargs, *node.args, *node.kwonlyargs],
+            [],
+            [],
+        )
+        node.defaults, node.kw_defaults = [*node.defaults, *(one for one in node.kw_defaults if one)], []
+        return node
+
     def visit_arg(self, node: ast.arg) -> ast.AST:
         return ast.arg(node.arg)
 

@@ -85,7 +85,12 @@ class Explanation:
     why: str
 
     def covers(self, mutant: Mutant) -> bool:
-        return (self.module, self.was) == (mutant.module, mutant.was) and mutant.now in self.now
+        same_line = (self.module, _squeezed(self.was)) == (mutant.module, _squeezed(mutant.was))
+        return same_line and _squeezed(mutant.now) in map(_squeezed, self.now)
+
+
+def _squeezed(line: str) -> str:
+    return "".join(line.split())
 
 
 def explanations() -> list[Explanation]:

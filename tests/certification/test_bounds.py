@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
+from certification import bounds
 from certification.bounds import (
     ceil_to,
     clopper_pearson_lower,
     clopper_pearson_upper,
     floor_to,
+    most_of_others,
     radius_between,
     read_counts,
     read_pair,
@@ -42,7 +44,6 @@ HARD = [
     for k in (1, 2, n // 2, n - n // 100, n - 1, n)
     for alpha in (0.3, 1e-3, 3.2e-7, 1e-12)
 ]
-ULP = 2.0**-52
 
 counts_of_n = st.integers(1, 20_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 alphas = st.floats(1e-9, 0.5)
@@ -112,6 +113,30 @@ def test_below_the_alpha_they_were_compared_at_bounds_say_nothing() -> None:
     # scipy's inverse gives 0.99928 here, where so many votes are 14 times likelier than alpha
     assert clopper_pearson_lower(999_995, 1_000_000, 1e-300) == 0
     assert clopper_pearson_upper(5, 1_000_000, 1e-300) == 1
+    assert clopper_pearson_lower(999_995, 1_000_000, 1e-200) > 0.99
+    assert clopper_pearson_upper(5, 1_000_000, 1e-200) < 0.01
+
+
+@pytest.mark.parametrize("error", [1e-3, -1e-3])
+def test_bounds_hold_whatever_the_inverse_of_the_beta_function_says(
+    monkeypatch: pytest.MonkeyPatch, error: float
+) -> None:
+    n, k, alpha = 1000, 900, 0.001
+    for name in ("betaincinv", "betainccinv"):
+        inverse = getattr(bounds.special, name)
+        monkeypatch.setattr(bounds.special, name, lambda *args, f=inverse: f(*args) * (1 + error))
+    with mpmath.workdps(60):
+        assert exact_tail(k, n, clopper_pearson_lower(k, n, alpha)) <= alpha
+        assert exact_tail(k, n, 1 - mpmath.mpf(clopper_pearson_upper(n - k, n, alpha))) <= alpha
+
+
+@pytest.mark.parametrize(("k", "n", "slack"), [(-1, 10, 0.0), (11, 10, 0.0), (5, 10, -1e-9)])
+def test_counts_that_cannot_be_and_noise_better_than_gaussian_are_a_programmers_error(
+    k: int, n: int, slack: float
+) -> None:
+    for bound in (clopper_pearson_lower, clopper_pearson_upper):
+        with pytest.raises(AssertionError):
+            bound(k, n, 0.001, slack)
 
 
 @given(counts_of_n, alphas)
@@ -151,16 +176,21 @@ def test_twice_the_votes_with_the_same_shares_prove_more(counts: tuple[int, int]
 
 
 @given(counts_of_n, alphas, st.floats(0, 0.01))
-def test_slack_is_taken_off_the_lower_bound_and_put_on_the_upper(
+def test_slack_is_taken_off_the_lower_bound_and_put_on_the_upper_to_the_last_bit(
     counts: tuple[int, int], alpha: float, slack: float
 ) -> None:
     k, n = counts
-    assert (
-        clopper_pearson_lower(k, n, alpha, slack) <= max(0, clopper_pearson_lower(k, n, alpha) - slack) + ULP
-    )
-    assert (
-        clopper_pearson_upper(k, n, alpha, slack) >= min(1, clopper_pearson_upper(k, n, alpha) + slack) - ULP
-    )
+    plain_lower, plain_upper = clopper_pearson_lower(k, n, alpha), clopper_pearson_upper(k, n, alpha)
+    lower, upper = clopper_pearson_lower(k, n, alpha, slack), clopper_pearson_upper(k, n, alpha, slack)
+    assert lower == 0 or Fraction(lower) <= Fraction(math.nextafter(plain_lower, 1)) - Fraction(slack)
+    assert upper == 1 or Fraction(upper) >= Fraction(math.nextafter(plain_upper, 0)) + Fraction(slack)
+    assert lower == pytest.approx(max(0, plain_lower - slack), abs=1e-15)
+    assert upper == pytest.approx(min(1, plain_upper + slack), abs=1e-15)
+
+
+def test_no_amount_of_slack_takes_a_probability_out_of_its_range() -> None:
+    assert clopper_pearson_lower(1, 10, 0.3, 0.5) == 0
+    assert clopper_pearson_upper(9, 10, 0.3, 0.5) == 1
 
 
 @settings(max_examples=200)
@@ -190,6 +220,7 @@ def test_with_no_alpha_for_the_runner_up_the_bound_is_the_one_sided_one(
     n = k_top + k_next + 10
     reading = read_pair(k_top, k_next, n, one_sided(alpha), 0.5)
     assert reading.p_upper == pytest.approx(1 - reading.p_lower, abs=1e-15)
+    assert Fraction(reading.p_upper) >= 1 - Fraction(reading.p_lower)
     assert reading.radius == pytest.approx(
         max(0, 0.5 * stats.norm.ppf(stats.beta.ppf(alpha, k_top, n - k_top + 1))) if k_top else 0, abs=1e-9
     )
@@ -207,6 +238,15 @@ def test_at_the_same_lower_level_the_runner_up_bound_proves_at_least_as_much(
 def test_the_runner_up_is_the_leader_among_the_other_classes() -> None:
     counts_K = np.array([10, 700, 40, 250], dtype=np.int64)
     assert read_counts(counts_K, 1000, 1, halves(0.01), 1.0) == read_pair(700, 250, 1000, halves(0.01), 1.0)
+
+
+def test_where_all_votes_are_the_tops_the_others_have_none() -> None:
+    for top in range(3):
+        counts_K = np.zeros(3, dtype=np.int64)
+        counts_K[top] = 7
+        assert most_of_others(counts_K, top) == 0
+    assert most_of_others(np.array([5, 7, 6]), 1) == 6
+    assert most_of_others(np.array([7, 5, 6]), 2) == 7
 
 
 def test_votes_of_nobody_are_held_to_be_the_runner_ups() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from certification.bounds import read_counts
 from certification.contract.parameters import Parameters, ProcedureName
 from certification.errors import ImpossibleRequest
-from certification.evidence import State
+from certification.evidence import State, Tally
 from certification.procedure import Certification, Result, drive, predicts
 from certification.schedule import plan_for
 from certification.votes import VoteRange
@@ -71,13 +71,27 @@ class TestPredict:
         # binomial(100, 1/2): P(>= 67) = 0.00044 and P(>= 66) = 0.00090, to be doubled and held against 0.001
         assert predicts(np.array([100 - first, 0, first]), 100, 0.001) is says
 
+    @pytest.mark.parametrize("n", [5, 11, 40])
+    def test_a_p_value_that_equals_alpha_is_no_prediction(self, n: int) -> None:
+        assert not predicts(np.array([n, 0]), n, 2 * 0.5**n)
+        assert predicts(np.array([n, 0]), n, 2 * 0.5**n * (1 + 1e-9))
+
     def test_votes_of_nobody_count_against_the_leader(self) -> None:
         assert predicts(np.array([60, 30]), 90, 0.01)
         assert not predicts(np.array([60, 30]), 120, 0.01)
         assert not predicts(np.array([60, 0]), 200, 0.01)
 
+    def test_a_class_without_rivals_is_predicted(self) -> None:
+        assert predicts(np.array([11]), 11, 0.001)
+
     def test_slack_in_the_noise_counts_against_the_leader(self) -> None:
         assert not predicts(np.array([67, 33]), 100, 0.001, slack=2e-6)
+
+    @pytest.mark.parametrize(("slack", "outcome"), [(0.0, "certified"), (1e-4, "abstained")])
+    def test_noise_far_from_a_gaussian_predicts_nothing(self, slack: float, outcome: str) -> None:
+        certification = Certification(asked(procedure="predict", n=100), 2, slack=slack)
+        certification.add(VoteRange("estimation", 0, 100), np.array([90, 10]))
+        assert certification.result.outcome == outcome
 
 
 class TestAnytime:
@@ -152,6 +166,20 @@ class TestTarget:
         assert certify(asked(procedure="certify", target_radius=0.3), SURE).target_met is True
         assert certify(asked(procedure="certify", target_radius=0.9), SURE).target_met is False
 
+    def test_a_target_that_is_just_reached_is_met(self) -> None:
+        radius = certify(asked(procedure="certify"), SURE).radius
+        assert certify(asked(procedure="certify", target_radius=radius), SURE).target_met is True
+
+    def test_it_stops_at_looks_only_however_the_votes_between_them_fall(self) -> None:
+        certification = Certification(asked(target_radius=0.5), 2)
+        first, second = (look.n for look in certification.plan.looks[:2])
+        certification.add(VoteRange("selection", 0, 100), np.array([100, 0]))
+        certification.add(VoteRange("estimation", 0, first), np.array([80, first - 80]))
+        certification.add(VoteRange("estimation", first, second - 1), np.array([0, second - 1 - first]))
+        assert not certification.finished  # hopeless by now
+        certification.add(VoteRange("estimation", second - 1, second), np.array([0, 1]))
+        assert certification.finished
+
 
 class TestTolerance:
     @pytest.mark.parametrize("top", [0.6, 0.8, 0.95, 0.999])
@@ -204,15 +232,31 @@ class TestRequests:
         last = list(drive(Certification(asked(), 3), KnownVotes(SURE), 500))[-1]
         assert (last.samples, last.of, last.predicted_class) == (5000, 5000, 1)
         assert last.radius == certify(asked(), SURE).radius
+        assert tuple(last.counts or ()) == certify(asked(), SURE).counts
 
     def test_counts_out_of_order_are_a_programmers_error(self) -> None:
         certification = Certification(asked(), 2)
+        with pytest.raises(AssertionError):
+            certification.request(0)
         with pytest.raises(AssertionError):
             certification.add(VoteRange("selection", 10, 20), np.array([10, 0]))
         with pytest.raises(AssertionError):
             certification.add(VoteRange("estimation", 0, 10), np.array([10, 0]))
         with pytest.raises(AssertionError):
             certification.add(VoteRange("selection", 0, 10), np.array([11, 0]))
+        with pytest.raises(AssertionError):
+            certification.add(VoteRange("selection", 0, 101), np.array([101, 0]))
+
+    def test_votes_that_cross_a_look_are_a_programmers_error(self) -> None:
+        certification = Certification(asked(), 2)
+        certification.add(VoteRange("selection", 0, 100), np.array([100, 0]))
+        first = certification.plan.looks[0].n
+        with pytest.raises(AssertionError, match="crosses a look"):
+            certification.add(VoteRange("estimation", 0, first + 1), np.array([first + 1, 0]))
+
+    def test_evidence_about_other_classes_cannot_be_resumed(self) -> None:
+        with pytest.raises(AssertionError):
+            Certification.resume(asked(), 3, State.empty(2))
 
     def test_counts_may_sum_to_less_than_the_votes_drawn(self) -> None:
         result = certify(asked(procedure="certify"), [0.9, 0.05])
@@ -232,15 +276,26 @@ class TestDeterminism:
         self, procedure: ProcedureName, wish: dict[str, float]
     ) -> None:
         parameters, source = asked(procedure=procedure, **wish), KnownVotes(SURE)
-        stored = Certification(parameters, 3).state.model_dump_json()
+        undisturbed = Certification(parameters, 3, slack=1e-5)
+        stored = undisturbed.state.model_dump_json()
+        for _ in drive(undisturbed, source, 1000):
+            pass
         while True:  # every range is counted by a new process that knows only the stored state
-            resumed = Certification.resume(parameters, 3, State.model_validate_json(stored))
+            resumed = Certification.resume(parameters, 3, State.model_validate_json(stored), slack=1e-5)
             votes = resumed.request(90)
             if votes is None:
                 break
             resumed.add(votes, source.count(votes))
             stored = resumed.state.model_dump_json()
-        assert resumed.result == certify(parameters, SURE)
+        assert resumed.result == undisturbed.result
+
+
+def test_a_stored_best_look_that_is_none_of_the_plans_proves_nothing() -> None:
+    """As after an upgrade that looks at other moments: what was read there had no share of alpha."""
+    votes = Tally(drawn=123, counts=(123, 0))
+    state = State(selection=Tally(drawn=100, counts=(100, 0)), estimation=votes, best=votes)
+    resumed = Certification.resume(asked(), 2, state)
+    assert (resumed.result.outcome, resumed.result.radius, resumed.result.p_lower) == ("abstained", 0, 0)
 
 
 def test_the_result_counts_what_the_noise_lacks_of_a_gaussian() -> None:
