@@ -60,7 +60,7 @@ def looks(n: int, alpha: float, *, stops_early: bool) -> list[tuple[int, float, 
     first = max(32, math.ceil(-10 * math.log2(alpha)))
     if n < 2 * first:
         return [(n, alpha, 0.0)]
-    count = max(1, round(math.log(n / first) / math.log(1.25)))
+    count = round(math.log(n / first) / math.log(1.25))
     votes = [round(first * (n / first) ** (i / count)) for i in range(count)] + [n]
     last = 0.5 if stops_early else 0.9
     spent = [alpha * (1 - last) / count] * count + [alpha * last]

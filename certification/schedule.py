@@ -49,8 +49,8 @@ def plan_for(parameters: Parameters) -> Plan:
 
 
 def _geometric(first: int, n: int) -> list[int]:
-    """Votes at the looks: about RATIO apart, from about `first` up to n exactly."""
-    steps = max(1, round(math.log(n / first, RATIO)))
+    """Votes at the looks: about RATIO apart, from `first` up to n, at least twice as many, exactly."""
+    steps = round(math.log(n / first, RATIO))
     return [round(first * (n / first) ** (i / steps)) for i in range(steps)] + [n]
 
 

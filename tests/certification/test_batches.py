@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,3 +19,9 @@ def test_batches_cover_exactly_the_votes_asked_for(start: int, votes: int, size:
 def test_no_batch_is_empty() -> None:
     assert list(batches(VoteRange("selection", 256, 256), 256)) == []
     assert [b.index for b in batches(VoteRange("selection", 0, 512), 256)] == [0, 1]
+
+
+@pytest.mark.parametrize(("start", "stop"), [(-1, 5), (5, 4)])
+def test_votes_before_the_first_or_backwards_are_a_programmers_error(start: int, stop: int) -> None:
+    with pytest.raises(AssertionError):
+        list(batches(VoteRange("estimation", start, stop), 16))

@@ -1,3 +1,5 @@
+from datetime import UTC, datetime, timedelta
+
 from certification.contract.card import ModelCard, Preprocessing
 from certification.contract.certificate import Certificate, Engine, InputDigest
 from certification.contract.parameters import Parameters
@@ -38,6 +40,8 @@ def test_a_certificate_holds_the_evidence_of_its_result() -> None:
         held, proved = getattr(certificate, name), getattr(result, name)
         assert held == (list(proved) if isinstance(proved, tuple) else proved), name
     assert (certificate.outcome, certificate.label, certificate.target_met) == ("certified", "one", True)
+    assert (certificate.procedure, certificate.alpha, certificate.n0) == ("anytime", 0.001, 100)
+    assert certificate.model.classifier_sha256 == CARD.classifier_sha256_in("p")
     assert (certificate.model.name, certificate.model.sha256) == (CARD.name, CARD.weights_sha256)
     assert (certificate.input, certificate.engine, certificate.seed) == (DIGEST, ENGINE, "0f")
     assert (certificate.sigma, certificate.target_radius, certificate.tolerance) == (0.5, 0.25, 0.5)
@@ -47,6 +51,13 @@ def test_an_abstention_names_no_class() -> None:
     _, certificate = issued([0.5, 0.5])
     assert (certificate.outcome, certificate.predicted_class, certificate.label) == ("abstained", None, None)
     assert certificate.radius == 0
+
+
+def test_a_certificate_says_when_it_was_issued_in_utc() -> None:
+    before = datetime.now(UTC)
+    _, certificate = issued([0.05, 0.95])
+    assert before <= certificate.issued_at <= datetime.now(UTC)
+    assert certificate.issued_at.utcoffset() == timedelta(0)
 
 
 def test_a_certificate_survives_json_exactly() -> None:

@@ -3,7 +3,7 @@ from fractions import Fraction
 import mpmath
 import pytest
 
-from certification.normal import cumulative
+from certification.normal import above_half, cumulative, scaled_cumulative
 
 
 @pytest.mark.parametrize(
@@ -14,3 +14,17 @@ def test_the_cumulative_function_agrees_with_mpmath_to_forty_digits(a: str) -> N
     with mpmath.workdps(70):
         expected = mpmath.ncdf(mpmath.mpf(exact.numerator) / exact.denominator)
         assert abs(mpmath.mpf(str(cumulative(exact))) - expected) < mpmath.mpf(10) ** -40
+
+
+def test_only_the_upper_half_is_summed_directly() -> None:
+    with pytest.raises(AssertionError):
+        above_half(Fraction(-1, 510))
+    assert above_half(Fraction(0)) == 0
+
+
+@pytest.mark.parametrize("bits", [1, 63, 100])
+def test_scaled_it_is_the_nearest_integer(bits: int) -> None:
+    with mpmath.workdps(70):
+        for a in (Fraction(0), Fraction(1, 3), Fraction(-17, 10), Fraction(4)):
+            expected = mpmath.ncdf(mpmath.mpf(a.numerator) / a.denominator) * 2**bits
+            assert abs(scaled_cumulative(a, bits) - expected) <= mpmath.mpf("0.5") + mpmath.mpf(10) ** -9

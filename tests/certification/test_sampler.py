@@ -10,7 +10,7 @@ from scipy import stats
 from torch import Tensor
 
 from certification.grid_noise import GridNoise
-from certification.noise import noise_table
+from certification.noise import noise_table, slack
 from certification.sampler import Sampler
 from certification.streams import BatchStream
 from certification.votes import Stage, VoteRange
@@ -131,5 +131,10 @@ def test_an_image_of_another_shape_is_a_programmers_error() -> None:
         Sampler(centred(), np.zeros((3, 5, 4), dtype=np.uint8), 0.5, SEED)
 
 
+def test_an_image_that_is_not_of_bytes_is_a_programmers_error() -> None:
+    with pytest.raises(AssertionError):
+        Sampler(centred(), IMAGE.astype(np.float32) / 255, 0.5, SEED)  # type: ignore[arg-type]
+
+
 def test_the_sampler_states_the_slack_of_its_noise() -> None:
-    assert 0 < sampler(centred()).slack < 1e-12
+    assert sampler(centred()).slack == slack(0.5, 60)

@@ -1,10 +1,21 @@
+import math
+import re
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from certification.bounds import read_pair
-from certification.contract.feasibility import largest_radius, least_n, refuse_impossible, shortage
+from certification.contract.feasibility import (
+    first_look,
+    has_one_look,
+    largest_radius,
+    least_n,
+    refuse_impossible,
+    shortage,
+)
 from certification.contract.parameters import MAX_N, Parameters, ProcedureName
 from certification.errors import ImpossibleRequest
 from certification.procedure import predicts
@@ -89,3 +100,48 @@ def test_a_target_just_within_the_most_votes_allowed_names_their_number() -> Non
         refuse_impossible(asked)
     assert raised.value.least_n is not None
     assert 1_000_000 < raised.value.least_n < MAX_N
+
+
+@pytest.mark.parametrize(("alpha", "first"), [(0.001, 100), (0.5, 32), (2**-4, 40), (1e-12, 399)])
+def test_the_first_look_is_at_ten_times_the_least_n_but_at_32_votes_at_least(
+    alpha: float, first: int
+) -> None:
+    assert first_look(alpha) == first
+    assert has_one_look("anytime", 2 * first - 1, alpha)
+    assert not has_one_look("anytime", 2 * first, alpha)
+
+
+@pytest.mark.parametrize("procedure", ["certify", "predict"])
+def test_fixed_n_procedures_have_one_look_however_many_votes_they_draw(procedure: ProcedureName) -> None:
+    assert has_one_look(procedure, MAX_N, 0.001)
+
+
+@pytest.mark.parametrize("options", [{}, {"tolerance": 0.1}, {"procedure": "certify"}, {"n": 150}])
+def test_the_largest_radius_is_the_one_that_unanimous_votes_prove(options: dict[str, Any]) -> None:
+    asked = Parameters.model_validate({"sigma": 0.5} | options)
+    assert largest_radius(asked) == pytest.approx(unanimous(asked), rel=1e-7)
+
+
+def test_too_few_votes_have_no_largest_radius() -> None:
+    assert largest_radius(Parameters(sigma=0.5, n=9)) == 0
+    assert largest_radius(Parameters(sigma=0.5, n=1, alpha=0.5, procedure="certify")) == 0
+
+
+def test_an_alpha_next_to_one_proves_no_infinite_radius() -> None:
+    almost = Parameters(sigma=0.5, n=MAX_N, alpha=math.nextafter(1, 0), procedure="certify")
+    assert largest_radius(almost) == 0
+
+
+def test_a_prediction_is_never_short_of_a_radius() -> None:
+    assert shortage(Parameters(sigma=0.5, procedure="predict", target_radius=50, n=11)) is None
+    assert shortage(Parameters(sigma=0.5, procedure="predict", target_radius=50, n=10)) == 11
+
+
+def test_what_is_missing_is_named_with_what_was_asked() -> None:
+    with pytest.raises(ImpossibleRequest, match=r"n = 9 votes can never certify anything at alpha = 0\.001"):
+        refuse_impossible(Parameters(sigma=0.5, n=9))
+    refuse_impossible(Parameters(sigma=0.5, n=10))
+    asked = Parameters(sigma=0.5, target_radius=50)
+    largest = math.floor(largest_radius(asked.model_copy(update={"n": MAX_N})) * 1000) / 1000
+    with pytest.raises(ImpossibleRequest, match=re.escape(f"prove at most {largest}")):
+        refuse_impossible(asked)
