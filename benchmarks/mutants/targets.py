@@ -38,13 +38,13 @@ def core(name: str, *tests: str) -> Target:
 
 
 TARGETS = (
-    core("bounds", "test_bounds", "test_procedure"),
-    core("procedure", "test_procedure", "test_verify"),
-    core("schedule", "test_schedule", "test_verify"),
-    core("stopping", "test_procedure"),
+    core("bounds", "test_bounds"),
+    core("procedure", "test_procedure", "test_predict", "test_verify"),
+    core("schedule", "test_schedule", "test_recompute"),
+    core("stopping", "test_stopping", "test_procedure"),
     core("candidates", "test_tuner"),
-    core("evidence", "test_procedure"),
-    core("recompute", "test_verify"),
+    core("evidence", "test_evidence", "test_procedure"),
+    core("recompute", "test_recompute", "test_verify"),
     core("votes", "test_batches", "test_procedure"),
     core("batches", "test_batches"),
     core("normal", "test_normal", "test_noise"),
@@ -55,5 +55,5 @@ TARGETS = (
     core("sampler", "test_sampler"),
     core("verify", "test_verify"),
     core("contract/feasibility", "contract/test_feasibility", "test_schedule"),
-    core("contract/parameters", "contract/test_feasibility", "test_procedure"),
+    core("contract/parameters", "contract/test_parameters"),
 )

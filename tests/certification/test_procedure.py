@@ -7,28 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certification.bounds import read_counts
-from certification.contract.parameters import Parameters, ProcedureName
+from certification.contract.parameters import ProcedureName
 from certification.errors import ImpossibleRequest
 from certification.evidence import State, Tally
-from certification.procedure import Certification, Result, drive, predicts
+from certification.procedure import Certification, drive
 from certification.schedule import plan_for
 from certification.votes import VoteRange
+from tests.certification.certifying import SURE, asked, certify
 from tests.certification.fakes import KnownVotes
 
-SURE = [0.02, 0.93, 0.05]
 HARD = [0.48, 0.45, 0.07]
-
-
-def asked(**options: object) -> Parameters:
-    return Parameters.model_validate({"sigma": 0.5, "n": 5000} | options)
-
-
-def certify(parameters: Parameters, probabilities: list[float], seed: int = 0, most: int = 1000) -> Result:
-    source = KnownVotes(probabilities, seed)
-    certification = Certification(parameters, source.num_classes)
-    for _ in drive(certification, source, most):
-        pass
-    return certification.result
 
 
 class TestCertify:
@@ -53,45 +41,6 @@ class TestCertify:
         certification.add(VoteRange("estimation", 0, 5000), np.array([0, 5000, 0]))
         assert certification.candidate == 0
         assert certification.result.outcome == "abstained"
-
-
-class TestPredict:
-    def test_it_names_the_class_without_a_radius_from_estimation_votes_alone(self) -> None:
-        result = certify(asked(procedure="predict", target_radius=0.5), SURE)
-        assert (result.outcome, result.predicted_class, result.radius) == ("certified", 1, 0)
-        assert (result.p_lower, result.p_upper, result.target_met) == (0, 1, None)
-        assert result.selection_counts == (0, 0, 0)
-        assert result.n == 5000
-
-    def test_it_abstains_on_a_tie(self) -> None:
-        assert not predicts(np.array([50, 50]), 100, 0.9)
-
-    @pytest.mark.parametrize(("first", "says"), [(67, True), (66, False)])
-    def test_the_two_sided_test_of_the_top_two_decides(self, first: int, says: bool) -> None:
-        # binomial(100, 1/2): P(>= 67) = 0.00044 and P(>= 66) = 0.00090, to be doubled and held against 0.001
-        assert predicts(np.array([100 - first, 0, first]), 100, 0.001) is says
-
-    @pytest.mark.parametrize("n", [5, 11, 40])
-    def test_a_p_value_that_equals_alpha_is_no_prediction(self, n: int) -> None:
-        assert not predicts(np.array([n, 0]), n, 2 * 0.5**n)
-        assert predicts(np.array([n, 0]), n, 2 * 0.5**n * (1 + 1e-9))
-
-    def test_votes_of_nobody_count_against_the_leader(self) -> None:
-        assert predicts(np.array([60, 30]), 90, 0.01)
-        assert not predicts(np.array([60, 30]), 120, 0.01)
-        assert not predicts(np.array([60, 0]), 200, 0.01)
-
-    def test_a_class_without_rivals_is_predicted(self) -> None:
-        assert predicts(np.array([11]), 11, 0.001)
-
-    def test_slack_in_the_noise_counts_against_the_leader(self) -> None:
-        assert not predicts(np.array([67, 33]), 100, 0.001, slack=2e-6)
-
-    @pytest.mark.parametrize(("slack", "outcome"), [(0.0, "certified"), (1e-4, "abstained")])
-    def test_noise_far_from_a_gaussian_predicts_nothing(self, slack: float, outcome: str) -> None:
-        certification = Certification(asked(procedure="predict", n=100), 2, slack=slack)
-        certification.add(VoteRange("estimation", 0, 100), np.array([90, 10]))
-        assert certification.result.outcome == outcome
 
 
 class TestAnytime:
