@@ -69,16 +69,6 @@ def test_training_updates_batch_norm_once_and_reaches_every_parameter(problem, m
     assert all(module.training for module in network.modules())
 
 
-def test_no_gradient_flows_through_the_attack(problem):
-    """With a radius so small that the attack moves nothing, the gradient is that of plain noise."""
-    gradients = []
-    for method in (SmoothAdv(sigma=0.5, num_noises=2, epsilon=1e-9), Gaussian(sigma=0.5, num_noises=2)):
-        problem.network.zero_grad()
-        problem.loss(method).backward()
-        gradients.append(torch.cat([p.grad.flatten() for p in problem.network.parameters()]))
-    assert torch.allclose(*gradients, rtol=1e-6, atol=1e-9)
-
-
 def test_the_same_generator_gives_the_same_loss(problem):
     method = SmoothAdvConsistency(sigma=0.5, steps=3)
     assert problem.loss(method, seed=1) == problem.loss(method, seed=1)
