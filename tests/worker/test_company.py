@@ -74,6 +74,14 @@ def test_a_job_that_is_nearly_done_is_nobody_elses_business(inside: Inside, help
     assert (inside.messages(), inside.counts(job_id)) == (0, undisturbed(LONG))
 
 
+def test_a_worker_alone_asks_nobody(inside: Inside) -> None:
+    job_id = inside.submit(LONG)
+    with capture_logs() as logs:
+        inside.certifier(divide=SHARED).certify(job_id, None)
+    assert not any(line["event"] == "divided" for line in logs)
+    assert (inside.messages(), inside.counts(job_id)) == (0, undisturbed(LONG))
+
+
 def test_nobody_is_asked_while_others_wait(inside: Inside, helper: Certifier) -> None:
     job_id = inside.submit(LONG)
     inside.submit(BLOCK)

@@ -2,6 +2,7 @@ import time
 
 import pytest
 import redis
+from structlog.testing import capture_logs
 
 from certification.contract.parameters import Parameters
 from certification.contract.pixels import CertifiedImage
@@ -56,6 +57,27 @@ def test_a_holder_that_hangs_loses_its_job(client: redis.Redis, leases: Leases, 
     with keeper(leases, claim, Message(client, None), stall=0.01):
         time.sleep(2 * LEASE)
         assert isinstance(leases.claim(claim.job_id, "w2", "x"), Claim)
+
+
+def test_a_renewal_that_failed_is_tried_again(client: redis.Redis, leases: Leases, claim: Claim) -> None:
+    with capture_logs() as logs, keeper(leases, claim, Message(client, None)) as kept:
+        client.config_set("min-replicas-to-write", 1)
+        time.sleep(LEASE / 2)
+        client.config_set("min-replicas-to-write", 0)
+        time.sleep(LEASE)
+        assert leases.claim(claim.job_id, "w2", "x") == "busy"
+        assert not kept.lost
+    assert logs[0]["event"] == "renewal failed"
+
+
+def test_a_holder_that_gets_on_is_not_taken_for_one_that_hangs(
+    client: redis.Redis, leases: Leases, claim: Claim
+) -> None:
+    with keeper(leases, claim, Message(client, None), stall=LEASE) as kept:
+        for _ in range(8):
+            time.sleep(LEASE / 4)
+            kept.note()
+        assert leases.claim(claim.job_id, "w2", "x") == "busy"
 
 
 def test_a_holder_learns_that_its_job_is_lost(client: redis.Redis, leases: Leases, claim: Claim) -> None:

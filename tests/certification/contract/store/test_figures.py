@@ -123,6 +123,15 @@ def test_letting_go_restarting_and_sending_again_are_counted(
     assert counted(store) == {"submitted": 1, "attempts": 1, "restarts": 1, "handed_back": 1, "resent": 1}
 
 
+def test_a_clock_set_back_takes_no_time_off_what_was_counted(
+    store: JobStore, job_id: str, client: redis.Redis
+) -> None:
+    client.hincrby(f"{store.root}:job:{job_id}", "created", 3_600_000_000)
+    store.cancel(job_id)
+    life = store.figures().histogram("job", "m")
+    assert (life.buckets[0], life.seconds) == (("0.05", 1), 0.0)
+
+
 def test_a_refused_transition_counts_nothing(store: JobStore, leases: Leases, request_: Request) -> None:
     full = JobStore(store.client, Limits(queue_cap=1))
     keyed = replace(request_, idempotency_key="k", body="b")

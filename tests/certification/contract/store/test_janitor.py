@@ -8,6 +8,7 @@ import redis
 
 from certification.contract.store.jobs import JobStore, Request
 from certification.contract.store.leases import Due, Leases, LostLease, Terms
+from certification.contract.store.shares import Shares
 from certification.contract.store.workers import WorkerInfo
 from tests.certification.contract.store.conftest import LEASE
 from tests.certification.contract.store.holding import claimed, look
@@ -124,6 +125,28 @@ def test_workers_are_listed_while_they_live(store: JobStore, leases: Leases) -> 
     assert store.workers() == [worker.model_copy(update={"silence": 60})]
     leases.leave("w1")
     assert store.workers() == []
+
+
+def test_nothing_is_kept_of_workers_that_died_or_left(leases: Leases, client: redis.Redis) -> None:
+    worker = WorkerInfo(id="w1", host="h", models=["m"], started_at=datetime.now(UTC))
+    for name, ttl in (("w1", 60), ("dead", 1)):
+        leases.beat(worker.model_copy(update={"id": name}), ttl=ttl)
+        Shares(client, name, "x").announce()
+    for _ in range(6):
+        time.sleep(0.2)
+        leases.beat(worker, ttl=60)  # which says nothing about the other
+    keys = "{smoothcert}:workers", "{smoothcert}:workers:about", "{smoothcert}:workers:platform"
+    assert [client.zrange(keys[0], 0, -1), *map(client.hkeys, keys[1:])] == [[b"w1"]] * 3
+    leases.leave("w1")
+    assert not client.exists(*keys)
+
+
+def test_what_workers_compute_on_is_known_as_long_as_they_live(leases: Leases, client: redis.Redis) -> None:
+    Shares(client, "w1", "x").announce()
+    assert client.ttl("{smoothcert}:workers:platform") > 60
+    client.expire("{smoothcert}:workers:platform", 1)
+    leases.beat(WorkerInfo(id="w1", host="h", models=["m"], started_at=datetime.now(UTC)), ttl=60)
+    assert client.ttl("{smoothcert}:workers:platform") > 60
 
 
 def test_a_worker_that_died_before_the_clock_was_set_back_is_forgotten(

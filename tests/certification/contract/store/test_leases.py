@@ -140,6 +140,21 @@ def test_a_cancelled_job_keeps_its_best_certificate(store: JobStore, leases: Lea
         leases.progress(claim, "state", HALF)
 
 
+def test_what_only_a_holder_needs_goes_with_it(
+    store: JobStore, leases: Leases, job_id: str, client: redis.Redis
+) -> None:
+    def kept() -> set[bytes]:
+        return {b"holder", b"lease", b"renewed", b"state"} & set(client.hkeys(f"{store.root}:job:{job_id}"))
+
+    claim = claimed(leases, job_id)
+    leases.progress(claim, "state", HALF)
+    assert len(kept()) == 4
+    leases.hand_back(claim)
+    assert kept() == {b"state"}
+    leases.finish(claimed(leases, job_id), certificate(claim.seed), HALF)
+    assert kept() == set()
+
+
 def test_a_failed_job_says_why(store: JobStore, leases: Leases, job_id: str) -> None:
     problem = Problem(title="t", status=500, detail="d")
     leases.fail(claimed(leases, job_id), problem)

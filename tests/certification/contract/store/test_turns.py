@@ -1,11 +1,15 @@
 """Which job is next, and which worker may have it."""
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import redis
+
 from certification.contract.store.jobs import JobStore, Request
-from certification.contract.store.leases import Leases
+from certification.contract.store.leases import Leases, Terms
 from certification.contract.store.workers import WorkerInfo
+from tests.certification.contract.store.conftest import LEASE
 from tests.certification.contract.store.holding import ENGINE, HALF, claimed, look
 
 
@@ -66,6 +70,21 @@ def test_a_pinned_job_waits_for_its_platform_while_that_lives(leases: Leases, jo
     assert again.seed == first.seed
 
 
+def test_a_pinned_job_whose_holder_is_silent_is_left_to_another_of_its_platform(
+    leases: Leases, job_id: str
+) -> None:
+    worker = WorkerInfo(id="w1", host="h", models=["m"], started_at=datetime.now(UTC))
+    for name in ("w1", "w3"):
+        leases.beat(worker.model_copy(update={"id": name}), ttl=60)
+    silent = claimed(leases, job_id, "w1", "x")
+    leases.pin(silent, ENGINE, "x", "w")
+    leases.progress(silent, "state", HALF)
+    leases.claim("none", "w3", "x")  # which says what it computes on
+    time.sleep(LEASE * 1.2)
+    assert leases.claim(job_id, "w2", "y") == "elsewhere"
+    assert claimed(leases, job_id, "w3", "x").state == "state"
+
+
 def test_a_pinned_job_does_not_wait_for_a_worker_that_lost_its_model(leases: Leases, job_id: str) -> None:
     worker = WorkerInfo(id="w1", host="h", models=["m"], started_at=datetime.now(UTC))
     leases.beat(worker, ttl=60)
@@ -74,3 +93,38 @@ def test_a_pinned_job_does_not_wait_for_a_worker_that_lost_its_model(leases: Lea
     leases.hand_back(first)
     leases.beat(worker.model_copy(update={"models": ["another"]}), ttl=60)
     assert claimed(leases, job_id, "w2", "y").engine is None
+
+
+def test_a_job_that_starts_again_on_another_platform_stays_there(leases: Leases, job_id: str) -> None:
+    first = claimed(leases, job_id, "w1", "x")
+    leases.pin(first, ENGINE, "x", "w")
+    leases.hand_back(first)
+    second = claimed(leases, job_id, "w2", "y")
+    leases.pin(second, ENGINE, "y", "w")
+    leases.progress(second, "state", HALF)
+    leases.hand_back(second)
+    assert claimed(leases, job_id, "w3", "y").state == "state"
+
+
+def test_a_record_that_expired_in_its_queue_holds_up_none_behind_it(
+    store: JobStore, leases: Leases, job_id: str, request_: Request
+) -> None:
+    behind = store.submit(request_).job_id
+    store.client.delete(f"{store.root}:job:{job_id}")
+    assert claimed(leases, behind).job_id == behind
+    assert store.depth() == 0
+
+
+def test_a_queued_job_that_broke_more_workers_than_are_allowed_now_fails(
+    store: JobStore, leases: Leases, job_id: str, client: redis.Redis
+) -> None:
+    """As after SMOOTHCERT_ATTEMPTS was lowered."""
+    for _ in range(2):
+        claimed(leases, job_id)
+    time.sleep(LEASE * 1.2)
+    assert len(leases.overdue()) == 1
+    assert Leases(client, Terms(attempts=2)).claim(job_id, "w2", "x") == "exhausted"
+    job = look(store, job_id)
+    assert job.status == "failed"
+    assert job.error is not None
+    assert "2 attempts" in job.error.detail
