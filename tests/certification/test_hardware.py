@@ -33,3 +33,18 @@ def test_threads_are_for_the_processors_whose_time_is_ours(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
     monkeypatch.setattr(hardware, "cpu_quota", lambda _: quota)
     assert hardware.usable_cpus() == cpus
+
+
+def test_what_is_not_installed_has_no_version() -> None:
+    assert hardware.package_version("no-such-package") == "none"
+    assert hardware.package_version("numpy")[0].isdigit()
+
+
+def test_a_system_without_linuxs_files_still_has_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(_: Path) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", missing)
+    assert hardware.processor(hardware._cpuinfo()) == "unknown"
+    assert hardware._own_group() == Path("/sys/fs/cgroup")
+    assert hardware.usable_cpus() >= 1

@@ -47,6 +47,10 @@ def test_the_slack_covers_the_exact_total_variation(sigma: float) -> None:
         assert 0 < variation < table.slack_per_pixel < 1e-14
 
 
+def test_a_table_is_worked_out_once() -> None:
+    assert noise_table(0.5) is noise_table(0.5)
+
+
 def test_slack_grows_with_the_pixels_and_stays_negligible() -> None:
     assert slack(0.5, 784) < 1e-12
     assert slack(1.0, 3 * 224 * 224) < 1e-10

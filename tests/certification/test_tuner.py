@@ -84,6 +84,17 @@ def test_int8_is_tried_only_where_its_measured_radius_is_as_good(
 
 
 @pytest.mark.usefixtures("two_candidates")
+def test_compilation_is_tried_when_asked_for_on_the_fastest_only(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuner, "compiled", lambda setup: IMPOSSIBLE if setup == EAGER else None)
+    assert [trial.setup for trial in tuner.tune(subject, "cpu").trials] == [IMPOSSIBLE, EAGER]
+    tried = tuner.tune(subject, "cpu", seconds=0.01, compile_too=True)
+    assert [trial.setup for trial in tried.trials] == [IMPOSSIBLE, EAGER, IMPOSSIBLE]
+    assert tried.fastest == EAGER
+
+
+@pytest.mark.usefixtures("two_candidates")
 @pytest.mark.parametrize(
     "content", [b"", b"[]", b'{"setup": 3}', b'{"setup": "cpu:magic:float32:8"}', b"\xff"]
 )

@@ -1,6 +1,7 @@
 import pytest
+from pydantic import ValidationError
 
-from certification.contract.card import Evaluation, Int8
+from certification.contract.card import Evaluation, Int8, Preprocessing
 from tests.certification.cards import card_with, measured
 
 ROUNDED = Int8(sha256="b" * 64)
@@ -39,3 +40,10 @@ def test_the_rounding_is_part_of_the_classifier_in_int8_only() -> None:
     assert plain.classifier_sha256_in("bfloat16") == rounded.classifier_sha256_in("bfloat16")
     digests = {card.classifier_sha256_in("int8") for card in (plain, rounded, other)}
     assert len(digests | {plain.classifier_sha256_in("float32")}) == 4
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", 3), ("RGB", 1)])
+def test_a_network_for_colour_is_not_fed_grey_nor_the_other_way_round(mode: str, channels: int) -> None:
+    look = Preprocessing(mode=mode, mean=(0.0,), std=(1.0,))
+    with pytest.raises(ValidationError, match="channels"):
+        card_with(input_shape=(channels, 28, 28), preprocessing=look)

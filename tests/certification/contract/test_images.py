@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from certification.contract.card import ModelCard, Preprocessing
-from certification.contract.images import MAX_PIXELS, read_image, to_png
+from certification.contract.images import MAX_PIXELS, MOST_SCANS, SCAN, read_image, to_png
 from certification.errors import BadImage
 
 
@@ -195,3 +195,28 @@ def test_a_needle_is_refused_before_its_resized_form_fills_the_memory() -> None:
 def test_bytes_behind_the_picture_never_reach_the_certified_file() -> None:
     data = encode(Image.fromarray(noise())) + b"PK\x03\x04 and a whole archive"
     assert b"archive" not in to_png(read_image(data, card()))
+
+
+def test_an_embedded_colour_profile_is_ignored_and_that_is_said() -> None:
+    plain = encode(Image.fromarray(noise(32, 32, 3)))
+    profiled = encode(Image.fromarray(noise(32, 32, 3)), icc_profile=b"any profile")
+    assert read_image(profiled, RGB_32).pixels == read_image(plain, RGB_32).pixels
+    assert "embedded colour profile ignored" in read_image(profiled, RGB_32).digest.preprocessing
+
+
+def test_files_made_to_be_slow_are_refused_by_their_headers() -> None:
+    jpeg = encode(Image.fromarray(noise()), "JPEG")
+    with pytest.raises(BadImage, match="too many scans"):
+        read_image(jpeg + SCAN * MOST_SCANS, card())
+    assert read_image(jpeg + SCAN * (MOST_SCANS - jpeg.count(SCAN)), card())
+    bmp = bytearray(encode(Image.fromarray(noise()), "BMP"))
+    bmp[30:34] = struct.pack("<I", 1)  # biCompression: BI_RLE8
+    with pytest.raises(BadImage, match="Run-length"):
+        read_image(bytes(bmp), card())
+
+
+def test_sixteen_bit_colour_is_reduced_by_its_high_byte() -> None:
+    deep = np.random.default_rng(3).integers(0, 2**16, (32, 32, 3), np.uint16)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in deep)
+    image = read_image(png(32, 32, 16, 2, rows), RGB_32)
+    assert np.array_equal(image.to_array().transpose(1, 2, 0), deep >> 8)
