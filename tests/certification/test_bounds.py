@@ -109,6 +109,14 @@ def test_bounds_hold_where_the_inverse_of_the_beta_function_does_not(alpha: floa
         assert exact_tail(k, n, clopper_pearson_lower(k, n, alpha)) <= alpha
 
 
+@pytest.mark.parametrize("alpha", [0.087, 0.048, 2.8343386673051172e-05, 1.2520987341300945e-05, 2.3e-06])
+def test_where_a_unit_in_the_last_place_matters_bounds_are_rounded_the_safe_way(alpha: float) -> None:
+    n = 10_000_000  # votes that all agree: the bound is some 1e-6 below one, and its margin less than a unit
+    with mpmath.workdps(60):
+        assert mpmath.mpf(clopper_pearson_lower(n, n, alpha)) ** n <= alpha
+        assert (1 - mpmath.mpf(clopper_pearson_upper(0, n, alpha))) ** n <= alpha
+
+
 def test_below_the_alpha_they_were_compared_at_bounds_say_nothing() -> None:
     # scipy's inverse gives 0.99928 here, where so many votes are 14 times likelier than alpha
     assert clopper_pearson_lower(999_995, 1_000_000, 1e-300) == 0

@@ -102,3 +102,8 @@ def test_keys_go_through_their_files(tmp_path: Path) -> None:
         with pytest.raises(BadKeyFile):
             read(path)
     assert TypeAdapter(PublicKey).validate_json(SIGNER.public.model_dump_json()) == SIGNER.public
+
+
+def test_a_key_that_is_no_key_cannot_check_anything_and_says_so() -> None:
+    short = SIGNER.public.model_copy(update={"x": "AAAA"})
+    assert str(what_is_wrong(signed(), PublicKeys(keys=(short,)))).startswith("can't be checked: ")

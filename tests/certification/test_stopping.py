@@ -1,9 +1,12 @@
 """When to stop: never before the wish is met or lost, and not a look later."""
 
+import math
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from certification import recompute
 from certification.bounds import read_pair
 from certification.contract.certificate import Look
 from certification.contract.parameters import Parameters
@@ -40,6 +43,16 @@ def test_no_more_votes_than_are_left_are_hoped_for() -> None:
     """Ten votes are left: the leader can't get more, whatever its share; nobody's votes need not go on."""
     assert optimistic([1500, 0], drawn=1990) <= full(1510, 0)
     assert optimistic([1990, 0]) == full(2000, 0)
+
+
+@pytest.mark.parametrize("counts", [[90, 10, 100], [140, 30, 30], [600, 300, 50], [1200, 80, 20], [7, 4, 5]])
+def test_the_leader_gets_its_upper_limit_of_what_is_left_and_the_runner_up_its_lower(
+    counts: list[int],
+) -> None:
+    drawn, k_next = sum(counts), max(counts[1:])
+    more_top = math.ceil((N - drawn) * recompute.upper_bound(counts[0], drawn, 0.01))
+    more_next = math.floor((N - drawn) * recompute.lower_bound(k_next, drawn, 0.01))
+    assert optimistic(counts) == full(counts[0] + more_top, k_next + more_next)
 
 
 @pytest.mark.parametrize("p_top", [0.55, 0.8, 0.97])

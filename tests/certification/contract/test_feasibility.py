@@ -145,3 +145,11 @@ def test_what_is_missing_is_named_with_what_was_asked() -> None:
     largest = math.floor(largest_radius(asked.model_copy(update={"n": MAX_N})) * 1000) / 1000
     with pytest.raises(ImpossibleRequest, match=re.escape(f"prove at most {largest}")):
         refuse_impossible(asked)
+
+
+def test_where_just_the_most_votes_allowed_are_enough_they_are_named() -> None:
+    reach = largest_radius(Parameters(sigma=0.5, n=MAX_N, target_radius=1.0))
+    asked = Parameters(sigma=0.5, target_radius=reach * (1 - 1e-10))
+    with pytest.raises(ImpossibleRequest, match="the least n is 10000000") as raised:
+        refuse_impossible(asked)
+    assert raised.value.least_n == MAX_N

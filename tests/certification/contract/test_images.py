@@ -220,3 +220,10 @@ def test_sixteen_bit_colour_is_reduced_by_its_high_byte() -> None:
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in deep)
     image = read_image(png(32, 32, 16, 2, rows), RGB_32)
     assert np.array_equal(image.to_array().transpose(1, 2, 0), deep >> 8)
+
+
+def test_black_and_white_is_grey_already() -> None:
+    pixels = noise() > 127
+    image = read_image(encode(Image.fromarray(pixels)), card())
+    assert np.array_equal(image.to_array()[0], np.where(pixels, 255, 0))
+    assert image.digest.preprocessing == ["decoded from PNG, 28x28"]
