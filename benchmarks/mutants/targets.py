@@ -47,7 +47,7 @@ TARGETS = (
     core("recompute", "test_recompute"),
     core("votes", "test_batches", "test_procedure"),
     core("batches", "test_batches"),
-    core("normal", "test_normal", "test_noise"),
+    core("normal", "test_normal"),
     core("issue", "test_issue", "test_verify"),
     core("noise", "test_noise"),
     core("grid_noise", "test_grid_noise"),
