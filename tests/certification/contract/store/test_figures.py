@@ -175,6 +175,14 @@ def test_a_worker_is_seen_with_its_age(store: JobStore, leases: Leases) -> None:
     assert 0.2 <= sighting.age < 30
 
 
+def test_a_worker_that_a_broker_lost_what_it_said_of_itself_is_not_shown(
+    store: JobStore, leases: Leases
+) -> None:
+    leases.beat(WorkerInfo(id="w", host="h", models=["m"], started_at=datetime.now(UTC)), ttl=60)
+    store.client.delete(f"{store.root}:workers:about")
+    assert (store.figures().workers, store.workers()) == ((), [])
+
+
 def test_a_queue_that_nobody_serves_forgets_what_expired(
     store: JobStore, client: redis.Redis, request_: Request
 ) -> None:

@@ -44,6 +44,17 @@ def test_jobs_of_a_batch_let_single_ones_pass_but_not_for_ever(
     assert order == [*singles[:4], batch[0], singles[4], batch[1]]
 
 
+def test_single_jobs_that_nobody_let_pass_are_not_held_against_them(
+    store: JobStore, leases: Leases, request_: Request
+) -> None:
+    for worker in range(5):
+        job_id = store.submit(request_).job_id
+        assert claimed(leases, job_id, f"w{worker}").job_id == job_id
+    store.submit(replace(request_, lane="batch"))
+    single = store.submit(request_).job_id
+    assert claimed(leases, single, "w5").job_id == single
+
+
 def test_a_job_pinned_elsewhere_holds_up_none_behind_it(
     store: JobStore, leases: Leases, job_id: str, request_: Request
 ) -> None:

@@ -100,6 +100,26 @@ def test_time_in_which_nobody_looked_does_not_count(
     assert given_up(leases) == [job_id], "now somebody looked all the while"
 
 
+def test_whoever_looks_twice_a_minute_looks_often_enough(
+    store: JobStore, leases: Leases, request_: Request, client: redis.Redis
+) -> None:
+    job_id = store.submit(request_).job_id
+    now = int(time.time()) * 1_000_000
+    client.hset(f"{store.root}:served", mapping={"": now - 30_000_000, "m": now - 3600_000_000})
+    client.zadd(f"{store.root}:queue:m", {job_id: now - 3600_000_000})
+    assert given_up(leases) == [job_id]
+
+
+def test_no_more_are_given_up_at_once_than_asked_for(
+    store: JobStore, leases: Leases, request_: Request
+) -> None:
+    ids = [store.submit(request_).job_id for _ in range(3)]
+    given_up(leases)
+    time.sleep(SOON * 1.2)
+    assert [job.job_id for job in leases.give_up_unserved(limit=2)] == ids[:2]
+    assert given_up(leases) == ids[2:]
+
+
 def test_the_first_look_of_all_ends_nothing(
     store: JobStore, leases: Leases, request_: Request, client: redis.Redis
 ) -> None:
