@@ -59,6 +59,14 @@ def test_a_worker_takes_over_from_its_own_dead_child(leases: Leases, job_id: str
         leases.renew(dead)
 
 
+def test_no_fence_is_given_twice_although_the_clock_was_set_back(
+    store: JobStore, leases: Leases, job_id: str, client: redis.Redis
+) -> None:
+    ahead = client.hincrby(f"{store.root}:job:{job_id}", "fence", int(client.time()[0] + 3600) * 1_000_000)
+    fences = [int(claimed(leases, job_id).fence) for _ in range(leases.terms.attempts)]
+    assert [ahead, *fences] == sorted({ahead, *fences})
+
+
 def test_a_job_goes_on_from_its_last_report_when_its_lease_runs_out(leases: Leases, job_id: str) -> None:
     first = claimed(leases, job_id)
     leases.pin(first, ENGINE, "x", "w")

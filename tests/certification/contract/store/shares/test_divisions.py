@@ -132,6 +132,18 @@ def test_a_job_that_ended_leaves_nothing_to_share(
     assert not client.keys("*counts*")
 
 
+def test_what_is_out_and_what_came_in_lives_as_long_as_its_job_is_held(
+    leases: Leases, client: redis.Redis, shares: dict[str, Shares], claim: Claim, division: str
+) -> None:
+    portion = take(shares["w2"], claim, division)
+    shares["w2"].exchange(claim.job_id, division, want=100, batch=BATCH, done=Counted(portion, "a"))
+    parts = [f"{{smoothcert}}:{part}:{claim.job_id}" for part in ("portions", "counts")]
+    for part in parts:
+        assert client.expire(part, 1)
+    leases.renew(claim)
+    assert all(client.ttl(part) > 1 for part in parts)
+
+
 def test_every_key_of_a_divided_job_expires(
     leases: Leases, client: redis.Redis, shares: dict[str, Shares], claim: Claim, division: str
 ) -> None:
