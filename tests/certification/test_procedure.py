@@ -237,6 +237,7 @@ class TestDeterminism:
             resumed.add(votes, source.count(votes))
             stored = resumed.state.model_dump_json()
         assert resumed.result == undisturbed.result
+        assert Certification.resume(parameters, 3, resumed.state).result == certify(parameters, SURE)
 
 
 def test_a_stored_best_look_that_is_none_of_the_plans_proves_nothing() -> None:

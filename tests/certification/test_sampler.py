@@ -123,7 +123,9 @@ def test_a_linear_classifier_gets_the_votes_its_margin_predicts() -> None:
 
 
 def test_an_empty_range_casts_no_vote() -> None:
-    assert sampler(centred()).count(votes(7, 7)).tolist() == [0, 0, 0]
+    counts = sampler(centred()).count(votes(7, 7))
+    assert counts.tolist() == [0, 0, 0]
+    assert counts.dtype == np.int64
 
 
 def test_an_image_of_another_shape_is_a_programmers_error() -> None:

@@ -43,3 +43,8 @@ def test_what_is_left_open_is_asked_as_the_field_asks_it() -> None:
 def test_a_question_cannot_change_after_it_was_answered() -> None:
     with pytest.raises(ValidationError):
         asked().alpha = 0.5
+
+
+def test_the_schema_says_what_every_field_means() -> None:
+    for name, field in Parameters.model_json_schema()["properties"].items():
+        assert field.get("description"), name
