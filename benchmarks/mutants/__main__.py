@@ -7,6 +7,7 @@ Killed mutants are remembered in build/mutants; survivors are asked again once a
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -61,7 +62,7 @@ def fates_of(target: Target, maker: Path) -> Iterator[tuple[Mutant, Outcome]]:
     verdicts = {mutant: records.known(mutant, tests) for mutant in made}
     if None in verdicts.values():
         warm(WARM)
-        with copied(BUILD / "tree" / name) as tree:
+        with copied(BUILD / "trees" / f"{name}.{os.getpid()}") as tree:
             limit = target.timeout + 3 * _unharmed(tree, target)
             for mutant in [mutant for mutant, verdict in verdicts.items() if verdict is None]:
                 with mutated(tree / target.module, mutant.code):
