@@ -42,7 +42,7 @@ TARGETS = (
     core("procedure", "test_procedure", "test_predict"),
     core("schedule", "test_schedule", "test_recompute"),
     core("stopping", "test_stopping", "test_procedure"),
-    core("candidates", "test_tuner"),
+    core("candidates", "test_candidates"),
     core("evidence", "test_evidence", "test_procedure"),
     core("recompute", "test_recompute"),
     core("votes", "test_batches", "test_procedure"),
