@@ -26,7 +26,7 @@ class Pace:
     def most(self, start: int, left: float | None = None) -> int:
         """Votes to ask for from vote `start` on, ending where a batch ends: about as many as fit into the
         `left` seconds of a chunk, by default into a whole one."""
-        share = 1.0 if left is None else min(max(left / self.chunk, 0.0), 1.0)
+        share = 1.0 if left is None else min(left / self.chunk, 1.0)
         wanted = max(int(self.votes * share), self.batch)
         return wanted - (start + wanted) % self.batch or self.batch
 

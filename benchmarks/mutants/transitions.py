@@ -44,16 +44,18 @@ WORKER = {
     "company": ("test_company",),
     "certifier": ("test_certifier", "test_company", "test_drive"),
     "pace": ("test_pace",),
+    "upkeep": ("test_upkeep",),
+    "drain": ("test_drain",),
 }
 
 
-def _target(module: str, below: str, tests: tuple[str, ...]) -> Target:
-    return Target(module, tuple(f"{below}/{test}.py" for test in tests), timeout=60.0)
+def _target(module: str, below: str, tests: tuple[str, ...], timeout: float = 60.0) -> Target:
+    return Target(module, tuple(f"{below}/{test}.py" for test in tests), timeout)
 
 
 TRANSITIONS = (
     *(_target(f"{STORE}/scripts/{name}.lua", STORE, tests) for name, tests in SCRIPTS.items()),
     *(_target(f"{STORE}/{name}.py", STORE, tests) for name, tests in RECORD.items()),
     _target("certification/contract/job.py", STORE, ("test_jobs", "test_leases")),
-    *(_target(f"worker/{name}.py", "worker", tests) for name, tests in WORKER.items()),
+    *(_target(f"worker/{name}.py", "worker", tests, timeout=2.0) for name, tests in WORKER.items()),
 )

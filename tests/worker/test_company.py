@@ -1,20 +1,25 @@
 """A job that several share: its holder asks, others take portions, and its counts are those of one."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
 from certification.contract.store.leases import Leases
 from certification.contract.store.workers import WorkerInfo
 from certification.errors import BrokerUnavailable
+from certification.schedule import plan_for
 from tests.worker.conftest import write_model
 from tests.worker.inside import EVERY_BATCH, MODEL, Inside, Scripted, undisturbed
-from tests.worker.stand_in import BLOCK
+from tests.worker.stand_in import BLOCK, SPEED, StandInVotes
 from worker import company, drain
 from worker.certifier import Certifier
+from worker.hand import Division, Hand
+from worker.pace import Pace
 
 LONG = 64 * BLOCK
 SHARED = 1e-9  # seconds of work left are worth sharing
@@ -72,6 +77,32 @@ def test_a_job_that_is_nearly_done_is_nobody_elses_business(inside: Inside, help
     job_id = inside.submit(LONG)
     inside.certifier(divide=60.0).certify(job_id, None)
     assert (inside.messages(), inside.counts(job_id)) == (0, undisturbed(LONG))
+
+
+def test_what_counts_is_the_work_left_not_the_work_done(inside: Inside, helper: Certifier) -> None:
+    job_id = inside.submit(8 * BLOCK)
+    Scripted.before = lambda _: time.sleep(0.05)
+    inside.certifier(divide=0.7).certify(job_id, None)  # 7 batches are left at most
+    assert (inside.messages(), inside.counts(job_id)) == (0, undisturbed())
+
+
+def test_a_hand_learns_the_engines_speed_from_what_it_counts(inside: Inside, helper: Certifier) -> None:
+    job_id = inside.submit(LONG)
+    pace = Pace(chunk=0.25, batch=BLOCK)
+
+    def help_at_known_speed() -> None:
+        asked = helper._shares.join(job_id)
+        assert asked is not None
+        source = StandInVotes(np.zeros((1, 2, 2), np.uint8), int(asked.seed, 16))
+        which = Division(job_id, asked.division, plan_for(asked.parameters))
+        hand = Hand(helper._shares, which, source, pace)
+        assert hand.step()
+        hand.leave()
+
+    at(4, help_at_known_speed)
+    inside.certifier(divide=SHARED).certify(job_id, None)
+    assert SPEED / 50 < pace.rate <= SPEED, "or it would take portions of the wrong size"
+    assert inside.counts(job_id) == undisturbed(LONG)
 
 
 def test_a_worker_alone_asks_nobody(inside: Inside) -> None:

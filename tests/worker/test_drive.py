@@ -43,6 +43,13 @@ def test_a_chunk_is_not_reported_before_its_time(inside: Inside) -> None:
     assert inside.counts(job_id) == undisturbed()
 
 
+def test_a_quick_engine_is_asked_for_many_batches_at_once(inside: Inside) -> None:
+    job_id = inside.submit(64 * BLOCK)
+    inside.certifier(chunk=1.0).certify(job_id, None)
+    assert len(Scripted.asked) < 16
+    assert inside.counts(job_id) == undisturbed(64 * BLOCK)
+
+
 def test_a_cancelled_job_is_left_after_the_chunk_that_runs(inside: Inside) -> None:
     job_id = inside.submit(procedure="anytime")
     Scripted.before = lambda count: count == 9 and inside.store.cancel(job_id)
@@ -119,8 +126,11 @@ def test_a_broker_that_takes_no_reports_for_a_while_costs_no_vote(inside: Inside
     assert inside.store.figures().count("votes", "stand-in") == 100 + 8 * BLOCK
 
 
-def test_a_finished_certificate_waits_for_a_broker_that_is_away(inside: Inside) -> None:
+def test_a_finished_certificate_waits_for_a_broker_that_is_away(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job_id = inside.submit()
+    monkeypatch.setattr(drive, "FINISH_PATIENCE", 1.0)
     soon = threading.Timer(0.3, inside.refuse_writes, [False])
 
     def away(count: int) -> None:

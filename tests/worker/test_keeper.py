@@ -68,6 +68,14 @@ def test_a_renewal_that_failed_is_tried_again(client: redis.Redis, leases: Lease
         assert leases.claim(claim.job_id, "w2", "x") == "busy"
         assert not kept.lost
     assert logs[0]["event"] == "renewal failed"
+    assert logs[0]["error"], "the log says what the broker said"
+
+
+def test_a_lease_is_renewed_early_enough_to_try_twice(client: redis.Redis) -> None:
+    tries: list[float] = []
+    with Keeper(lambda: tries.append(time.monotonic()), Message(client, None), 2 * LEASE, stall=60):
+        time.sleep(0.9 * 2 * LEASE)
+    assert len(tries) >= 2, "one renewal that fails costs no job"
 
 
 def test_a_holder_that_gets_on_is_not_taken_for_one_that_hangs(

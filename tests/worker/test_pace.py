@@ -42,3 +42,34 @@ def test_what_is_left_is_told_by_the_speed_whatever_size_the_next_chunk_has() ->
     pace.observe(128, 128 / 40_000)
     assert pace.votes < 10_000
     assert pace.seconds(40_000) == 1.0
+
+
+def test_a_part_of_a_second_is_told_too() -> None:
+    pace = Pace(chunk=0.25, batch=128)
+    pace.observe(256, 1.0)
+    assert pace.seconds(64) == 0.25
+
+
+def test_a_portion_is_a_chunks_worth_and_a_batch_at_least() -> None:
+    pace = Pace(chunk=0.25, batch=128)
+    assert pace.wanted == 128
+    pace.observe(1280, 0.25)
+    assert pace.wanted == 1280
+
+
+def test_an_engine_that_became_slow_is_believed_after_one_batch() -> None:
+    pace = Pace(chunk=0.25, batch=128, votes=50_000)
+    pace.observe(128, 1.0)
+    assert pace.most(0) == 128
+
+
+def test_the_first_votes_tell_something_however_few() -> None:
+    pace = Pace(chunk=0.25, batch=128)
+    pace.observe(100, 1.0)
+    assert pace.seconds(200) == 2.0
+
+
+def test_a_clock_too_coarse_for_a_batch_is_no_error() -> None:
+    pace = Pace(chunk=0.25, batch=128)
+    pace.observe(128, 0.0)
+    assert pace.most(0) > 128
