@@ -1,6 +1,7 @@
 """One job from claim to end, and what is said of one that can't be carried out."""
 
 import pytest
+from structlog.contextvars import get_contextvars
 from structlog.testing import capture_logs
 
 from certification.errors import Failure, UserMistake
@@ -33,7 +34,10 @@ def test_an_error_ends_the_job_and_says_whose_it_is(
 ) -> None:
     job_id = inside.submit()
     Scripted.before = raises(error)
-    inside.certifier().certify(job_id, None)
+    with capture_logs() as logs:
+        inside.certifier().certify(job_id, None)
+    assert (logs[-1]["event"], logs[-1]["job"], logs[-1]["error"]) == ("failed", job_id, detail)
+    assert ("unexpected" in [line["event"] for line in logs]) == (detail == UNEXPECTED)
     job = inside.job(job_id)
     assert job.error is not None
     assert (job.status, job.error.status, job.error.title, job.error.detail) == (
@@ -61,7 +65,7 @@ def test_a_message_too_many_changes_nothing(inside: Inside) -> None:
     with capture_logs() as logs:
         certifier.certify(job_id, None)
         certifier.certify("unknown", None)
-    assert [line["why"] for line in logs] == ["over", "gone"]
+    assert [(line["why"], line["job"]) for line in logs] == [("over", job_id), ("gone", "unknown")]
     assert (inside.job(job_id), len(Scripted.asked)) == (ended, asked)
 
 
@@ -70,7 +74,8 @@ def test_a_holder_that_lost_its_job_neither_ends_it_nor_sends_it_again(inside: I
     Scripted.before = lambda count: count == 3 and inside.store.cancel(job_id)
     with capture_logs() as logs:
         inside.certifier().certify(job_id, None)
-    assert logs[-1]["event"] == "lost"
+    assert (logs[-1]["event"], logs[-1]["job"]) == ("lost", job_id)
+    assert logs[-1]["fence"] == logs[0]["fence"]
     assert (inside.job(job_id).status, inside.messages()) == ("cancelled", 0)
 
 
@@ -82,8 +87,11 @@ def test_weights_that_were_replaced_start_the_job_again_from_its_first_vote(insi
     write_model(inside.folder / MODEL, weights_sha256="1" * 64)
     Scripted.asked, Scripted.before = [], lambda _: None
     certifier = inside.certifier()
-    while not inside.job(job_id).ended:
-        certifier.certify(job_id, None)
+    with capture_logs() as logs:
+        while not inside.job(job_id).ended:
+            certifier.certify(job_id, None)
+    (again,) = (line for line in logs if line["event"] == "restarted")
+    assert (again["job"], again["was"]) == (job_id, again["now"]), "the same set-up, other weights"
     certificate = inside.job(job_id).certificate
     assert certificate is not None
     assert certificate.model.sha256 == "1" * 64
@@ -117,6 +125,8 @@ def test_a_model_that_cannot_be_loaded_costs_its_own_jobs_only(inside: Inside) -
         certifier.warm_up()
     assert loaded == [MODEL]
     assert [(line["event"], line["model"]) for line in logs] == [("not loaded", "broken"), ("loaded", MODEL)]
+    assert logs[0]["error"] == "It is broken."
+    assert "stand-in" in logs[1]["engine"]
     job_id = inside.submit()
     certifier.certify(job_id, None)
     assert inside.counts(job_id) == undisturbed()
@@ -129,3 +139,17 @@ def test_a_worker_says_what_it_computes_on_before_its_first_job(inside: Inside) 
     with capture_logs() as logs:
         inside.certifier("w8").warm_up()
     assert logs[-1]["event"] == "not announced"
+    assert logs[-1]["error"]
+
+
+def test_the_log_tells_of_a_job_from_claim_to_end_and_each_line_names_it(inside: Inside) -> None:
+    job_id = inside.submit()
+    seen: list[dict[str, object]] = []
+    Scripted.before = lambda _: seen.append(get_contextvars())
+    with capture_logs() as logs:
+        inside.certifier().certify(job_id, None)
+    assert [line["event"] for line in logs] == ["claimed", "finished"]
+    assert [line["job"] for line in logs] == [job_id, job_id]
+    assert (logs[0]["model"], logs[0]["attempt"]) == (MODEL, 1)
+    assert int(logs[0]["fence"]) > 0
+    assert all(said["job"] == job_id and "request" in said for said in seen)

@@ -66,6 +66,9 @@ def test_idle_workers_are_asked_and_what_they_bring_is_taken_up(inside: Inside, 
     with capture_logs() as logs:
         inside.certifier(divide=SHARED).certify(job_id, None)
     assert asked == [1]
+    (told,) = (line for line in logs if line["event"] == "divided")
+    assert (told["job"], told["asked"]) == (job_id, 1)
+    assert 0 < told["drawn"] < LONG
     helped = next(line["votes"] for line in logs if line["event"] == "helped")
     assert LONG // 2 < helped <= LONG - 2 * BLOCK, "it took all but what the holder had"
     assert inside.counts(job_id) == undisturbed(LONG)
@@ -201,7 +204,9 @@ def test_a_holder_whose_division_is_gone_goes_on_alone(inside: Inside, helper: C
     at(5, lambda: inside.client.hdel(f"{inside.store.root}:job:{job_id}", "division", "next"))
     with capture_logs() as logs:
         inside.certifier(divide=SHARED).certify(job_id, None)
-    assert any(line["event"] == "division lost" for line in logs)
+    assert [line["job"] for line in logs if line["event"] == "division lost" and line["drawn"]][:1] == [
+        job_id
+    ]
     assert inside.counts(job_id) == undisturbed(LONG)
     assert inside.store.figures().count("votes", MODEL) >= 100 + LONG
 
@@ -222,6 +227,9 @@ def test_a_shared_job_outlasts_a_broker_that_is_away(
         inside.certifier(divide=SHARED).certify(job_id, None)
     soon.join()
     assert sum(line["event"] == "the broker is away" for line in logs) > 1
+    assert all(
+        line["job"] == job_id and line["error"] for line in logs if line["event"] == "the broker is away"
+    )
     assert inside.counts(job_id) == undisturbed(LONG)
     assert inside.store.figures().count("votes", MODEL) == 100 + LONG
 
@@ -248,5 +256,5 @@ def test_a_holder_that_can_ask_nobody_goes_on_alone(inside: Inside, helper: Cert
     mute = inside.url.replace("redis://", "redis://mute@")
     with capture_logs() as logs:
         inside.certifier(divide=SHARED, redis_url=mute).certify(job_id, None)
-    assert any(line["event"] == "not divided" for line in logs)
+    assert [line["job"] for line in logs if line["event"] == "not divided" and line["error"]][:1] == [job_id]
     assert (inside.messages(), inside.counts(job_id)) == (0, undisturbed(LONG))

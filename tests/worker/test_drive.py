@@ -1,13 +1,15 @@
 """One claimed job: as far as its turn allows, and not a vote more or less whatever happens meanwhile."""
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
+from structlog.testing import capture_logs
 
 from certification.errors import BrokerUnavailable
 from tests.worker.inside import Inside, Scripted, undisturbed
-from tests.worker.stand_in import BLOCK
+from tests.worker.stand_in import BLOCK, StandInVotes
 from worker import drain, drive
 
 ONCE = 60.0  # seconds: more than a test takes
@@ -120,7 +122,11 @@ def test_a_worker_that_stops_hands_its_job_back_after_the_chunk_that_runs(
 def test_a_broker_that_takes_no_reports_for_a_while_costs_no_vote(inside: Inside) -> None:
     job_id = inside.submit()
     Scripted.before = lambda count: inside.refuse_writes(2 <= count < 6)
-    inside.certifier().certify(job_id, None)
+    with capture_logs() as logs:
+        inside.certifier().certify(job_id, None)
+    failed = [line for line in logs if line["event"] == "report failed"]
+    assert failed
+    assert all(line["job"] == job_id and line["error"] for line in failed)
     assert inside.counts(job_id) == undisturbed()
     assert len(Scripted.asked) == 1 + 8
     assert inside.store.figures().count("votes", "stand-in") == 100 + 8 * BLOCK
@@ -159,3 +165,26 @@ def test_a_broker_that_stays_away_leaves_the_job_to_the_next_holder(
     certifier.certify(job_id, None)
     assert inside.counts(job_id) == undisturbed()
     assert inside.job(job_id).attempts == 2
+
+
+@pytest.mark.parametrize("quantum", [1e-6, ONCE])
+def test_the_slack_of_the_noise_is_in_the_certificate_whether_its_job_was_resumed_or_not(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch, quantum: float
+) -> None:
+    monkeypatch.setattr(StandInVotes, "slack", 0.001)
+    job_id = inside.submit()
+    Scripted.before = lambda count: count == 3 and inside.submit(n=BLOCK)
+    certifier = inside.certifier(quantum=quantum)
+    while not inside.job(job_id).ended:
+        certifier.certify(job_id, None)
+    certificate = inside.job(job_id).certificate
+    assert certificate is not None
+    assert certificate.slack == 0.001, "a radius without it would claim too much"
+
+
+def test_a_holder_that_gets_on_keeps_its_job_however_long_it_takes(inside: Inside) -> None:
+    job_id = inside.submit()
+    Scripted.before = lambda _: time.sleep(0.15)
+    inside.certifier(stall=0.5, lease=0.3).certify(job_id, None)
+    assert inside.counts(job_id) == undisturbed()
+    assert inside.job(job_id).attempts == 1
