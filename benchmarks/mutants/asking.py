@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from pytest import Item, TestReport  # noqa: PT013  (vulture sees no dotted name in quotes)
+    import pytest
 
 Outcome = Literal["killed", "survived", "timed out", "incompetent"]
 
@@ -114,12 +114,12 @@ class _Quick:
         )
         hypothesis.settings.load_profile("mutants")
 
-    def pytest_collection_modifyitems(self, items: list["Item"]) -> None:
+    def pytest_collection_modifyitems(self, items: list["pytest.Item"]) -> None:
         if _DURATIONS.exists():
             known = json.loads(_DURATIONS.read_text())
             items.sort(key=lambda item: known.get(item.nodeid, 0.0))
 
-    def pytest_runtest_logreport(self, report: "TestReport") -> None:
+    def pytest_runtest_logreport(self, report: "pytest.TestReport") -> None:
         self._durations[report.nodeid] += report.duration
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:

@@ -10,7 +10,15 @@ ANY = (
     *("test_leases", "test_jobs", "test_turns", "test_figures", "test_transitions", "test_full"),
     *("test_janitor", "test_unserved", *SHARED, "test_waiting"),
 )
-HELD = ("test_leases", "test_full", "test_transitions", "test_turns", "test_divided")
+HELD = (
+    "test_leases",
+    "test_jobs",
+    "test_figures",
+    "test_full",
+    "test_transitions",
+    "test_turns",
+    "test_divided",
+)
 ALIVE = ("test_janitor", "test_turns", *SHARED)
 
 SCRIPTS = {

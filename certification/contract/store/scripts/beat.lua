@@ -11,7 +11,7 @@ if description == '' then
   redis.call('ZREM', key('workers'), worker)
   redis.call('HDEL', key('workers', 'about'), worker)
   redis.call('HDEL', key('workers', 'platform'), worker)
-  return 0
+  return
 end
 redis.call('ZADD', key('workers'), text(time + ttl * 1000000), worker)
 redis.call('HSET', key('workers', 'about'), worker, description)
@@ -24,4 +24,3 @@ end
 redis.call('EXPIRE', key('workers'), 86400)  -- all workers share these, so not the ttl of one
 redis.call('EXPIRE', key('workers', 'about'), 86400)
 redis.call('EXPIRE', key('workers', 'platform'), 86400)
-return 1

@@ -3,4 +3,3 @@ local worker, platform = ARGV[1], ARGV[2]
 redis.call('EXPIRE', key('workers', 'platform'), 86400)  -- after a write that needs no memory, a full server refuses none
 redis.call('HSET', key('workers', 'platform'), worker, platform)
 redis.call('EXPIRE', key('workers', 'platform'), 86400)
-return 1

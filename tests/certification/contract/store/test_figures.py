@@ -37,6 +37,11 @@ def test_an_empty_store_has_counted_nothing(store: JobStore) -> None:
     assert figures.bounds[0] == "0.05"
 
 
+def test_the_ends_of_buckets_grow(store: JobStore) -> None:
+    ends = [float(end) for end in store.figures().bounds]
+    assert ends == sorted(set(ends))
+
+
 def test_votes_chunks_and_the_outcome_of_a_job(store: JobStore, leases: Leases, job_id: str) -> None:
     claim = claimed(leases, job_id)
     leases.progress(claim, "state", HALF, work=QUARTER)

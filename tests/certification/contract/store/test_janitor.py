@@ -171,3 +171,13 @@ def test_signs_of_life_are_taken_by_a_full_broker(
     finally:
         client.config_set("maxmemory", 0)
     assert [worker.id for worker in store.workers()] == ["w1"]
+
+
+def test_a_worker_lives_as_long_as_it_said_whoever_speaks_meanwhile(store: JobStore, leases: Leases) -> None:
+    first, second = (
+        WorkerInfo(id=name, host="h", models=["m"], started_at=datetime.now(UTC)) for name in ("w1", "w2")
+    )
+    leases.beat(first, ttl=3)
+    leases.beat(second, ttl=3)
+    time.sleep(0.5)
+    assert {worker.id for worker in store.workers()} == {"w1", "w2"}

@@ -163,6 +163,13 @@ def test_what_only_a_holder_needs_goes_with_it(
     assert kept() == set()
 
 
+def test_a_job_let_go_is_kept_as_long_as_any_other(
+    store: JobStore, leases: Leases, job_id: str, client: redis.Redis
+) -> None:
+    leases.hand_back(claimed(leases, job_id))
+    assert 0 < client.ttl(f"{store.root}:job:{job_id}") <= leases.terms.ttl
+
+
 def test_a_failed_job_says_why(store: JobStore, leases: Leases, job_id: str) -> None:
     problem = Problem(title="t", status=500, detail="d")
     leases.fail(claimed(leases, job_id), problem)

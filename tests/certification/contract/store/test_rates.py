@@ -72,3 +72,7 @@ def test_what_is_kept_of_a_caller_goes_when_the_quota_is_full_again(
     assert STEP <= client.pttl("{smoothcert}:rate:c") / 1000 <= STEP + 1
     spend(rates, MOST)
     assert WINDOW - 5 <= client.pttl("{smoothcert}:rate:c") / 1000 <= WINDOW + 1
+
+
+def test_a_quota_of_one_lets_one_through(rates: Rates) -> None:
+    assert [rates.spend("c", 1).taken for _ in range(2)] == [True, False]

@@ -36,6 +36,23 @@ def test_portions_get_smaller_so_that_all_end_together(
     assert shares["w2"].exchange(claim.job_id, division, want=100).portion is None
 
 
+def test_who_comes_third_leaves_a_fair_share_to_the_others(
+    shares: dict[str, Shares], claim: Claim, division: str
+) -> None:
+    begun = [take(shares[worker], claim, division, 10_000) for worker in ("w1", "w2", "w3")]
+    left = [N - portion.start for portion in begun]
+    sizes = [portion.stop - portion.start for portion in begun]
+    assert all(size <= most / (2 * k) + 1 for k, (size, most) in enumerate(zip(sizes, left, strict=True), 1))
+
+
+def test_asking_when_the_job_is_no_longer_shared_is_not_bringing_late(
+    shares: dict[str, Shares], claim: Claim, division: str
+) -> None:
+    assert division
+    told = shares["w2"].exchange(claim.job_id, "another", want=50, batch=BATCH)
+    assert (told.portion, told.late) == (None, False)
+
+
 @short_lease
 def test_counts_are_taken_from_one_ticket_only(
     leases: Leases, shares: dict[str, Shares], claim: Claim, division: str
