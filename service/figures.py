@@ -33,7 +33,7 @@ HISTOGRAMS = {
 }
 
 
-EMPTY = Queue()
+EMPTY = Queue(depth=0, oldest=0.0)
 
 
 class BrokerMetrics(Collector):

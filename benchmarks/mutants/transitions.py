@@ -36,7 +36,7 @@ SCRIPTS = {
 RECORD = {
     "batches": ("test_batches", "test_figures"),
     "broker": ("test_broker", "test_scripts", "test_jobs"),
-    "delivery": ("test_jobs",),
+    "delivery": ("test_delivery", "test_jobs"),
     "figures": ("test_figures",),
     "jobs": ("test_jobs", "test_batches", "test_leases", "test_waiting"),
     "leases": ("test_leases", "test_turns", "test_figures", "test_janitor", "test_unserved"),

@@ -25,8 +25,8 @@ class Histogram:
 class Queue:
     """Jobs that wait for one model; oldest: seconds since the first of them began to wait."""
 
-    depth: int = 0
-    oldest: float = 0.0
+    depth: int
+    oldest: float
 
 
 @dataclass(frozen=True)

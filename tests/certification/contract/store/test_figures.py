@@ -216,3 +216,10 @@ def test_names_read_back_as_they_were_counted() -> None:
     figures = Figures.of([[b"0.05"], [b"jobs:a.b-1:certified", b"2"], [], 0, []])
     assert figures.count("jobs", "a.b-1", "certified") == 2
     assert figures.models() == {"a.b-1"}
+
+
+@pytest.mark.parametrize(("left", "age"), [(59_750_000, 0.25), (61_000_000, 0.0), (60_000_000, 0.0)])
+def test_a_sign_of_life_is_never_from_the_future(left: int, age: float) -> None:
+    worker = WorkerInfo(id="w", host="h", models=["m"], started_at=datetime.now(UTC), silence=60)
+    figures = Figures.of([[], [], [], 0, [worker.model_dump_json().encode(), left]])
+    assert [sighting.age for sighting in figures.workers] == [age]
