@@ -46,8 +46,8 @@ def main() -> int:
 
 def survivors_of(target: Target, maker: Path) -> list[Mutant]:
     """The mutants of one module that nothing kills and nothing explains; prints its line of the table."""
-    fates = dict(fates_of(target, maker))
-    explained = {mutant for mutant in fates if any(why.covers(mutant) for why in explanations())}
+    fates, reasons = dict(fates_of(target, maker)), explanations()
+    explained = {mutant for mutant in fates if any(why.covers(mutant) for why in reasons)}
     counts = Counter(fates.values())
     lived = [mutant for mutant, outcome in fates.items() if outcome == "survived" and mutant not in explained]
     print(_row(target.module, counts, counts["survived"] - len(lived)), flush=True)

@@ -86,7 +86,7 @@ def _items(code: str) -> Iterator[tuple[int, int, str]]:
     """A list, or a row of fields to delete, without one of its items."""
     for found in LISTS.finditer(code):
         items = found["items"].split(", ")
-        for place in range(len(items) if len(items) > 1 else 0):
+        for place in range(len(items)):
             yield *found.span("items"), ", ".join(items[:place] + items[place + 1 :])
 
 

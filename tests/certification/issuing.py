@@ -2,28 +2,17 @@
 
 from typing import Any
 
-from certification.contract.card import ModelCard, Preprocessing
 from certification.contract.certificate import Certificate, Engine, InputDigest
 from certification.contract.parameters import Parameters
 from certification.issue import issue
 from certification.noise import slack
 from certification.procedure import Certification, drive
 from certification.verify import verify
+from tests.certification.cards import card_with
 from tests.certification.fakes import KnownVotes
 
 SHAPE = (1, 28, 28)
-CARD = ModelCard(
-    name="known",
-    architecture="lenet",
-    dataset="mnist",
-    input_shape=SHAPE,
-    labels=["zero", "one", "two"],
-    preprocessing=Preprocessing(mode="L", mean=(0.0,), std=(1.0,)),
-    sigma=0.5,
-    method="gaussian",
-    weights_sha256="0" * 64,
-    data_license="none",
-)
+CARD = card_with(name="known", labels=["zero", "one", "two"], weights_sha256="0" * 64)
 SURE = [0.05, 0.92, 0.03]
 EVEN = [0.34, 0.33, 0.33]
 

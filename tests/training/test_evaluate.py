@@ -8,9 +8,10 @@ import torch
 from numpy.typing import NDArray
 
 from certification.catalogue import CARD_FILE, read_card
-from certification.contract.card import Int8, ModelCard, Preprocessing
+from certification.contract.card import Int8, ModelCard
 from certification.errors import ImpossibleRequest, UserMistake
 from certification.votes import Counts, VoteRange
+from tests.certification.cards import card_with
 from training.datasets import ImageSet
 from training.evaluate import evaluate, image_seed, wanted
 from training.journal import Journal, Run, read_run, run_path
@@ -194,18 +195,7 @@ def test_every_row_is_on_disk_when_append_returns(tmp_path: Path, images: ImageS
 
 @pytest.fixture
 def card() -> ModelCard:
-    return ModelCard(
-        name="a",
-        architecture="lenet",
-        dataset="stand-in",
-        input_shape=(1, 2, 2),
-        labels=["a", "b", "c"],
-        preprocessing=Preprocessing(mode="L", mean=(0.0,), std=(1.0,)),
-        sigma=0.5,
-        method="gaussian",
-        weights_sha256="0" * 64,
-        data_license="none",
-    )
+    return card_with(name="a", dataset="stand-in", input_shape=(1, 2, 2), labels=["a", "b", "c"])
 
 
 def test_figures_go_into_the_card_of_a_model_of_that_data_set_only(

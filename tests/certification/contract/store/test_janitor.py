@@ -181,3 +181,8 @@ def test_a_worker_lives_as_long_as_it_said_whoever_speaks_meanwhile(store: JobSt
     leases.beat(second, ttl=3)
     time.sleep(0.5)
     assert {worker.id for worker in store.workers()} == {"w1", "w2"}
+
+
+def test_a_worker_that_said_nothing_of_itself_is_passed_over(store: JobStore, client: redis.Redis) -> None:
+    client.zadd(f"{store.root}:workers", {"w1": (time.time() + 60) * 1_000_000})
+    assert store.workers() == []
