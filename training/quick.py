@@ -1,44 +1,12 @@
 """The same network, rewired to train faster on a CPU: every layer keeps its parameters and its name."""
 
 import copy
-from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from certification.architectures.normalize import Normalize
-
-
-class PixelGradient(torch.autograd.Function):
-    """A convolution of grey images whose weights are frozen: attacks ask for the pixels' gradient alone.
-
-    oneDNN takes as long for it as for many channels. One matrix product gives what each pixel of the output
-    sends to each place of the kernel, and places are summed by shifting: a fifth of the time, and the sum is
-    float32 also where the convolution is not.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, images_B1HW: Tensor, weight_O1hw: Tensor) -> Tensor:
-        ctx.save_for_backward(weight_O1hw)
-        ctx.image = images_B1HW.shape[-2:]
-        return functional.conv2d(images_B1HW, weight_O1hw)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient_BOyx: Tensor) -> tuple[Tensor, None]:
-        (weight,) = ctx.saved_tensors
-        kernel_OP = weight.flatten(1).to(gradient_BOyx.dtype)
-        batch, outputs, rows, columns = gradient_BOyx.shape
-        sent_PByx = kernel_OP.t() @ gradient_BOyx.movedim(1, -1).reshape(-1, outputs).t()
-        sent_PByx = sent_PByx.view(len(sent_PByx), batch, rows, columns)  # batch is 0 for a rank without rows
-        wide = torch.promote_types(gradient_BOyx.dtype, torch.float32)
-        pixels_BHW = gradient_BOyx.new_zeros((batch, *ctx.image), dtype=wide)
-        for place, sent_Byx in enumerate(sent_PByx):
-            down, right = divmod(place, weight.shape[-1])
-            pixels_BHW[:, down : down + rows, right : right + columns] += sent_Byx
-        return pixels_BHW[:, None], None
+from training.grey import GreyConvPool, takes
 
 
 class ConvPoolReLU(nn.Module):
@@ -55,10 +23,10 @@ class ConvPoolReLU(nn.Module):
     def forward(self, images_BCHW: Tensor) -> Tensor:
         conv = self.convolution
         assert conv.bias is not None
-        if images_BCHW.requires_grad and not conv.weight.requires_grad and _is_grey(conv):
-            pixels: Tensor = PixelGradient.apply(images_BCHW, conv.weight)
-        else:
-            pixels = functional.conv2d(images_BCHW, conv.weight, None, conv.stride, conv.padding)
+        if takes(conv, images_BCHW.shape):
+            joined: Tensor = GreyConvPool.apply(images_BCHW, conv.weight, conv.bias)
+            return joined
+        pixels = functional.conv2d(images_BCHW, conv.weight, None, conv.stride, conv.padding)
         pooled = functional.max_pool2d(pixels, 2)
         return functional.relu(pooled + conv.bias.to(pooled.dtype).view(1, -1, 1, 1))
 
@@ -98,10 +66,6 @@ def _is_plain(layer: nn.Module) -> bool:
         and layer.dilation == (1, 1)
         and layer.padding_mode == "zeros"
     )
-
-
-def _is_grey(conv: nn.Conv2d) -> bool:
-    return (conv.in_channels, conv.stride, conv.padding) == (1, (1, 1), (0, 0))
 
 
 def _is_identity(layer: Normalize) -> bool:

@@ -5,7 +5,7 @@ from torch.nn import functional
 
 from certification.architectures import build_network
 from certification.architectures.normalize import Normalize
-from training.quick import ConvPoolReLU, PixelGradient, quickened
+from training.quick import ConvPoolReLU, quickened
 
 
 def gradients(network: nn.Module, like: nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -38,31 +38,11 @@ def test_the_pixels_gradient_under_frozen_weights_is_the_same(dtype: torch.dtype
     torch.testing.assert_close(quick, wanted, rtol=0, atol=tolerance * float(wanted.abs().max()))
 
 
-def test_the_pixels_gradient_agrees_with_finite_differences() -> None:
-    """Of images and kernels that are not square, under no layout in particular."""
-    torch.manual_seed(0)
-    images = torch.rand(2, 1, 5, 7, dtype=torch.float64, requires_grad=True)
-    weight = torch.rand(3, 1, 2, 4, dtype=torch.float64)
-    assert torch.autograd.gradcheck(PixelGradient.apply, (images, weight))
-
-
 def test_the_pixels_gradient_of_no_images_is_none() -> None:
     """Of several processes those beyond a step's last image attack nothing."""
     images = torch.zeros(0, 1, 28, 28, requires_grad=True)
     network = quickened(build_network("lenet", 10, (0.0,), (1.0,))).requires_grad_(False)
     assert torch.autograd.grad(network(images).sum(), images)[0].shape == images.shape
-
-
-def test_the_pixels_gradient_in_bfloat16_is_off_by_its_rounding_only() -> None:
-    torch.manual_seed(0)
-    images, weight = torch.rand(4, 1, 28, 28, requires_grad=True), torch.randn(20, 1, 5, 5)
-    gradient = torch.randn(4, 20, 24, 24).bfloat16()
-    with torch.autocast("cpu", torch.bfloat16):
-        PixelGradient.apply(images, weight).backward(gradient)
-    rounded = weight.bfloat16().double()
-    exact = functional.conv_transpose2d(gradient.double(), rounded)
-    assert images.grad is not None
-    assert float((images.grad - exact).abs().max()) < 2**-8 * float(exact.abs().max())
 
 
 def test_autocast_convolves_alike_with_and_without_a_gradient_to_the_pixels() -> None:
@@ -99,6 +79,15 @@ def test_a_layer_that_stands_in_several_places_stays_in_all_of_them() -> None:
     images = torch.rand(4, 1, 10, 10)
     torch.testing.assert_close(quickened(network)(images), network(images))
     assert quickened(network)[-2] is relu  # type: ignore[index]
+
+
+@pytest.mark.parametrize("sides", [(28, 28), (27, 29)])
+def test_grey_images_of_any_size_are_taken(sides: tuple[int, int]) -> None:
+    """Only those with even sides go the quick way."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2)).double()
+    images = torch.rand(4, 1, *sides, dtype=torch.float64)
+    torch.testing.assert_close(quickened(network)(images), network(images))
 
 
 @pytest.mark.parametrize(
