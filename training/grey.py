@@ -2,8 +2,8 @@
 
 oneDNN takes as long for one channel as for many, and pooling then walks over four values for each that it
 keeps. Here each 2x2 block of pixels becomes a point of four channels, and the kernel, moved to each of the
-four places of a pooling window, four kernels of half the side: four convolutions of a fair shape, whose largest
-value is the pooled one. Every tensor is contiguous, which is what makes the rest quick.
+four places of a pooling window, four kernels of half the side: four convolutions of a fair shape, the largest
+of whose values is the pooled one. Every tensor is contiguous, which is what makes the rest quick.
 
 Legend: B images, O output channels, k the kernel's side (odd), h = (k+1)/2 its side in blocks; y, x: blocks;
 Y, X: pooled sides. The four places of a window are in the order of `PLACES`.
