@@ -38,10 +38,13 @@ RECORD = {
     "broker": ("test_broker", "test_scripts", "test_jobs"),
     "delivery": ("test_delivery", "test_jobs"),
     "figures": ("test_figures",),
-    "jobs": ("test_jobs", "test_batches", "test_leases", "test_waiting"),
-    "leases": ("test_leases", "test_turns", "test_figures", "test_janitor", "test_unserved"),
+    "jobs": ("test_jobs", "test_batches", "test_leases", "test_scripts", "test_waiting"),
+    "leases": (
+        *("test_leases", "test_turns", "test_figures", "test_janitor", "test_unserved"),
+        "shares/test_divisions",
+    ),
     "rates": ("test_rates",),
-    "record": ("test_jobs", "test_leases"),
+    "record": ("test_record", "test_jobs", "test_leases"),
     "scripts": ("test_jobs", "test_scripts", "test_full"),
     "shares": ("shares/test_divisions", "shares/test_portions"),
 }
@@ -64,6 +67,10 @@ def _target(module: str, below: str, tests: tuple[str, ...], timeout: float = 60
 TRANSITIONS = (
     *(_target(f"{STORE}/scripts/{name}.lua", STORE, tests) for name, tests in SCRIPTS.items()),
     *(_target(f"{STORE}/{name}.py", STORE, tests) for name, tests in RECORD.items()),
-    _target("certification/contract/job.py", STORE, ("test_jobs", "test_leases")),
+    Target(
+        "certification/contract/job.py",
+        ("certification/contract/test_job.py", f"{STORE}/test_jobs.py", f"{STORE}/test_leases.py"),
+        60.0,
+    ),
     *(_target(f"worker/{name}.py", "worker", tests, timeout=2.0) for name, tests in WORKER.items()),
 )

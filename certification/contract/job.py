@@ -19,7 +19,9 @@ class Progress(BaseModel):
     samples: int = Field(default=0, description="estimation samples drawn so far")
     of: int = Field(description="estimation samples asked for")
     radius: float | None = Field(default=None, description="l2 radius proved so far")
-    predicted_class: int | None = None
+    predicted_class: int | None = Field(
+        default=None, description="class that would be certified; null until chosen"
+    )
     counts: list[int] | None = Field(default=None, description="votes per class so far")
 
 
@@ -58,7 +60,7 @@ class Job(BaseModel):
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
-    attempts: int = 0
+    attempts: int = Field(default=0, description="how often a worker took it up and didn't hand it back")
     links: Links
     version: int = Field(
         0, exclude=True, description="counts the changes of this record; the id of its events"

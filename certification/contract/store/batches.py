@@ -1,7 +1,6 @@
 """Batches: a name for several jobs. The jobs' own records stay the truth; a batch only lists them."""
 
 import json
-import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -38,9 +37,7 @@ class Batches:
             "jobs": [new_id() for _ in range(size)],
         }
         ttl, key = self.store.limits.ttl, hashed(idempotency_key)
-        what, found = self.store.scripts.run(
-            "plan", secrets.token_urlsafe(18), owner, json.dumps(said), key, body, ttl
-        )
+        what, found = self.store.scripts.run("plan", new_id(), owner, json.dumps(said), key, body, ttl)
         if what == b"conflict":
             raise KeyReused
         batch_id = found.decode()

@@ -68,5 +68,5 @@ class Courier:
             raise BrokerUnavailable from error
 
     def close(self) -> None:
-        """Closes its connections."""
+        """Lets go of its application; its connections are kombu's until the process ends."""
         self._app.close()

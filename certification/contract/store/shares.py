@@ -9,7 +9,7 @@ from certification.contract.parameters import Parameters
 from certification.contract.store.leases import SECOND, Claim, LostLease, Terms, Work, exhausted
 from certification.contract.store.scripts import ROOT, Argument, Scripts
 
-NOTHING = ("", "", "", 0, 0)  # brought: no portion
+NOTHING = ("", "", "")  # brought: no portion
 
 
 @dataclass(frozen=True)

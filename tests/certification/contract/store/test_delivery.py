@@ -13,7 +13,7 @@ import redis
 from celery._state import get_current_app
 
 from certification.contract.store import delivery
-from certification.contract.store.delivery import HELP, IDLE_QUEUE, TASK, Courier, application
+from certification.contract.store.delivery import HELP, IDLE_QUEUE, TASK, Courier, application, queue_of
 from certification.errors import BrokerUnavailable
 
 
@@ -58,6 +58,15 @@ def test_a_courier_leaves_the_applications_of_its_process_alone(redis_url: str) 
     before = get_current_app()
     made = application(redis_url)
     assert get_current_app() is before is not made
+
+
+def test_nobody_keeps_what_a_task_answers_wherever_the_environment_would(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CELERY_RESULT_BACKEND", "cache+memory://")
+    app = application("redis://h")
+    assert app.conf.result_backend == "cache+memory://"
+    assert app.task(name="any")(queue_of).ignore_result
 
 
 @contextmanager

@@ -218,6 +218,12 @@ def test_names_read_back_as_they_were_counted() -> None:
     assert figures.models() == {"a.b-1"}
 
 
+def test_an_answer_that_says_less_of_each_is_not_read_as_if_it_were_whole() -> None:
+    """As while service and record are of two versions."""
+    with pytest.raises(ValueError, match="shorter"):
+        Figures.of([[], [], [b"m", 1, b"5", b"n", 2], 0, []])
+
+
 @pytest.mark.parametrize(("left", "age"), [(59_750_000, 0.25), (61_000_000, 0.0), (60_000_000, 0.0)])
 def test_a_sign_of_life_is_never_from_the_future(left: int, age: float) -> None:
     worker = WorkerInfo(id="w", host="h", models=["m"], started_at=datetime.now(UTC), silence=60)

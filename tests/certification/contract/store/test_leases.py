@@ -10,10 +10,11 @@ import redis
 from certification.contract.job import Progress
 from certification.contract.problem import Problem
 from certification.contract.store.jobs import JobStore, Request
-from certification.contract.store.leases import Leases, LostLease
+from certification.contract.store.leases import IDLE, Leases, LostLease, Terms, Work
 from certification.contract.store.workers import WorkerInfo
 from tests.certification.contract.store.conftest import LEASE
 from tests.certification.contract.store.holding import ENGINE, HALF, certificate, claimed, look
+from worker.settings import Settings
 
 
 def test_a_claimed_job_runs_under_its_seed(store: JobStore, leases: Leases, job_id: str) -> None:
@@ -33,6 +34,14 @@ def test_a_request_may_bring_its_seed_and_its_set_up(
     assert (claim.seed, claim.setup) == ("0f" * 16, "cpu:eager/1-threads:float32:8")
     again = leases.restart(claim)
     assert (again.seed, again.setup) == (claim.seed, claim.setup)
+
+
+def test_a_claim_knows_the_request_that_asked_for_its_job(
+    store: JobStore, leases: Leases, request_: Request
+) -> None:
+    asked = store.submit(replace(request_, request_id="shop-4711")).job_id
+    assert claimed(leases, asked).request_id == "shop-4711"
+    assert claimed(leases, store.submit(request_).job_id, "w2").request_id == ""
 
 
 def test_several_jobs_are_seen_by_one_call(store: JobStore, job_id: str) -> None:
@@ -193,6 +202,7 @@ def test_a_job_that_loses_every_worker_fails(store: JobStore, leases: Leases, jo
     job = look(store, job_id)
     assert job.status == "failed"
     assert job.error is not None
+    assert job.error.status == 500
     assert "3 attempts" in job.error.detail
 
 
@@ -240,3 +250,11 @@ def test_a_running_job_ends_even_when_the_broker_is_full(
     finally:
         client.config_set("maxmemory", 0)
     assert look(store, job_id).status == "succeeded"
+
+
+def test_work_adds_up_from_nothing() -> None:
+    assert IDLE.plus(4, 0.25).plus(3, 0.5) == Work(7, 0.75)
+
+
+def test_terms_that_nobody_named_are_the_workers() -> None:
+    assert Terms() == Settings().terms

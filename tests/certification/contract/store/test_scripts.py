@@ -56,6 +56,19 @@ def test_rights_that_are_missing_are_named(own: redis.Redis, request_: Request) 
             JobStore(limited).image("any")
 
 
+def test_a_broker_that_was_silent_is_asked_again_at_once_where_nobody_named_a_pause(
+    redis_url: str, client: redis.Redis
+) -> None:
+    with connect(redis_url, retries=0, timeout=0.2) as hasty:
+        for scripts in (Scripts(hasty), JobStore(hasty).scripts):
+            assert scripts.run("depth") == 0
+            client.client_pause(10_000, all=False)
+            with pytest.raises(BrokerUnavailable):
+                scripts.run("depth")
+            client.client_unpause()
+            assert scripts.run("depth") == 0
+
+
 def test_an_error_of_ours_is_not_laid_at_the_brokers_door(client: redis.Redis) -> None:
     with pytest.raises(redis.ResponseError):
         Scripts(client).run("submit")

@@ -75,6 +75,17 @@ def test_the_next_holder_finds_what_came_in(
     assert take(shares["w3"], again, division).start == second.stop
 
 
+def test_who_starts_a_job_again_begins_without_votes_a_set_up_or_helpers(
+    leases: Leases, shares: dict[str, Shares], claim: Claim, division: str
+) -> None:
+    leases.hand_back(claim)
+    taken = claimed(leases, claim.job_id, "w3")
+    assert (taken.state, taken.engine, taken.weights, taken.division) == ("40", ENGINE, "weights", division)
+    anew = leases.restart(taken)
+    assert (anew.state, anew.engine, anew.weights, anew.division) == (None, None, None, None)
+    assert (anew.job_id, anew.fence, anew.seed) == (taken.job_id, taken.fence, taken.seed)
+
+
 def test_nobody_brings_votes_of_another_set_up_to_a_job_that_started_again(
     leases: Leases, shares: dict[str, Shares], claim: Claim, division: str
 ) -> None:

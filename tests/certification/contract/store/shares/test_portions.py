@@ -45,6 +45,36 @@ def test_who_comes_third_leaves_a_fair_share_to_the_others(
     assert all(size <= most / (2 * k) + 1 for k, (size, most) in enumerate(zip(sizes, left, strict=True), 1))
 
 
+def test_a_portions_votes_and_seconds_are_counted_and_those_of_one_that_came_late_are_not(
+    store: JobStore, shares: dict[str, Shares], claim: Claim, division: str
+) -> None:
+    first, second = take(shares["w2"], claim, division), take(shares["w3"], claim, division)
+    for worker, portion, seconds in (("w2", first, 0.25), ("w3", first, 9.0), ("w3", second, 1.5)):
+        shares[worker].exchange(claim.job_id, division, done=Counted(portion, "c", seconds))
+    figures = store.figures()
+    assert figures.count("votes", "m") == second.stop - first.start
+    chunks = figures.histogram("chunk", "m")
+    assert (chunks.buckets[-1], chunks.seconds) == (("+Inf", 2), 1.75)
+
+
+def test_a_portion_whose_seconds_nobody_said_took_none(
+    store: JobStore, shares: dict[str, Shares], claim: Claim, division: str
+) -> None:
+    portion = take(shares["w2"], claim, division)
+    shares["w2"].exchange(claim.job_id, division, done=Counted(portion, "c"))
+    assert store.figures().histogram("chunk", "m").seconds == 0.0
+
+
+def test_who_only_brings_takes_nothing_and_who_names_no_batch_takes_single_votes(
+    shares: dict[str, Shares], claim: Claim, division: str
+) -> None:
+    portion = take(shares["w2"], claim, division)
+    assert shares["w2"].exchange(claim.job_id, division, done=Counted(portion, "c")).portion is None
+    one = shares["w2"].exchange(claim.job_id, division, want=1).portion
+    assert one is not None
+    assert (one.start, one.stop) == (portion.stop, portion.stop + 1)
+
+
 def test_asking_when_the_job_is_no_longer_shared_is_not_bringing_late(
     shares: dict[str, Shares], claim: Claim, division: str
 ) -> None:
