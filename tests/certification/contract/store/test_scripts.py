@@ -63,9 +63,11 @@ def test_a_broker_that_was_silent_is_asked_again_at_once_where_nobody_named_a_pa
         for scripts in (Scripts(hasty), JobStore(hasty).scripts):
             assert scripts.run("depth") == 0
             client.client_pause(10_000, all=False)
-            with pytest.raises(BrokerUnavailable):
-                scripts.run("depth")
-            client.client_unpause()
+            try:
+                with pytest.raises(BrokerUnavailable):
+                    scripts.run("depth")
+            finally:
+                client.client_unpause()
             assert scripts.run("depth") == 0
 
 
