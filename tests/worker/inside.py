@@ -41,14 +41,19 @@ class ScriptedEngine(StandInEngine):
 
 
 class Scripted(StandIns):
-    """before: what happens before the first, second, ... votes are counted. loading: before a model is."""
+    """before: what happens before the first, second, ... votes are counted. loading: before a model is.
+
+    wanted: the set-ups that were asked for.
+    """
 
     asked: ClassVar[list[VoteRange]] = []
     before: ClassVar[Callable[[int], object]]
     loading: ClassVar[Callable[[str], object]]
+    wanted: ClassVar[list[Wanted | None]] = []
 
     def build(self, folder: Path, card: ModelCard, wanted: Wanted | None) -> ScriptedEngine:
         Scripted.loading(folder.name)
+        Scripted.wanted.append(wanted)
         return ScriptedEngine(self._device)
 
 
@@ -60,6 +65,7 @@ class Inside:
         self.client: redis.Redis = connect(url)
         self.store = JobStore(self.client)
         Scripted.asked, Scripted.before, Scripted.loading = [], _nothing, _nothing
+        Scripted.wanted = []
 
     def certifier(self, name: str = "w1", **chosen: Any) -> Certifier:
         terms = {"redis_url": self.url, "chunk": EVERY_BATCH, "divide": 1e9, **chosen}

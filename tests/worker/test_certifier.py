@@ -37,7 +37,8 @@ def test_an_error_ends_the_job_and_says_whose_it_is(
     with capture_logs() as logs:
         inside.certifier().certify(job_id, None)
     assert (logs[-1]["event"], logs[-1]["job"], logs[-1]["error"]) == ("failed", job_id, detail)
-    assert ("unexpected" in [line["event"] for line in logs]) == (detail == UNEXPECTED)
+    unexpected = [line["job"] for line in logs if line["event"] == "unexpected"]
+    assert unexpected == ([job_id] if detail == UNEXPECTED else [])
     job = inside.job(job_id)
     assert job.error is not None
     assert (job.status, job.error.status, job.error.title, job.error.detail) == (
@@ -97,6 +98,20 @@ def test_weights_that_were_replaced_start_the_job_again_from_its_first_vote(insi
     assert certificate.model.sha256 == "1" * 64
     assert inside.counts(job_id) == undisturbed()
     assert inside.store.figures().count("restarts", MODEL) == 1
+
+
+def test_a_job_goes_on_under_the_set_up_that_cast_its_first_votes(inside: Inside) -> None:
+    job_id = inside.submit()
+    Scripted.before = lambda count: count == 5 and inside.submit(n=BLOCK)
+    inside.certifier(quantum=1e-6).certify(job_id, None)
+    Scripted.before = lambda _: None
+    inside.certifier().certify(job_id, None)
+    while not inside.job(job_id).ended:
+        inside.certifier().certify(job_id, None)
+    certificate = inside.job(job_id).certificate
+    assert certificate is not None
+    assert Scripted.wanted[0] is None
+    assert Scripted.wanted[-1] == certificate.engine
 
 
 def test_the_default_model_is_loaded_first_and_no_more_than_asked_for(inside: Inside) -> None:

@@ -3,10 +3,12 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextvars import Context
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from structlog.contextvars import get_contextvars
 from structlog.testing import capture_logs
 
 from certification.contract.store.leases import Leases
@@ -71,9 +73,50 @@ def test_idle_workers_are_asked_and_what_they_bring_is_taken_up(inside: Inside, 
     assert 0 < told["drawn"] < LONG
     helped = next(line["votes"] for line in logs if line["event"] == "helped")
     assert LONG // 2 < helped <= LONG - 2 * BLOCK, "it took all but what the holder had"
+    assert "helping" in [line["event"] for line in logs]
+    assert not any(votes.start % BLOCK for votes in Scripted.asked), "portions end where batches do"
     assert inside.counts(job_id) == undisturbed(LONG)
     assert inside.store.figures().count("votes", MODEL) == 100 + LONG
     assert inside.messages() == 1, "nobody is asked again and again"
+
+
+def test_what_is_taken_up_is_kept_in_one_place_only(inside: Inside, helper: Certifier) -> None:
+    job_id = inside.submit(LONG)
+    kept: list[int] = []
+
+    def note(_: int) -> None:
+        kept.append(len(inside.client.hkeys(f"{inside.store.root}:counts:{job_id}")))
+
+    def stop(_: int) -> None:
+        drain._flag[0] = 1  # the helper's first portion is its last
+
+    def help_a_little() -> None:
+        Scripted.before = stop
+        helper.help(job_id, None)
+        drain._flag[0] = 0
+        note(0)
+        Scripted.before = note
+
+    at(4, help_a_little)
+    inside.certifier(divide=SHARED).certify(job_id, None)
+    assert kept[0] == 1, "what the helper brought"
+    assert kept[-1] == 0, "the state holds it now"
+    assert inside.counts(job_id) == undisturbed(LONG)
+
+
+def test_each_line_of_a_helpers_log_names_job_and_request(inside: Inside, helper: Certifier) -> None:
+    job_id = inside.submit(LONG)
+    seen: list[dict[str, object]] = []
+
+    def help_elsewhere() -> None:
+        Scripted.before = lambda _: seen.append(get_contextvars())
+        Context().run(helper.help, job_id, None)  # as in a process of its own
+        Scripted.before = lambda _: None
+
+    at(4, help_elsewhere)
+    inside.certifier(divide=SHARED).certify(job_id, None)
+    assert seen
+    assert all(said["job"] == job_id and "request" in said for said in seen)
 
 
 def test_a_job_that_is_nearly_done_is_nobody_elses_business(inside: Inside, helper: Certifier) -> None:
@@ -100,6 +143,10 @@ def test_a_hand_learns_the_engines_speed_from_what_it_counts(inside: Inside, hel
         which = Division(job_id, asked.division, plan_for(asked.parameters))
         hand = Hand(helper._shares, which, source, pace)
         assert hand.step()
+        hand.leave()
+        brought = hand.votes
+        assert hand.step()
+        assert hand.votes > brought, "what it put back it no longer counts"
         hand.leave()
 
     at(4, help_at_known_speed)
@@ -128,7 +175,10 @@ def test_nobody_comes_to_a_job_that_is_not_divided(inside: Inside, helper: Certi
     with capture_logs() as logs:
         helper.help(job_id, None)
         helper.help("unknown", None)
-    assert [line["event"] for line in logs] == ["nothing to share"] * 2
+    assert [(line["event"], line["job"]) for line in logs] == [
+        ("nothing to share", job_id),
+        ("nothing to share", "unknown"),
+    ]
     assert Scripted.asked == []
 
 
@@ -204,15 +254,16 @@ def test_a_holder_whose_division_is_gone_goes_on_alone(inside: Inside, helper: C
     at(5, lambda: inside.client.hdel(f"{inside.store.root}:job:{job_id}", "division", "next"))
     with capture_logs() as logs:
         inside.certifier(divide=SHARED).certify(job_id, None)
-    assert [line["job"] for line in logs if line["event"] == "division lost" and line["drawn"]][:1] == [
-        job_id
-    ]
+    assert [line["job"] for line in logs if line["event"] == "division lost" and line["drawn"]] == [job_id]
+    (late,) = (line for line in logs if line["event"] == "late")
+    assert late["start"] in {votes.start for votes in Scripted.asked[:5]}, "the log says which votes are lost"
     assert inside.counts(job_id) == undisturbed(LONG)
     assert inside.store.figures().count("votes", MODEL) >= 100 + LONG
 
 
+@pytest.mark.parametrize("count", [3, 5])  # 3: the first votes counted together
 def test_a_shared_job_outlasts_a_broker_that_is_away(
-    inside: Inside, helper: Certifier, monkeypatch: pytest.MonkeyPatch
+    inside: Inside, helper: Certifier, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     monkeypatch.setattr(company, "RETRY", 0.01)
     job_id = inside.submit(LONG)
@@ -222,7 +273,7 @@ def test_a_shared_job_outlasts_a_broker_that_is_away(
         inside.refuse_writes()
         soon.start()
 
-    at(5, away)
+    at(count, away)
     with capture_logs() as logs:
         inside.certifier(divide=SHARED).certify(job_id, None)
     soon.join()
@@ -234,6 +285,27 @@ def test_a_shared_job_outlasts_a_broker_that_is_away(
     assert inside.store.figures().count("votes", MODEL) == 100 + LONG
 
 
+def test_patience_begins_with_the_brokers_last_answer(
+    inside: Inside, helper: Certifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(company, "PATIENCE", 0.5)
+    monkeypatch.setattr(company, "RETRY", 0.01)
+    job_id = inside.submit(LONG)
+    soon = threading.Timer(0.1, inside.refuse_writes, [False])
+
+    def before(count: int) -> None:
+        if count == 4:
+            time.sleep(0.6)
+        if count == 6:
+            inside.refuse_writes()
+            soon.start()
+
+    Scripted.before = before
+    inside.certifier(divide=SHARED).certify(job_id, None)
+    soon.join()
+    assert inside.counts(job_id) == undisturbed(LONG)
+
+
 def test_a_shared_job_does_not_wait_for_ever_for_its_broker(
     inside: Inside, helper: Certifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,8 +313,11 @@ def test_a_shared_job_does_not_wait_for_ever_for_its_broker(
     monkeypatch.setattr(company, "RETRY", 0.03)
     job_id = inside.submit(LONG)
     at(5, inside.refuse_writes)
-    with pytest.raises(BrokerUnavailable):
+    with capture_logs() as logs, pytest.raises(BrokerUnavailable):
         inside.certifier(divide=SHARED).certify(job_id, None)
+    (told,) = (line for line in logs if line["event"] == "portion not put back")
+    assert told["job"] == job_id
+    assert told["error"]
     inside.refuse_writes(False)
     assert inside.job(job_id).status == "running", "its lease will end"
     Scripted.before = lambda _: None

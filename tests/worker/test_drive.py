@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from structlog.testing import capture_logs
 
+from certification.contract.store.leases import Leases
 from certification.errors import BrokerUnavailable
 from tests.worker.inside import Inside, Scripted, undisturbed
 from tests.worker.stand_in import BLOCK, StandInVotes
@@ -43,6 +44,21 @@ def test_a_chunk_is_not_reported_before_its_time(inside: Inside) -> None:
     inside.certifier(chunk=ONCE).certify(job_id, None)
     assert set(seen) == {0}
     assert inside.counts(job_id) == undisturbed()
+
+
+def test_a_chunk_is_reported_when_its_time_is_over(inside: Inside) -> None:
+    """That is what a kill may cost."""
+    job_id = inside.submit(64 * BLOCK)
+    seen: list[int] = []
+
+    def before(_: int) -> None:
+        seen.append(inside.job(job_id).progress.samples)
+        time.sleep(0.05)
+
+    Scripted.before = before
+    inside.certifier(chunk=0.1).certify(job_id, None)
+    assert len(seen) > 4
+    assert max(seen.count(samples) for samples in seen) <= 2, "half a chunk each"
 
 
 def test_a_quick_engine_is_asked_for_many_batches_at_once(inside: Inside) -> None:
@@ -123,7 +139,7 @@ def test_a_broker_that_takes_no_reports_for_a_while_costs_no_vote(inside: Inside
     job_id = inside.submit()
     Scripted.before = lambda count: inside.refuse_writes(2 <= count < 6)
     with capture_logs() as logs:
-        inside.certifier().certify(job_id, None)
+        inside.certifier(quantum=1e-6).certify(job_id, None)  # nobody waits, as far as it knows
     failed = [line for line in logs if line["event"] == "report failed"]
     assert failed
     assert all(line["job"] == job_id and line["error"] for line in failed)
@@ -184,7 +200,16 @@ def test_the_slack_of_the_noise_is_in_the_certificate_whether_its_job_was_resume
 
 def test_a_holder_that_gets_on_keeps_its_job_however_long_it_takes(inside: Inside) -> None:
     job_id = inside.submit()
-    Scripted.before = lambda _: time.sleep(0.15)
-    inside.certifier(stall=0.5, lease=0.3).certify(job_id, None)
+    claims: list[object] = []
+
+    def before(count: int) -> None:
+        time.sleep(0.15)
+        if count == 9:
+            time.sleep(0.45)  # longer than the lease that the last report renewed
+            claims.append(Leases(inside.client).claim(job_id, "w2", "x"))
+
+    Scripted.before = before
+    inside.certifier(stall=0.8, lease=0.3).certify(job_id, None)
+    assert claims == ["busy"]
     assert inside.counts(job_id) == undisturbed()
     assert inside.job(job_id).attempts == 1

@@ -1,3 +1,4 @@
+import threading
 import time
 
 import pytest
@@ -54,9 +55,10 @@ def test_a_message_acknowledged_meanwhile_stays_acknowledged(client: redis.Redis
 
 
 def test_a_holder_that_hangs_loses_its_job(client: redis.Redis, leases: Leases, claim: Claim) -> None:
-    with keeper(leases, claim, Message(client, None), stall=0.01):
+    with capture_logs() as logs, keeper(leases, claim, Message(client, None), stall=0.01):
         time.sleep(2 * LEASE)
         assert isinstance(leases.claim(claim.job_id, "w2", "x"), Claim)
+    assert [line["event"] for line in logs] == ["stalled"], "or nobody would know why"
 
 
 def test_a_renewal_that_failed_is_tried_again(client: redis.Redis, leases: Leases, claim: Claim) -> None:
@@ -76,6 +78,19 @@ def test_a_lease_is_renewed_early_enough_to_try_twice(client: redis.Redis) -> No
     with Keeper(lambda: tries.append(time.monotonic()), Message(client, None), 2 * LEASE, stall=60):
         time.sleep(0.9 * 2 * LEASE)
     assert len(tries) >= 2, "one renewal that fails costs no job"
+
+
+def test_nothing_is_renewed_once_the_work_is_over(client: redis.Redis) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def renew() -> None:
+        begun.set()
+        time.sleep(LEASE / 3)
+        ended.set()
+
+    with Keeper(renew, Message(client, None), LEASE, stall=60):
+        assert begun.wait(10)
+    assert ended.is_set(), "a renewal under way would meet whatever comes next"
 
 
 def test_a_holder_that_gets_on_is_not_taken_for_one_that_hangs(
