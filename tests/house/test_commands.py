@@ -1,5 +1,6 @@
 """What the pages tell a reader to type exists: the parser takes each command; targets, scripts are there."""
 
+import json
 import os
 import re
 import shlex
@@ -192,3 +193,16 @@ def test_the_results_page_has_the_figures_of_the_eight_bit_classifier(tmp_path: 
     log = "docs/results/mnist-lenet-consistency-0.50.int8.tsv"
     (row,) = [line for line in said("report", log, cache=tmp_path) if line.startswith(f"| {log} | 500")]
     assert f"| here | {row.split('|')[3].split()[0]} |" in (ROOT / "docs/results.md").read_text()
+
+
+def test_the_results_page_has_the_figures_of_the_shortened_runs(tmp_path: Path) -> None:
+    page = (ROOT / "docs/results.md").read_text()
+    logs = sorted((ROOT / "docs/results/scale-0.1").glob("*.tsv"))
+    report = json.loads(
+        "\n".join(said("report", *logs, "--radii", "0,0.5,1,1.5", "--format", "json", cache=tmp_path))
+    )
+    for one in report:
+        method = Path(one["log"]).stem.removeprefix("mnist-lenet-").removesuffix("-0.50-x0.1")
+        shares = " | ".join(f"{100 * share:.1f}" for share in one["certified_accuracy"].values())
+        assert f"| {method} | {one['acr']:.4f} | {shares} |" in page
+    assert len(report) == 6
