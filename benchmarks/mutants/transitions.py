@@ -49,11 +49,11 @@ RECORD = {
     "shares": ("shares/test_divisions", "shares/test_portions"),
 }
 WORKER = {
-    "keeper": ("test_keeper", "test_company"),
-    "hand": ("test_company",),
+    "keeper": ("test_keeper", "test_company", "test_helping"),
+    "hand": ("test_company", "test_helping"),
     "drive": ("test_drive", "test_company"),
-    "company": ("test_company",),
-    "certifier": ("test_certifier", "test_company", "test_drive"),
+    "company": ("test_company", "test_helping"),
+    "certifier": ("test_certifier", "test_company", "test_helping", "test_drive"),
     "pace": ("test_pace",),
     "upkeep": ("test_upkeep",),
     "drain": ("test_drain",),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,14 @@ import pytest
 from certification.catalogue import CARD_FILE, WEIGHTS_FILE
 from certification.contract.card import ModelCard, Preprocessing
 from certification.contract.store.broker import connect
+from certification.contract.store.leases import Leases
+from certification.contract.store.workers import WorkerInfo
 from smoothcert.broker import Broker
 from tests.conftest import fresh_database
 from tests.worker.inside import Inside
 from tests.worker.plant import MODEL, Plant
+from worker import drain
+from worker.certifier import Certifier
 
 
 def write_model(folder: Path, weights_sha256: str = "0" * 64) -> None:
@@ -74,3 +79,14 @@ def inside(redis_url: str, tmp_path: Path) -> Iterator[Inside]:
     inside = Inside(redis_url, tmp_path)
     yield inside
     inside.close()
+
+
+@pytest.fixture
+def helper(inside: Inside) -> Iterator[Certifier]:
+    """w2, which lives and is idle."""
+    info = WorkerInfo(id="w2", host="h", models=[MODEL], started_at=datetime.now(UTC))
+    Leases(inside.client).beat(info, ttl=60)
+    helper = inside.certifier("w2")
+    helper.warm_up()
+    yield helper
+    drain._flag[0] = 0

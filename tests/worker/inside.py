@@ -23,6 +23,8 @@ from worker.voting import Wanted
 
 MODEL = "stand-in"
 SEED = "0123456789abcdef" * 2
+LONG = 64 * BLOCK
+SHARED = 1e-9  # seconds of work left are worth sharing
 EVERY_BATCH = 1e-6  # seconds a chunk: each batch is one, and is reported
 
 
@@ -110,3 +112,17 @@ def undisturbed(n: int = 8 * BLOCK) -> tuple[list[int], list[int]]:
     votes = StandInVotes(np.zeros((1, 2, 2), np.uint8), int(SEED, 16))
     selection, estimation = VoteRange("selection", 0, 100), VoteRange("estimation", 0, n)
     return votes.draw(selection).tolist(), votes.draw(estimation).tolist()
+
+
+def at(count: int, what: Callable[[], object]) -> None:
+    """It happens before so many votes are counted, and once: whoever counts in it is left alone."""
+
+    def before(counts: int) -> None:
+        if counts == count:
+            what()
+
+    Scripted.before = before
+
+
+def portions(inside: Inside, job_id: str) -> list[bytes]:
+    return list(inside.client.hvals(f"{inside.store.root}:portions:{job_id}"))
