@@ -180,7 +180,7 @@ def test_the_readmes_first_certificate_reads_as_it_says(tmp_path: Path) -> None:
     assert third in page.splitlines()
 
 
-@pytest.mark.parametrize("name", ["table1", "mnist-supplement"])
+@pytest.mark.parametrize("name", ["table1", "mnist-supplement", "fashion-mnist"])
 def test_the_results_page_has_the_rows_that_reproduce_prints(name: str, tmp_path: Path) -> None:
     page = (ROOT / "docs/results.md").read_text().splitlines()
     asked = ("reproduce", name, "--no-train", "--no-evaluate", "--out", "docs/results")
