@@ -93,16 +93,17 @@ def _at_each_place(weight_O1kk: Tensor) -> list[Tensor]:
 
 def _from_each_place(kernels: list[Tensor], side: int) -> Tensor:
     """The gradient of `_at_each_place`, of shape (O, 1, k, k)."""
-    wide = [functional.pixel_shuffle(_wide(kernel_O4hh), 2) for kernel_O4hh in kernels]
+    padded = [functional.pixel_shuffle(kernel_O4hh, 2) for kernel_O4hh in kernels]
     return _sum(
         [
             kernel[..., down : down + side, right : right + side]
-            for (down, right), kernel in zip(PLACES, wide, strict=True)
+            for (down, right), kernel in zip(PLACES, padded, strict=True)
         ]
     )
 
 
 def _sum(tensors: list[Tensor]) -> Tensor:
+    """Of the four places, in float32 or better."""
     first, second, third, fourth = map(_wide, tensors)
     return (first + second) + (third + fourth)
 

@@ -13,7 +13,8 @@ class ConvPoolReLU(nn.Module):
     """Convolution, ReLU and 2x2 max pooling, with bias and ReLU after the pooling.
 
     Both commute with a maximum: the same function, on a quarter of the pixels, and without the convolution's
-    own bias gradient, which for LeNet costs as much as that of its weights. Rounding differs.
+    own bias gradient, which for LeNet costs as much as that of its weights. Rounding differs. Grey images
+    with even sides go by blocks (`training/grey.py`).
     """
 
     def __init__(self, convolution: nn.Conv2d) -> None:

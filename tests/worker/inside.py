@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from threading import Timer
 from typing import Any, ClassVar
 
 import numpy as np
@@ -68,6 +69,7 @@ class Inside:
         self.store = JobStore(self.client)
         Scripted.asked, Scripted.before, Scripted.loading = [], _nothing, _nothing
         Scripted.wanted = []
+        self._timers: list[Timer] = []
 
     def certifier(self, name: str = "w1", **chosen: Any) -> Certifier:
         terms = {"redis_url": self.url, "chunk": EVERY_BATCH, "divide": 1e9, **chosen}
@@ -98,7 +100,15 @@ class Inside:
         """As a broker does that has lost its replicas; reads go on."""
         self.client.config_set("min-replicas-to-write", int(refuse))
 
+    def refuse_writes_for(self, seconds: float) -> None:
+        """The same, and takes them again after that time."""
+        self.refuse_writes()
+        self._timers.append(Timer(seconds, self.refuse_writes, [False]))
+        self._timers[-1].start()
+
     def close(self) -> None:
+        for timer in self._timers:
+            timer.join()
         self.refuse_writes(False)
         self.client.close()
 

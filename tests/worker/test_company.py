@@ -1,6 +1,5 @@
 """A job that several share: its holder asks, others take portions, and its counts are those of one."""
 
-import threading
 import time
 
 import pytest
@@ -128,16 +127,9 @@ def test_a_shared_job_outlasts_a_broker_that_is_away(
 ) -> None:
     monkeypatch.setattr(company, "RETRY", 0.01)
     job_id = inside.submit(LONG)
-    soon = threading.Timer(0.1, inside.refuse_writes, [False])
-
-    def away() -> None:
-        inside.refuse_writes()
-        soon.start()
-
-    at(count, away)
+    at(count, lambda: inside.refuse_writes_for(0.1))
     with capture_logs() as logs:
         inside.certifier(divide=SHARED).certify(job_id, None)
-    soon.join()
     assert sum(line["event"] == "the broker is away" for line in logs) > 1
     assert all(
         line["job"] == job_id and line["error"] for line in logs if line["event"] == "the broker is away"
@@ -152,18 +144,15 @@ def test_patience_begins_with_the_brokers_last_answer(
     monkeypatch.setattr(company, "PATIENCE", 0.5)
     monkeypatch.setattr(company, "RETRY", 0.01)
     job_id = inside.submit(LONG)
-    soon = threading.Timer(0.1, inside.refuse_writes, [False])
 
     def before(count: int) -> None:
         if count == 4:
             time.sleep(0.6)
         if count == 6:
-            inside.refuse_writes()
-            soon.start()
+            inside.refuse_writes_for(0.1)
 
     Scripted.before = before
     inside.certifier(divide=SHARED).certify(job_id, None)
-    soon.join()
     assert inside.counts(job_id) == undisturbed(LONG)
 
 

@@ -153,16 +153,8 @@ def test_a_finished_certificate_waits_for_a_broker_that_is_away(
 ) -> None:
     job_id = inside.submit()
     monkeypatch.setattr(drive, "FINISH_PATIENCE", 1.0)
-    soon = threading.Timer(0.3, inside.refuse_writes, [False])
-
-    def away(count: int) -> None:
-        if count == 9:
-            inside.refuse_writes()
-            soon.start()
-
-    Scripted.before = away
+    Scripted.before = lambda count: count == 9 and inside.refuse_writes_for(0.3)
     inside.certifier().certify(job_id, None)
-    soon.join()
     assert inside.counts(job_id) == undisturbed()
 
 
