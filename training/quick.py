@@ -3,18 +3,17 @@
 import copy
 
 from torch import Tensor, nn
-from torch.nn import functional
 
 from certification.architectures.normalize import Normalize
 from training.grey import GreyConvPool, takes
+from training.pooling import ConvPool
 
 
 class ConvPoolReLU(nn.Module):
-    """Convolution, ReLU and 2x2 max pooling, with bias and ReLU after the pooling.
+    """Convolution, ReLU and 2x2 max pooling in one.
 
-    Both commute with a maximum: the same function, on a quarter of the pixels, and without the convolution's
-    own bias gradient, which for LeNet costs as much as that of its weights. Rounding differs. Grey images
-    with even sides go by blocks (`training/grey.py`).
+    The same function; rounding differs. How: `training/pooling.py`, and `training/grey.py` for grey images
+    with even sides.
     """
 
     def __init__(self, convolution: nn.Conv2d) -> None:
@@ -24,12 +23,12 @@ class ConvPoolReLU(nn.Module):
     def forward(self, images_BCHW: Tensor) -> Tensor:
         conv = self.convolution
         assert conv.bias is not None
-        if takes(conv, images_BCHW.shape):
-            joined: Tensor = GreyConvPool.apply(images_BCHW, conv.weight, conv.bias)
-            return joined
-        pixels = functional.conv2d(images_BCHW, conv.weight, None, conv.stride, conv.padding)
-        pooled = functional.max_pool2d(pixels, 2)
-        return functional.relu(pooled + conv.bias.to(pooled.dtype).view(1, -1, 1, 1))
+        joined: Tensor = (
+            GreyConvPool.apply(images_BCHW, conv.weight, conv.bias)
+            if takes(conv, images_BCHW.shape)
+            else ConvPool.apply(images_BCHW, conv.weight, conv.bias, (conv.stride, conv.padding))
+        )
+        return joined
 
 
 def quickened(network: nn.Module) -> nn.Module:
@@ -66,6 +65,7 @@ def _is_plain(layer: nn.Module) -> bool:
         and layer.groups == 1
         and layer.dilation == (1, 1)
         and layer.padding_mode == "zeros"
+        and not isinstance(layer.padding, str)
     )
 
 

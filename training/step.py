@@ -52,19 +52,21 @@ class Step:
         for part in (slice(start, start + size) for start in range(0, len(indices_B), size)):
             part_B = indices_B[part]
             images = self._picked(part_B) if images_u8 is None else images_u8[part]
-            loss = self._loss(images, self.labels_N[part_B]) * (len(part_B) / len(indices_B))
+            loss = self._loss(images, self.labels_N[part_B])
+            if len(part_B) < len(indices_B):
+                loss = loss * (len(part_B) / len(indices_B))
             loss.backward()  # type: ignore[no-untyped-call]
             self.loss_sum.add_(loss.detach())
         self.optimizer.step()
 
     def _picked(self, indices_B: Tensor) -> Tensor:
         assert self.images_u8 is not None
-        return self.images_u8[indices_B]
+        return self.images_u8.index_select(0, indices_B)
 
     def _loss(self, images_u8: Tensor, labels_B: Tensor) -> Tensor:
         if self.augment is not None:
             images_u8 = self.augment(images_u8, self.generator)
-        images_BCHW = images_u8.float() / 255
+        images_BCHW = images_u8.float().div_(255)
         with torch.autocast(images_u8.device.type, torch.bfloat16, enabled=self.autocast):
             return self.method.loss(self.network, images_BCHW, labels_B, self.moment, self.generator)
 

@@ -87,7 +87,10 @@ class Trainer:
         return self.position.epoch >= self.recipe.schedule.epochs
 
     def steps(self) -> Iterator[Position]:
-        """Train to the end of the schedule; yields after every step (the device may still be at work)."""
+        """Train to the end of the schedule; yields after every step (the device may still be at work).
+
+        Raises UserMistake: the weights are no longer finite at the end of an epoch.
+        """
         while not self.done:
             yield from self._epoch()
 
@@ -147,6 +150,11 @@ class Trainer:
         with self._on_stream():
             loss = float(self._step.loss_sum) / self.steps_per_epoch
             self._step.loss_sum.zero_()
+            if not _all_finite(self.network):
+                raise UserMistake(
+                    f"the training has diverged: after epoch {epoch} (loss {loss:.4g}) some weights are not "
+                    "finite. Try --precision float32, a smaller weight of the method's terms, another --seed."
+                )
         self.position = Position(epoch + 1, 0, time.monotonic() - self._clock)
         peak = peak_memory_mib(self.device)
         self.records.append(EpochRecord(epoch, loss, lr, self.position.seconds, peak))
@@ -212,6 +220,10 @@ def _fresh_network(recipe: Recipe, images: ImageSet) -> nn.Module:
         shape = "x".join(map(str, images.input_shape))
         raise UserMistake(f"{recipe.architecture} does not take {shape} images: {error}") from error
     return network
+
+
+def _all_finite(network: nn.Module) -> bool:
+    return all(bool(parameter.isfinite().all()) for parameter in network.parameters())
 
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:

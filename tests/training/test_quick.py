@@ -95,6 +95,7 @@ def test_grey_images_of_any_size_are_taken(sides: tuple[int, int]) -> None:
     [
         (nn.Conv2d(1, 2, 3, bias=False), nn.ReLU(), nn.MaxPool2d(2)),
         (nn.Conv2d(2, 2, 3, groups=2), nn.ReLU(), nn.MaxPool2d(2)),
+        (nn.Conv2d(1, 2, 3, padding="same"), nn.ReLU(), nn.MaxPool2d(2)),
         (nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(3)),
         (nn.Conv2d(1, 2, 3), nn.GELU(), nn.MaxPool2d(2)),
     ],

@@ -145,6 +145,14 @@ def test_the_learning_rate_drops_one_epoch_late_as_published() -> None:
     assert schedule.first_drop == 31
 
 
+def test_a_run_that_diverges_ends_at_once_and_says_so() -> None:
+    """Weights that are no numbers make no classifier, however long they are trained."""
+    trainer = Trainer(recipe(schedule=Schedule(epochs=2, lr=1e30, lr_step=1, batch=64)), images(), CPU)
+    with pytest.raises(UserMistake, match="diverged: after epoch 0 "):
+        list(trainer.steps())
+    assert trainer.records == []
+
+
 def test_an_architecture_that_is_not_made_for_the_images_is_refused_before_training() -> None:
     with pytest.raises(UserMistake, match="lenet does not take 1x32x32 images"):
         Trainer(recipe(), images((1, 32, 32)), CPU)

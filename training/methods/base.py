@@ -67,6 +67,6 @@ def repeat_with_noise(
 
     sigma: in the images' unit, pixels in [0,1].
     """
-    repeated = images_BCHW.repeat(num_noises, 1, 1, 1)
-    noise = torch.randn(repeated.shape, generator=generator, device=repeated.device, dtype=repeated.dtype)
-    return repeated + sigma * noise
+    shape_mBCHW = (num_noises, *images_BCHW.shape)
+    noise = torch.randn(shape_mBCHW, generator=generator, device=images_BCHW.device, dtype=images_BCHW.dtype)
+    return noise.mul_(sigma).add_(images_BCHW).flatten(0, 1)

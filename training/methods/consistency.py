@@ -25,10 +25,9 @@ from training.methods.probabilities import (
 Form = Callable[[Tensor, float, float], Tensor]
 
 
-def mean_kl(log_probs_mBK: Tensor) -> Tensor:
+def mean_kl(log_mean_BK: Tensor, log_probs_mBK: Tensor) -> Tensor:
     """mean_i KL(F_hat || F_i) of every image, shape (B,)."""
-    log_mean_BK = log_mean(log_probs_mBK)
-    return cross_entropy(log_mean_BK, log_probs_mBK - log_mean_BK).mean(0)
+    return cross_entropy(log_mean_BK, log_probs_mBK.mean(0) - log_mean_BK)
 
 
 def xent(log_probs_mBK: Tensor, weight: float, entropy_weight: float) -> Tensor:
@@ -38,19 +37,20 @@ def xent(log_probs_mBK: Tensor, weight: float, entropy_weight: float) -> Tensor:
 
 def kl_entropy(log_probs_mBK: Tensor, weight: float, entropy_weight: float) -> Tensor:
     """The authors' corrected code: lambda * mean_i KL(F_hat || F_i) + eta * H(F_hat)."""
-    spread_B = weight * mean_kl(log_probs_mBK)
-    return (spread_B + entropy_weight * entropy(log_mean(log_probs_mBK))).mean()
+    log_mean_BK = log_mean(log_probs_mBK)
+    return (weight * mean_kl(log_mean_BK, log_probs_mBK) + entropy_weight * entropy(log_mean_BK)).mean()
 
 
 def legacy(log_probs_mBK: Tensor, weight: float, entropy_weight: float) -> Tensor:
     """What made the printed tables: lambda * (mean_i KL(F_hat || F_i) + H(softmax(F_hat))), softmax twice."""
-    softmax_twice_BK = functional.log_softmax(log_mean(log_probs_mBK).exp(), dim=-1)
-    return weight * (mean_kl(log_probs_mBK) + entropy(softmax_twice_BK)).mean()
+    log_mean_BK = log_mean(log_probs_mBK)
+    softmax_twice_BK = functional.log_softmax(log_mean_BK.exp(), dim=-1)
+    return weight * (mean_kl(log_mean_BK, log_probs_mBK) + entropy(softmax_twice_BK)).mean()
 
 
 def kl(log_probs_mBK: Tensor, weight: float, entropy_weight: float) -> Tensor:
     """lambda * mean_i KL(F_hat || F_i) alone."""
-    return weight * mean_kl(log_probs_mBK).mean()
+    return weight * mean_kl(log_mean(log_probs_mBK), log_probs_mBK).mean()
 
 
 def mse(log_probs_mBK: Tensor, weight: float, entropy_weight: float) -> Tensor:

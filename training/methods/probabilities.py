@@ -24,8 +24,8 @@ def log_mean(log_probs_mBK: Tensor) -> Tensor:
 
 def mean_cross_entropy(log_probs_mBK: Tensor, labels_B: Tensor) -> Tensor:
     """Mean over noises and images of CE(F_i, y), a scalar."""
-    repeated_N = labels_B.repeat(len(log_probs_mBK))
-    return functional.nll_loss(log_probs_mBK.flatten(0, 1), repeated_N)
+    labels_mB = labels_B.expand(len(log_probs_mBK), -1)
+    return functional.nll_loss(log_probs_mBK.flatten(0, 1), labels_mB.flatten())
 
 
 def cross_entropy(log_target: Tensor, log_probs: Tensor) -> Tensor:

@@ -1,0 +1,80 @@
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from training.pooling import ConvPool, contest, deal, through_relu
+
+TYPES = [torch.bfloat16, torch.float16, torch.float32, torch.float64]
+
+
+def pooled(values: Tensor) -> Tensor:
+    return functional.relu(functional.max_pool2d(values, 2))
+
+
+def places(values: Tensor) -> list[Tensor]:
+    return [values[:, :, down::2, right::2].contiguous() for down in (0, 1) for right in (0, 1)]
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_the_contest_is_pooling_to_the_last_bit(dtype: torch.dtype) -> None:
+    """Over the whole range of the type, both signs, zeros, ties and infinities."""
+    torch.manual_seed(0)
+    sizes = torch.linspace(-120, 15, 4 * 64).exp2()
+    values = (sizes[torch.randint(256, (3, 5, 32, 32))] * torch.randn(3, 5, 32, 32).sign()).to(dtype)
+    values[0, 0] = torch.tensor([0.0, -0.0, torch.inf, -torch.inf]).to(dtype).repeat(8)
+    values[1] = values[1].round(decimals=1)
+    found, *_ = contest(places(values), dtype)
+    assert torch.equal(found, pooled(values))
+    assert not torch.signbit(found).any()
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_the_gradient_goes_to_the_largest_alone(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    values = (10 * torch.randn(3, 5, 32, 32)).to(dtype)
+    gradient = torch.randn(3, 5, 16, 16).to(dtype)
+    found, *won = contest(places(values), dtype)
+    dealt = list(deal(through_relu(gradient, found.clone()), won))
+    watched = values.clone().requires_grad_()
+    pooled(watched).backward(gradient)
+    assert watched.grad is not None
+    tied = (
+        sum((place == found).to(torch.int) for place in places(values)) > 1
+    )  # may go to another of the equals
+    for mine, theirs in zip(dealt, places(watched.grad), strict=True):
+        assert torch.equal(mine.where(~tied, 0), theirs.where(~tied, 0))
+    assert torch.equal(sum(dealt), gradient.where(found > 0, 0))  # type: ignore[arg-type]
+    assert sum((one != 0).to(torch.int) for one in dealt).max() == 1  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("sides", [(12, 12), (13, 12), (12, 9), (4, 4)])
+@pytest.mark.parametrize("window", [((1, 1), (0, 0)), ((2, 1), (1, 2)), ((1, 1), (1, 1))])
+def test_it_is_convolution_pooling_and_relu_of_any_size(
+    sides: tuple[int, int], window: tuple[tuple[int, int], tuple[int, int]]
+) -> None:
+    """Also where a window's edge leaves a row or a column over."""
+    torch.manual_seed(0)
+    inputs = [
+        torch.randn(shape, dtype=torch.float64, requires_grad=True)
+        for shape in ((4, 3, *sides), (6, 3, 3, 3), (6,))
+    ]
+    stride, padding = window
+    wanted = pooled(functional.conv2d(*inputs, stride=stride, padding=padding))
+    found = ConvPool.apply(*inputs, window)
+    torch.testing.assert_close(found, wanted)
+    gradient = torch.randn_like(wanted)
+    for ours, theirs in zip(
+        torch.autograd.grad(found, inputs, gradient),
+        torch.autograd.grad(wanted, inputs, gradient),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("asked", [(True, False, False), (False, True, False), (False, False, True)])
+def test_only_the_gradients_asked_for_are_worked_out(asked: tuple[bool, ...]) -> None:
+    shapes = ((2, 3, 8, 8), (4, 3, 3, 3), (4,))
+    inputs = [torch.randn(shape, requires_grad=one) for shape, one in zip(shapes, asked, strict=True)]
+    ConvPool.apply(*inputs, ((1, 1), (0, 0))).sum().backward()
+    assert tuple(one.grad is not None for one in inputs) == asked
