@@ -196,6 +196,16 @@ def test_slack_is_taken_off_the_lower_bound_and_put_on_the_upper_to_the_last_bit
     assert upper == pytest.approx(min(1, plain_upper + slack), abs=1e-15)
 
 
+def test_the_noises_slack_is_in_what_counts_and_pairs_prove() -> None:
+    """Forgotten on the way, certificates would hold for noise that nobody drew."""
+    counts_K, look = np.array([250, 700, 50]), halves(0.01)
+    read = read_counts(counts_K, 1000, 1, look, 1.0, slack=0.001)
+    assert read == read_pair(700, 250, 1000, look, 1.0, slack=0.001)
+    assert read.p_lower == clopper_pearson_lower(700, 1000, 0.005, 0.001)
+    assert read.p_upper == clopper_pearson_upper(250, 1000, 0.005, 0.001)
+    assert read.radius < read_counts(counts_K, 1000, 1, look, 1.0).radius
+
+
 def test_no_amount_of_slack_takes_a_probability_out_of_its_range() -> None:
     assert clopper_pearson_lower(1, 10, 0.3, 0.5) == 0
     assert clopper_pearson_upper(9, 10, 0.3, 0.5) == 1
