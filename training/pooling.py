@@ -62,12 +62,13 @@ class ConvPool(torch.autograd.Function):
         return sent, None if kernel is None else wide(kernel), bias, None
 
 
-def contest(places: Iterable[Tensor], dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """relu of the largest of the four; then who has won, for `deal`. In place of the four, all contiguous.
+def contest(places_BOYX: Iterable[Tensor], dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """relu of the largest of the four, (B, O, Y, X) each; then who has won, for `deal`.
 
-    Each is taken when its turn comes, while the one before is in the processor's cache; so is `deal`'s.
+    In place of the four, which are contiguous. Each is taken when its turn comes, while the one before is in
+    the processor's cache; `deal` gives them likewise.
     """
-    ordered = (place.view(WHOLE[dtype]).clamp_min_(0) for place in places)
+    ordered = (place.view(WHOLE[dtype]).clamp_min_(0) for place in places_BOYX)
     first, second = next(ordered), next(ordered)
     _duel(first, second)
     third, fourth = next(ordered), next(ordered)
@@ -76,35 +77,38 @@ def contest(places: Iterable[Tensor], dtype: torch.dtype) -> tuple[Tensor, Tenso
     return fourth.view(dtype), first, third, second
 
 
-def deal(gradient: Tensor, won: Sequence[Tensor]) -> Iterator[Tensor]:
-    """What each of the four places gets: the gradient of the largest where it was that, else 0. Used up."""
+def deal(gradient_BOYX: Tensor, won: Sequence[Tensor]) -> Iterator[Tensor]:
+    """What each of the four places gets: the gradient of the largest where it was that, else 0.
+
+    Uses `gradient_BOYX` up.
+    """
     left_above, left_below, above = won
-    upper, lower = _split(gradient.view(above.dtype), above)
+    upper, lower = _split(gradient_BOYX.view(above.dtype), above)
     for half, left in ((upper, left_above), (lower, left_below)):
-        yield from (place.view(gradient.dtype) for place in _split(half, left))
+        yield from (place.view(gradient_BOYX.dtype) for place in _split(half, left))
 
 
-def through_relu(gradient: Tensor, output: Tensor) -> Tensor:
-    """The gradient where relu's output is positive, else 0."""
-    whole = WHOLE[output.dtype]
-    gradient = laid_out(gradient.to(output.dtype))
-    passed: Tensor = torch.ops.aten.threshold_backward(gradient.view(whole), output.view(whole), 0)
-    return passed.view(output.dtype)
+def through_relu(gradient_BOYX: Tensor, output_BOYX: Tensor) -> Tensor:
+    """The gradient where relu's output is positive, else 0; new, of the output's shape and type."""
+    dtype = output_BOYX.dtype
+    gradient = laid_out(gradient_BOYX.to(dtype)).view(WHOLE[dtype])
+    passed: Tensor = torch.ops.aten.threshold_backward(gradient, output_BOYX.view(WHOLE[dtype]), 0)
+    return passed.view(dtype)
 
 
 def convolution_backward(
-    gradient: Tensor,
-    images: Tensor,
-    weight: Tensor,
+    gradient_BOHW: Tensor,
+    images_BCHW: Tensor,
+    weight_OCkk: Tensor,
     asked: Sequence[bool],
     window: Window = ((1, 1), (0, 0)),
 ) -> tuple[Tensor | None, Tensor | None]:
-    """The gradients of images and weight, as far as asked for. window: stride and padding."""
+    """The gradients of images and weight, of their shapes, as far as asked for. window: stride and padding."""
     images_too, weight_too, _ = asked[:3]
     if not (images_too or weight_too):
         return None, None
     sent, kernel, _ = torch.ops.aten.convolution_backward(
-        *(gradient, images, weight, None, *window, (1, 1), False, (0, 0), 1),
+        *(gradient_BOHW, images_BCHW, weight_OCkk, None, *window, (1, 1), False, (0, 0), 1),
         [images_too, weight_too, False],
     )
     return sent, kernel
@@ -115,19 +119,19 @@ def bias_gradient(gradient_BOYX: Tensor, asked: Sequence[bool]) -> Tensor | None
     return wide(gradient_BOYX.movedim(1, -1).flatten(0, -2).sum(0)) if asked[2] else None
 
 
-def computed_in(images: Tensor) -> torch.dtype:
+def computed_in(images_BCHW: Tensor) -> torch.dtype:
     """Autocast's type where that is on, else the images' own."""
-    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else images.dtype
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else images_BCHW.dtype
 
 
 def wide(tensor: Tensor) -> Tensor:
-    """In float32 or better."""
+    """In float32 or better; of any shape."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
-def laid_out(tensor: Tensor) -> Tensor:
-    """Contiguous with its channels last."""
-    return tensor.contiguous(memory_format=torch.channels_last)
+def laid_out(pixels_BCHW: Tensor) -> Tensor:
+    """Contiguous with its channels last; the shape stays."""
+    return pixels_BCHW.contiguous(memory_format=torch.channels_last)
 
 
 def _places(pixels_BOHW: Tensor) -> list[Tensor]:

@@ -3,6 +3,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tests.training.test_pooling import assert_same_gradients
 from training.grey import GreyConvPool, takes
 
 
@@ -23,13 +24,7 @@ def test_it_is_convolution_pooling_and_relu_with_their_gradients(side: int, shap
     inputs = problem(torch.float64, side, shape)
     wanted, found = plainly(*inputs), GreyConvPool.apply(*inputs)
     torch.testing.assert_close(found, wanted)
-    gradient = torch.randn_like(wanted)
-    for ours, theirs in zip(
-        torch.autograd.grad(found, inputs, gradient),
-        torch.autograd.grad(wanted, inputs, gradient),
-        strict=True,
-    ):
-        torch.testing.assert_close(ours, theirs)
+    assert_same_gradients(found, wanted, inputs)
 
 
 def test_its_gradients_agree_with_finite_differences() -> None:

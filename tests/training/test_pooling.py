@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import Tensor
@@ -14,6 +16,12 @@ def pooled(values: Tensor) -> Tensor:
 
 def places(values: Tensor) -> list[Tensor]:
     return [values[:, :, down::2, right::2].contiguous() for down in (0, 1) for right in (0, 1)]
+
+
+def assert_same_gradients(found: Tensor, wanted: Tensor, inputs: Sequence[Tensor]) -> None:
+    gradient = torch.randn_like(wanted)
+    ours, theirs = (torch.autograd.grad(one, inputs, gradient) for one in (found, wanted))
+    torch.testing.assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -63,13 +71,7 @@ def test_it_is_convolution_pooling_and_relu_of_any_size(
     wanted = pooled(functional.conv2d(*inputs, stride=stride, padding=padding))
     found = ConvPool.apply(*inputs, window)
     torch.testing.assert_close(found, wanted)
-    gradient = torch.randn_like(wanted)
-    for ours, theirs in zip(
-        torch.autograd.grad(found, inputs, gradient),
-        torch.autograd.grad(wanted, inputs, gradient),
-        strict=True,
-    ):
-        torch.testing.assert_close(ours, theirs)
+    assert_same_gradients(found, wanted, inputs)
 
 
 @pytest.mark.parametrize("asked", [(True, False, False), (False, True, False), (False, False, True)])
