@@ -103,7 +103,7 @@ def convolution_backward(
     asked: Sequence[bool],
     window: Window = ((1, 1), (0, 0)),
 ) -> tuple[Tensor | None, Tensor | None]:
-    """The gradients of images and weight, of their shapes, as far as asked for. window: stride and padding."""
+    """The gradients of images and weight, as far as asked for, of their shapes. window: stride, padding."""
     images_too, weight_too, _ = asked[:3]
     if not (images_too or weight_too):
         return None, None
