@@ -24,7 +24,6 @@ from training.pooling import (
     convolution_backward,
     deal,
     through_relu,
-    wide,
 )
 
 PAIR = {  # as wide as two of
@@ -39,7 +38,7 @@ class GreyConvPool(torch.autograd.Function):
     """relu(max_pool2d(conv2d(images, weight, bias), 2)), in autocast's type where that is on.
 
     images: (B, 1, H, W), both sides even; weight: (O, 1, k, k), k odd; bias: (O,). Gives (B, O, Y, X). Where
-    several values of a window are equally large, one of them takes the gradient.
+    several values of a window are equally large, the first of them takes the gradient.
     """
 
     @staticmethod
@@ -103,7 +102,7 @@ def _positions(side: int) -> Tensor:
 @lru_cache
 def _found(side: int) -> Tensor:
     """The inverse: where at each place each of the kernel's numbers stands, (4, k*k)."""
-    return _positions(side).flatten(1).argsort(stable=True)[:, -side * side :]
+    return _positions(side).flatten(1).argsort()[:, -side * side :]
 
 
 def _at_each_place(weight_O1kk: Tensor) -> Sequence[Tensor]:
@@ -117,10 +116,15 @@ def _from_each_place(kernels: Sequence[Tensor], side: int) -> Tensor:
     """The gradient of `_at_each_place`, of shape (O, 1, k, k)."""
     stacked_O4n = torch.stack([kernel.movedim(1, -1).flatten(1) for kernel in kernels], 1)
     found_O4n = stacked_O4n.gather(2, _found(side).expand(len(stacked_O4n), -1, -1))
-    return wide(found_O4n).sum(1).view(-1, 1, side, side)
+    return _wide(found_O4n).sum(1).view(-1, 1, side, side)
 
 
 def _sum(tensors: Sequence[Tensor]) -> Tensor:
     """Of the four places, in float32 or better."""
-    first, second, third, fourth = map(wide, tensors)
+    first, second, third, fourth = map(_wide, tensors)
     return (first + second) + (third + fourth)
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """In float32 or better."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

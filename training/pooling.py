@@ -5,7 +5,8 @@ largest is found among integers, which a CPU compares several times as fast as b
 the values were, it then says who has won. The bias' gradient is summed over a quarter of the pixels, which
 for LeNet saves as much as that of the weights costs.
 
-A NaN counts as its bits: a negative one is below 0. The trainer looks for those in the weights themselves.
+NaNs count as what their bits are: the usual one, negative, as 0. So the trainer asks the network itself
+after each epoch whether it has diverged (`training/divergence.py`).
 
 Legend: B images, O output channels, H, W: sides before pooling; Y, X: after. A window's places are in the
 order of `PLACES`.
@@ -33,7 +34,7 @@ class ConvPool(torch.autograd.Function):
     """relu(max_pool2d(conv2d(images, weight, bias, *window), 2)), in autocast's type where that is on.
 
     images: (B, C, H', W'); window: stride and padding. Gives (B, O, Y, X), laid out channels-last. Where
-    several values of a window are equally large, one of them takes the gradient.
+    several values of a window are equally large, the first of them takes the gradient.
     """
 
     @staticmethod
@@ -59,7 +60,7 @@ class ConvPool(torch.autograd.Function):
         for place, values in zip(_places(pixels_BOHW), deal(gradient_BOYX, won), strict=True):
             place.copy_(values)
         sent, kernel = convolution_backward(pixels_BOHW, images, weight, asked, ctx.window)
-        return sent, None if kernel is None else wide(kernel), bias, None
+        return sent, kernel, bias, None
 
 
 def contest(places_BOYX: Iterable[Tensor], dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -104,29 +105,21 @@ def convolution_backward(
     window: Window = ((1, 1), (0, 0)),
 ) -> tuple[Tensor | None, Tensor | None]:
     """The gradients of images and weight, as far as asked for, of their shapes. window: stride, padding."""
-    images_too, weight_too, _ = asked[:3]
-    if not (images_too or weight_too):
-        return None, None
     sent, kernel, _ = torch.ops.aten.convolution_backward(
         *(gradient_BOHW, images_BCHW, weight_OCkk, None, *window, (1, 1), False, (0, 0), 1),
-        [images_too, weight_too, False],
+        [*asked[:2], False],
     )
     return sent, kernel
 
 
 def bias_gradient(gradient_BOYX: Tensor, asked: Sequence[bool]) -> Tensor | None:
     """Of what is added to all pixels of a channel, (O,)."""
-    return wide(gradient_BOYX.movedim(1, -1).flatten(0, -2).sum(0)) if asked[2] else None
+    return gradient_BOYX.movedim(1, -1).flatten(0, -2).sum(0) if asked[2] else None
 
 
 def computed_in(images_BCHW: Tensor) -> torch.dtype:
     """Autocast's type where that is on, else the images' own."""
     return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else images_BCHW.dtype
-
-
-def wide(tensor: Tensor) -> Tensor:
-    """In float32 or better; of any shape."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def laid_out(pixels_BCHW: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from certification.errors import UserMistake
 from training import distributed
 from training.datasets import ImageSet
 from training.defaults import augmentation_for
+from training.divergence import need_convergence
 from training.memory import forget_peak, peak_memory_mib
 from training.methods.base import Moment
 from training.quick import quickened
@@ -89,7 +90,7 @@ class Trainer:
     def steps(self) -> Iterator[Position]:
         """Train to the end of the schedule; yields after every step (the device may still be at work).
 
-        Raises UserMistake: the weights are no longer finite at the end of an epoch.
+        Raises UserMistake: at the end of an epoch it has diverged.
         """
         while not self.done:
             yield from self._epoch()
@@ -150,11 +151,7 @@ class Trainer:
         with self._on_stream():
             loss = float(self._step.loss_sum) / self.steps_per_epoch
             self._step.loss_sum.zero_()
-            if not _all_finite(self.network):
-                raise UserMistake(
-                    f"the training has diverged: after epoch {epoch} (loss {loss:.4g}) some weights are not "
-                    "finite. Try --precision float32, a smaller weight of the method's terms, another --seed."
-                )
+            need_convergence(self.network, self.images.input_shape, epoch, loss)
         self.position = Position(epoch + 1, 0, time.monotonic() - self._clock)
         peak = peak_memory_mib(self.device)
         self.records.append(EpochRecord(epoch, loss, lr, self.position.seconds, peak))
@@ -220,10 +217,6 @@ def _fresh_network(recipe: Recipe, images: ImageSet) -> nn.Module:
         shape = "x".join(map(str, images.input_shape))
         raise UserMistake(f"{recipe.architecture} does not take {shape} images: {error}") from error
     return network
-
-
-def _all_finite(network: nn.Module) -> bool:
-    return all(bool(parameter.isfinite().all()) for parameter in network.parameters())
 
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:

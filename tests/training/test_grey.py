@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tests.training.test_pooling import assert_same_gradients
-from training.grey import GreyConvPool, takes
+from training.grey import GreyConvPool, _from_each_place, _sum, takes
 
 
 def plainly(images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -62,7 +62,6 @@ def test_what_relu_cuts_off_sends_no_gradient() -> None:
 
 
 def test_in_bfloat16_it_is_off_by_rounding_only() -> None:
-    """The gradients of weights are kept in float32: they are summed over all pixels of all images."""
     images, weight, bias = problem(torch.float32)
     rounded = [one.detach().bfloat16().double().requires_grad_() for one in (images, weight, bias)]
     with torch.autocast("cpu", torch.bfloat16):
@@ -75,12 +74,19 @@ def test_in_bfloat16_it_is_off_by_rounding_only() -> None:
     for one, exact in zip((weight, bias), rounded[1:], strict=True):
         assert one.grad is not None
         assert exact.grad is not None
-        assert one.grad.dtype == torch.float32
         # Rounded values tie where exact ones don't, so other pixels take the gradient of some windows.
         assert float((one.grad - exact.grad).abs().max()) < 0.02 * float(exact.grad.abs().max())
     assert images.grad is not None
     assert rounded[0].grad is not None
     assert float((images.grad - rounded[0].grad).norm()) < 0.1 * float(rounded[0].grad.norm())
+
+
+def test_gradients_of_the_four_places_are_added_up_in_float32() -> None:
+    """In bfloat16 1 + 2**-9 is 1."""
+    large, small = torch.ones(2, 4, 3, 3).bfloat16(), torch.full((2, 4, 3, 3), 2**-9).bfloat16()
+    places = [large, small, small, small]
+    assert torch.equal(_sum(places), torch.full((2, 4, 3, 3), 1 + 3 * 2**-9))
+    assert torch.equal(_from_each_place(places, 5), torch.full((2, 1, 5, 5), 1 + 3 * 2**-9))
 
 
 GREY = (4, 1, 28, 28)

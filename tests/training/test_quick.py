@@ -83,7 +83,7 @@ def test_a_layer_that_stands_in_several_places_stays_in_all_of_them() -> None:
 
 @pytest.mark.parametrize("sides", [(28, 28), (27, 29)])
 def test_grey_images_of_any_size_are_taken(sides: tuple[int, int]) -> None:
-    """Only those with even sides go the quick way."""
+    """Only those with even sides go by blocks."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2)).double()
     images = torch.rand(4, 1, *sides, dtype=torch.float64)
@@ -100,5 +100,5 @@ def test_grey_images_of_any_size_are_taken(sides: tuple[int, int]) -> None:
         (nn.Conv2d(1, 2, 3), nn.GELU(), nn.MaxPool2d(2)),
     ],
 )
-def test_what_does_not_commute_stays(layers: tuple[nn.Module, ...]) -> None:
+def test_what_is_not_taken_stays(layers: tuple[nn.Module, ...]) -> None:
     assert list(quickened(nn.Sequential(*layers))) == list(layers)

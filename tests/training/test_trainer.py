@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from certification.errors import BadCheckpoint, UserMistake
 from training.datasets import ImageSet
 from training.defaults import data_defaults
+from training.divergence import need_convergence
 from training.methods import build_method
 from training.recipe import Recipe
 from training.schedule import Schedule
@@ -145,12 +147,32 @@ def test_the_learning_rate_drops_one_epoch_late_as_published() -> None:
     assert schedule.first_drop == 31
 
 
-def test_a_run_that_diverges_ends_at_once_and_says_so() -> None:
-    """Weights that are no numbers make no classifier, however long they are trained."""
-    trainer = Trainer(recipe(schedule=Schedule(epochs=2, lr=1e30, lr_step=1, batch=64)), images(), CPU)
+@pytest.mark.parametrize("lr", [1e3, 1e30])  # answers overflow first, then weights
+def test_a_run_that_diverges_ends_after_that_epoch_and_says_so(lr: float) -> None:
+    diverging = recipe(schedule=Schedule(epochs=2, lr=lr, lr_step=1, batch=64), precision="float32")
+    trainer = Trainer(diverging, images(), CPU)
     with pytest.raises(UserMistake, match="diverged: after epoch 0 "):
         list(trainer.steps())
     assert trainer.records == []
+
+
+def test_numbers_that_the_quicker_layers_take_for_zero_count_as_diverged() -> None:
+    """Infinities of both signs in a sum are a negative NaN, which is less than 0 by its bits."""
+    trainer = Trainer(recipe(precision="bfloat16"), images(), CPU)
+    with torch.no_grad():
+        for layer in (trainer.network[1].features[0], trainer.network[1].features[3]):  # type: ignore[index,union-attr]
+            layer.weight.mul_(1e22)
+    with pytest.raises(UserMistake, match="diverged"):
+        list(trainer.steps())
+
+
+def test_statistics_that_are_no_numbers_count_as_diverged() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)).train()
+    need_convergence(network, (1, 8, 8), 0, 2.3)
+    assert network.training
+    network[1].running_var.fill_(torch.inf)  # type: ignore[union-attr,operator]
+    with pytest.raises(UserMistake, match="diverged"):
+        need_convergence(network, (1, 8, 8), 0, 2.3)
 
 
 def test_an_architecture_that_is_not_made_for_the_images_is_refused_before_training() -> None:
