@@ -103,6 +103,13 @@ def test_a_job_that_nobody_can_serve_ends(
     assert look(store, job_id).status == "failed"
 
 
+def test_a_worker_says_what_it_computes_on(client: redis.Redis) -> None:
+    """Where it could not, it would be asked to share no job."""
+    with full(client):
+        Shares(client, "w9", "x").announce()
+    assert client.hget("{smoothcert}:workers:platform", "w9") == b"x"
+
+
 def test_a_shared_job_goes_on(
     leases: Leases, client: redis.Redis, store: JobStore, request_: Request
 ) -> None:
