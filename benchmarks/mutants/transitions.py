@@ -19,7 +19,7 @@ HELD = (
     "test_turns",
     "test_divided",
 )
-ALIVE = ("test_janitor", "test_turns", *SHARED)
+ALIVE = ("test_janitor", "test_turns", "test_full", *SHARED)
 
 SCRIPTS = {
     **dict.fromkeys(("_common", "claim", "overdue", "progress", "renew", "settle"), ANY),
