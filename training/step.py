@@ -52,9 +52,7 @@ class Step:
         for part in (slice(start, start + size) for start in range(0, len(indices_B), size)):
             part_B = indices_B[part]
             images = self._picked(part_B) if images_u8 is None else images_u8[part]
-            loss = self._loss(images, self.labels_N[part_B])
-            if len(part_B) < len(indices_B):
-                loss = loss * (len(part_B) / len(indices_B))
+            loss = self._loss(images, self.labels_N[part_B]) * (len(part_B) / len(indices_B))
             loss.backward()  # type: ignore[no-untyped-call]
             self.loss_sum.add_(loss.detach())
         self.optimizer.step()
