@@ -26,7 +26,7 @@ def load_network(folder: Path, card: ModelCard | None = None) -> nn.Module:
 
     card: the one read from this folder before, whose network it must still be: certificates will name it.
     The int8 rounding, if the card names one, comes attached. Raises BadCheckpoint when weights or rounding
-    are missing, altered (sha256), or don't fit the card's architecture.
+    are missing, altered (sha256), not finite, or don't fit the card's architecture.
     """
     card = card or read_card(folder)
     network = build_network(
@@ -37,9 +37,17 @@ def load_network(folder: Path, card: ModelCard | None = None) -> nn.Module:
         network.load_state_dict(load(weights))
     except (SafetensorError, RuntimeError) as error:
         raise BadCheckpoint(f"{folder / WEIGHTS_FILE} does not fit {card.architecture}: {error}") from error
+    _refuse_not_finite(network, folder / WEIGHTS_FILE)
     if card.int8:
         attach(network, _read_quantization(folder, card.int8.sha256, card.weights_sha256))
     return network.eval()
+
+
+def _refuse_not_finite(network: nn.Module, path: Path) -> None:
+    """What such a network answers depends on the back end: kernels treat NaN differently."""
+    for name, tensor in network.state_dict().items():
+        if not tensor.isfinite().all():
+            raise BadCheckpoint(f"{path}: {name} holds NaN or infinite numbers; train the model again.")
 
 
 def save_checkpoint(folder: Path, network: nn.Module, card: ModelCard) -> ModelCard:

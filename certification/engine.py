@@ -6,6 +6,7 @@ from importlib.util import find_spec
 import torch
 from torch import nn
 
+from certification.agreement import check_agreement, in_turns
 from certification.contract.certificate import Engine as EngineDescription
 from certification.contract.certificate import Shape
 from certification.errors import Failure, UserMistake
@@ -34,7 +35,8 @@ class Engine:
     def __init__(self, network: nn.Module, shape_CHW: Shape, num_classes: int, setup: Setup) -> None:
         """Copy, fold, cast, compile and warm up; the network given is left as it is.
 
-        Raises UserMistake for a set-up that makes no sense, Failure for one that this machine can't run.
+        Raises UserMistake for a set-up that makes no sense, Failure for one that this machine can't run, or
+        that answers otherwise than the network itself does.
         """
         check_runnable(setup)
         self.setup = setup
@@ -79,8 +81,10 @@ def _sampler_of(network: nn.Module, shape_CHW: Shape, num_classes: int, setup: S
         from certification.setups.cuda import CudaSampler, CudaVoter  # noqa: PLC0415
 
         cuda_voter = CudaVoter(network, shape_CHW, num_classes, setup)
+        check_agreement(network, cuda_voter.classify, cuda_voter.shape_BHWC, num_classes, setup)
         return lambda image, sigma, seed: CudaSampler(cuda_voter, image, sigma, seed)
     voter = cpu_voter(network, shape_CHW, num_classes, setup)
+    check_agreement(network, in_turns(voter), voter.shape_BHWC, num_classes, setup)
     return lambda image, sigma, seed: Sampler(voter, image, sigma, seed)
 
 

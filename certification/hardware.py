@@ -2,6 +2,8 @@
 
 import math
 import os
+import re
+import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
@@ -16,11 +18,14 @@ from certification.setup import DeviceKind, Setup
 # Instructions that libraries choose their kernels by, beyond those that torch's capability names.
 _KERNELS = ("avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16", "amx_fp16")
 
-# What oneDNN, under torch and OpenVINO, takes from its environment: other kernels, or another precision.
-_ONEDNN = ("MAX_CPU_ISA", "CPU_ISA_HINTS", "DEFAULT_FPMATH_MODE")
-_STEERED: dict[DeviceKind, list[str]] = {
-    "cpu": [f"{prefix}_{name}" for prefix in ("ONEDNN", "DNNL") for name in _ONEDNN],
-    "cuda": ["NVIDIA_TF32_OVERRIDE"],  # TF32 or none, whatever a set-up says
+# Variables that make these libraries choose other kernels, another precision or another order of summation.
+_ONEDNN = r"(ONEDNN|DNNL)_(MAX_CPU_ISA|CPU_ISA_HINTS|DEFAULT_FPMATH_MODE)"
+_MKL = r"MKL_(CBWR|ENABLE_INSTRUCTIONS|DEBUG_CPU_TYPE|VML_MODE)"
+_INDUCTOR = r"TORCHINDUCTOR_(?!CACHE_DIR|COMPILE_THREADS)\w+"
+_CUBLAS = r"NVIDIA_TF32_OVERRIDE|TORCH_ALLOW_TF32_CUBLAS_OVERRIDE|TORCH_BLAS_PREFER_\w+|CUBLAS(LT)?_\w+"
+_STEERING: dict[DeviceKind, re.Pattern[str]] = {
+    "cpu": re.compile(f"{_ONEDNN}|{_MKL}|OPENBLAS_CORETYPE|{_INDUCTOR}"),
+    "cuda": re.compile(f"{_CUBLAS}|{_INDUCTOR}"),
 }
 
 
@@ -45,6 +50,8 @@ def versions(setup: Setup) -> dict[str, str]:
     found = platform_versions(setup.device)
     if setup.backend != "openvino":
         del found["openvino"]
+    if "compile" not in setup.backend:
+        del found["compiler"]
     return found
 
 
@@ -59,9 +66,22 @@ def platform_versions(device: DeviceKind) -> dict[str, str]:
     if device == "cuda":
         found["cuda"] = ", ".join([str(torch.version.cuda), *steered(os.environ, device)])
         found["cudnn"] = str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]
+        found["compiler"] = f"triton {package_version('triton')}"
     else:
         found["cpu"] = ", ".join([cpu_model(), torch.backends.cpu.get_cpu_capability(), *steered(os.environ)])
+        found["compiler"] = cpp_compiler()
     return found
+
+
+@lru_cache
+def cpp_compiler() -> str:
+    """What torch.compile compiles with on the CPU, as it names itself, or `none`."""
+    command = [os.environ.get("CXX", "g++"), "--version"]  # as inductor calls it
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return "none"
+    return done.stdout.partition("\n")[0]
 
 
 def package_version(name: str) -> str:
@@ -101,12 +121,19 @@ def has_int8() -> bool:
     """Whether the processor adds up products of eight-bit integers exactly (VNNI, AMX). Older ones saturate
     on the way, as do those that oneDNN's environment forbids it: slower, and another function."""
     flags = set(_cpuinfo().get("flags", "").split())
-    return bool(flags & {"avx512_vnni", "avx_vnni", "amx_int8"}) and not steered(os.environ)
+    forbidden = any(re.fullmatch(_ONEDNN, name) for name in os.environ)
+    return bool(flags & {"avx512_vnni", "avx_vnni", "amx_int8"}) and not forbidden
 
 
 def steered(environment: Mapping[str, str], device: DeviceKind = "cpu") -> list[str]:
-    """What a device's libraries are told from outside, as `NAME=value`: to the votes it is a part of it."""
-    return [f"{name}={environment[name]}" for name in _STEERED[device] if name in environment]
+    """What the environment tells a device's libraries about kernels, as `NAME=value`, sorted."""
+    names = sorted(name for name in environment if _STEERING[device].fullmatch(name))
+    return [f"{name}={environment[name]}" for name in names if name != "OPENBLAS_CORETYPE" or _has_openblas()]
+
+
+def _has_openblas() -> bool:
+    """Whether PyTorch multiplies with OpenBLAS: on arm64 it does; builds with MKL don't."""
+    return not torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
 
 
 def _cpuinfo() -> dict[str, str]:

@@ -74,8 +74,7 @@ class RealSampler(Sampler):
         self._real_HWC = 255 * torch.from_numpy(np.ascontiguousarray(image_CHW.transpose(1, 2, 0)))
         assert self._real_HWC.dtype == torch.float64
 
-    def _start(self, batch: Batch, stage: Stage) -> None:
-        slot = batch.index % self._voter.slots
+    def _start(self, slot: int, batch: Batch, stage: Stage) -> None:
         pixels_BHWC = self._pixels[slot]
         normals = BatchStream(self._seed, stage, batch.index).normals(pixels_BHWC.numel())
         real_BHWC = torch.from_numpy(normals).view(pixels_BHWC.shape).mul_(self._steps).add_(self._real_HWC)

@@ -13,15 +13,16 @@ from certification.batches import Batch, batches
 from certification.grid_noise import GridNoise
 from certification.noise import noise_table, slack
 from certification.streams import BatchStream
-from certification.votes import Counts, Stage, VoteRange
+from certification.votes import NO_CLASS, Counts, Stage, VoteRange
 
 Image = NDArray[np.uint8]  # C,H,W
 
 
 class BatchVoter(Protocol):
-    """One network under one set-up: whole batches of grid pixels in, one class a row out.
+    """One network under one set-up: whole batches of grid pixels in, one class a row out, or NO_CLASS.
 
-    Up to `slots` batches may be under way; `classes` waits for its slot's batch.
+    Up to `slots` batches may be under way; `classes` waits for its slot's batch. A slot is started again only
+    after its classes were read.
     """
 
     num_classes: int
@@ -66,29 +67,32 @@ class Sampler:
     def count(self, votes: VoteRange) -> Counts:
         """Votes per class, shape (K,), int64. Additive over ranges; the same for the same seed."""
         counts = np.zeros(self.num_classes, dtype=np.int64)
-        under_way: deque[Batch] = deque()
+        free = deque(range(self._voter.slots))
+        started: deque[tuple[int, Batch]] = deque()  # slot and batch, the oldest first
         for batch in batches(votes, self._size):
             if self._last.key == (votes.stage, batch.index):
                 counts += self._tally(self._last.classes_B, batch)
                 continue
-            if len(under_way) == self._voter.slots:
-                counts += self._collect(under_way.popleft(), votes.stage)
-            self._start(batch, votes.stage)
-            under_way.append(batch)
-        for batch in under_way:
-            counts += self._collect(batch, votes.stage)
+            if not free:
+                slot, oldest = started.popleft()
+                counts += self._collect(slot, oldest, votes.stage)
+                free.append(slot)
+            started.append((free.popleft(), batch))
+            self._start(*started[-1], votes.stage)
+        for slot, batch in started:
+            counts += self._collect(slot, batch, votes.stage)
         return counts
 
-    def _start(self, batch: Batch, stage: Stage) -> None:
-        slot = batch.index % self._voter.slots
+    def _start(self, slot: int, batch: Batch, stage: Stage) -> None:
         pixels_BHWC = self._pixels[slot]
         self._noise.draw(BatchStream(self._seed, stage, batch.index), pixels_BHWC.view(-1))
         self._voter.start(slot, pixels_BHWC.add_(self._image_HWC))
 
-    def _collect(self, batch: Batch, stage: Stage) -> Counts:
-        classes_B = self._voter.classes(batch.index % self._voter.slots)
+    def _collect(self, slot: int, batch: Batch, stage: Stage) -> Counts:
+        classes_B = self._voter.classes(slot)
         self._last = _Evaluated((stage, batch.index), classes_B)
         return self._tally(classes_B, batch)
 
     def _tally(self, classes_B: NDArray[np.int64], batch: Batch) -> Counts:
-        return np.bincount(classes_B[batch.first : batch.last], minlength=self.num_classes).astype(np.int64)
+        shifted = classes_B[batch.first : batch.last] - NO_CLASS  # bincount takes no negative numbers
+        return np.bincount(shifted, minlength=self.num_classes + 1)[1:].astype(np.int64)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 Stage = Literal["selection", "estimation"]
 Counts = NDArray[np.int64]  # counts_K: votes per class
+NO_CLASS = -1  # the answer to an input whose scores are not all finite: counted in n, for no class
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class VoteRange:
 class VoteSource(Protocol):
     """One (network, image, seed): vote i is a fixed function of (seed, stage, i), however it is asked for.
 
-    Additive: count(a, b) + count(b, c) == count(a, c). Counts sum to at most the votes asked for: a source
-    may leave a draw to nobody, which still counts in n (our samplers don't). slack: total variation between
+    Additive: count(a, b) + count(b, c) == count(a, c). Counts sum to at most the votes asked for: a vote for
+    no class (NO_CLASS) still counts in n. slack: total variation between
     the law of one vote's drawn noise and the Gaussian's, clipped tails included; the bounds take it off.
     """
 

@@ -18,6 +18,7 @@ CHANNELS = {"L": 1, "RGB": 3}
 Side = Annotated[int, Field(ge=1, le=MOST_SIDE)]
 Channels = Annotated[int, Field(ge=1, le=3)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Words = Annotated[str, Field(max_length=1000)]
 
 
@@ -34,7 +35,7 @@ class Preprocessing(BaseModel):
     mode: Literal["L", "RGB"]
     resize: Side | None = None
     mean: Annotated[tuple[Finite, ...], Field(max_length=3)]
-    std: Annotated[tuple[Finite, ...], Field(max_length=3)]
+    std: Annotated[tuple[Positive, ...], Field(max_length=3)]
 
 
 class Protocol(BaseModel):

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from certification.batches import Batch, batches
 from certification.contract.certificate import Shape
@@ -16,7 +16,7 @@ from certification.setup import Setup
 from certification.setups.compiling import compile_voter
 from certification.setups.voter import ready_voter
 from certification.streams import device_key
-from certification.votes import Counts, Stage, VoteRange
+from certification.votes import NO_CLASS, Counts, Stage, VoteRange
 
 _WARM_UP_RUNS = 3  # libraries choose kernels and allocate in the first ones, which a graph must not capture
 
@@ -95,6 +95,23 @@ class CudaVoter:
             compile_voter(self._run)
         self.step = lru_cache(maxsize=2)(self._build_step)
 
+    @property
+    def shape_BHWC(self) -> tuple[int, int, int, int]:  # noqa: N802
+        channels, height, width = self.shape_CHW
+        return self.setup.batch, height, width, channels
+
+    def classify(self, batches: list[Tensor]) -> list[NDArray[np.int64]]:
+        """The classes of given pixels (each int16, shape_BHWC, values that noise at sigma 0.5 reaches)."""
+        table = noise_table(0.5)
+        step, thresholds_T = self._build_step(table.sigma), torch.from_numpy(table.thresholds_T.copy())
+        step.base_HWC.fill_(table.lowest)
+        answers = []
+        for pixels_BHWC in batches:
+            step.words_BHWC.copy_(thresholds_T[pixels_BHWC.long() - table.lowest - 1])
+            step.run()
+            answers.append(step.classes_B.cpu().numpy().copy())
+        return answers
+
     def _build_step(self, sigma: float) -> CudaStep:
         return CudaStep(self._run, noise_table(sigma), self.shape_CHW, self.setup, self.device)
 
@@ -121,15 +138,15 @@ class CudaSampler:
 
     def count(self, votes: VoteRange) -> Counts:
         """Votes per class, shape (K,), int64. Additive over ranges; the same for the same seed."""
-        counts_K = torch.zeros(self.num_classes, dtype=torch.int64, device=self._ones_B.device)
+        counts = torch.zeros(self.num_classes + 1, dtype=torch.int64, device=self._ones_B.device)
         self._step.base_HWC.copy_(self._base_HWC)
         for batch in batches(votes, self._size):
             self._evaluate(batch, votes.stage)
             counted = slice(batch.first, batch.last)
             # Integer sums: exact in any order. (torch.bincount would wait for the device.)
-            counts_K.scatter_add_(0, self._step.classes_B[counted], self._ones_B[counted])
-        counts: Counts = counts_K.cpu().numpy()
-        return counts
+            counts.scatter_add_(0, self._step.classes_B[counted] - NO_CLASS, self._ones_B[counted])
+        counts_K: Counts = counts[1:].cpu().numpy()  # the first is NO_CLASS
+        return counts_K
 
     def _evaluate(self, batch: Batch, stage: Stage) -> None:
         key = (self, stage, batch.index)

@@ -8,6 +8,7 @@ from torch.fx.experimental.optimization import fuse
 
 from certification.errors import Failure
 from certification.setup import Precision, Setup
+from certification.votes import NO_CLASS
 
 DTYPES: dict[Precision, torch.dtype] = {
     "float32": torch.float32,
@@ -18,7 +19,8 @@ DTYPES: dict[Precision, torch.dtype] = {
 
 
 class Voter(nn.Module):
-    """Grid pixels (B,H,W,C integers; value/255 is the pixel) to classes (B,), int64.
+    """Grid pixels (B,H,W,C integers; value/255 is the pixel) to classes (B,), int64: the class of the highest
+    score, NO_CLASS where a score is NaN or infinite.
 
     The division is the correctly rounded one of float32: the network's input is a fixed function of the
     integers.
@@ -36,7 +38,7 @@ class Voter(nn.Module):
         images_BHWC = pixels_BHWC.to(torch.float32).div(self.steps).to(self.dtype)
         images_BCHW = images_BHWC.permute(0, 3, 1, 2).contiguous(memory_format=self.memory_format)
         logits_BK: Tensor = self.network(images_BCHW)
-        return logits_BK.argmax(dim=1)
+        return torch.where(logits_BK.isfinite().all(dim=1), logits_BK.argmax(dim=1), NO_CLASS)
 
 
 def ready_voter(network: nn.Module, setup: Setup) -> Voter:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from certification.architectures import build_network
 from certification.catalogue import CARD_FILE, INT8_FILE, WEIGHTS_FILE, Catalogue
@@ -51,6 +52,23 @@ def test_one_flipped_bit_in_the_weights_is_refused(folder: Path) -> None:
     (folder / WEIGHTS_FILE).write_bytes(weights)
     with pytest.raises(BadCheckpoint, match="sha256"):
         load_network(folder)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("place", ["1.features.0.bias", "1.head.3.weight"])
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, value: float, place: str) -> None:
+    network = build_network("lenet", 10, [0.0], [1.0])
+    with torch.no_grad():
+        network.state_dict()[place].view(-1)[3] = value
+    save_checkpoint(tmp_path / "tiny", network, CARD)
+    with pytest.raises(BadCheckpoint, match=f"{place} holds NaN or infinite numbers"):
+        load_network(tmp_path / "tiny")
+
+
+@pytest.mark.parametrize("std", [0.0, -1.0, float("nan")])
+def test_a_card_whose_first_layer_divides_by_no_positive_number_is_refused(std: float) -> None:
+    with pytest.raises(ValidationError, match="std"):
+        Preprocessing(mode="L", mean=(0.0,), std=(std,))
 
 
 def test_weights_of_another_architecture_are_refused(folder: Path) -> None:

@@ -15,7 +15,7 @@ from torch import nn
 from certification.engine import Engine, check_runnable, cpu_voter
 from certification.errors import Failure, UserMistake
 from certification.grid_noise import GridNoise
-from certification.hardware import processor, steered
+from certification.hardware import has_bfloat16, processor, steered
 from certification.noise import noise_table
 from certification.setup import Setup
 from certification.setups.cuda import CudaSampler, CudaVoter
@@ -43,6 +43,8 @@ def engine(small_network: nn.Module) -> BuildEngine:
     def build(text: str) -> Engine:
         if "openvino" in text and not find_spec("openvino"):
             pytest.skip("the extra `cpu` is not installed")
+        if "openvino" in text and "bfloat16" in text and not has_bfloat16():
+            pytest.skip("this processor does not multiply bfloat16")
         return Engine(small_network, SHAPE, 6, Setup.parse(text))
 
     return build
@@ -189,6 +191,12 @@ def test_a_processor_that_onednn_may_not_use_wholly_is_another_one_and_has_no_in
     assert steered({"DNNL_DEFAULT_FPMATH_MODE": "BF16"})
     assert not steered({"PATH": "/bin", "NVIDIA_TF32_OVERRIDE": "0"})
     assert steered(limited | {"NVIDIA_TF32_OVERRIDE": "0"}, "cuda") == ["NVIDIA_TF32_OVERRIDE=0"]
+    assert steered(
+        {"TORCHINDUCTOR_MAX_AUTOTUNE": "1", "MKL_CBWR": "AVX2", "TORCHINDUCTOR_CACHE_DIR": "x"}
+    ) == [
+        "MKL_CBWR=AVX2",
+        "TORCHINDUCTOR_MAX_AUTOTUNE=1",
+    ]
     code = "from certification.hardware import *; print(has_int8(), platform_versions('cpu'))"
     done = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | limited, capture_output=True, text=True, check=True
