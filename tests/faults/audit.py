@@ -22,15 +22,15 @@ from certification.setup import Setup
 from certification.verify import verify
 from certification.votes import VoteRange, VoteSource
 from smoothcert.checkpoints import Checkpoint, build_engine
+from tests.faults.sampled import SampledVotes
 from tests.faults.site import Site
 from tests.worker.plant import MODEL as STAND_IN
-from tests.worker.stand_in import StandInVotes
 
 WHOLE = 10_000_000  # votes drawn at a time when nothing disturbs
 FINISHED = re.compile(rb'"job": "([^"]+)"[^\n]*"event": "finished"|"event": "finished"[^\n]*"job": "([^"]+)"')
 
 
-class _AtOnce(StandInVotes):
+class _AtOnce(SampledVotes):
     """The stand-in's votes without its slowness."""
 
     def count(self, votes: VoteRange) -> np.ndarray:
@@ -99,7 +99,7 @@ class Auditor:
         pixels_CHW = np.frombuffer(image.pixels, np.uint8).reshape(image.digest.shape)
         seed = int(certificate.seed, 16)
         if job["model"] == STAND_IN:
-            return _AtOnce(pixels_CHW, seed)
+            return _AtOnce(pixels_CHW, certificate.sigma, seed)
         folder = self._site.models / job["model"]
         engine = _engine(folder, str(Setup.of(certificate.engine)))
         return engine.sampler(pixels_CHW, certificate.sigma, seed)

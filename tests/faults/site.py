@@ -25,7 +25,7 @@ from tests.worker.plant import ROOT, Worker
 
 LENET = "mnist-lenet-consistency-0.50"
 START_TIMEOUT = 60.0  # seconds until everything is ready
-ENGINES = {STAND_IN: "tests.worker.stand_in:StandIns", LENET: "worker.engines:Engines"}
+ENGINES = {STAND_IN: "tests.faults.sampled:SampledStandIns", LENET: "worker.engines:Engines"}
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,8 @@ class StandInEngine:
 
 
 class StandIns:
+    engine = StandInEngine
+
     def __init__(self, settings: Settings) -> None:
         self._device = os.environ.get("STAND_IN_DEVICE", "stand-in")
 
@@ -79,4 +81,4 @@ class StandIns:
             raise Failure(f"There is no {device} here.")
         while GATE and not Path(GATE).exists():
             time.sleep(0.02)
-        return StandInEngine(self._device)
+        return self.engine(self._device)
