@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Any
 
@@ -12,6 +13,7 @@ from certification.checkpoint import load_network
 from certification.contract.feasibility import refuse_impossible
 from certification.contract.parameters import Parameters
 from certification.errors import UserMistake
+from certification.files import is_stream, open_stream
 from certification.setup import Setup
 from smoothcert.checkpoints import Checkpoint, build_engine
 from smoothcert.evaluating import Selection, describe_run, load_images
@@ -148,9 +150,9 @@ def carry_out(order: Order, log: IO[str] | None) -> list[Attacked]:
 
 
 def open_log(path: Path) -> IO[str]:
-    """A new file. Raises UserMistake when it is there already or can't be."""
+    """A new file, or a device or pipe. Raises UserMistake when it is there already or can't be."""
     try:
-        return path.open("x")
+        return TextIOWrapper(open_stream(path)) if is_stream(path) else path.resolve().open("x")
     except FileExistsError:
         raise UserMistake(f"{path} is there already; take another --out.") from None
     except OSError as error:

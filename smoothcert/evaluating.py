@@ -1,6 +1,7 @@
 """What `smoothcert evaluate` does, from its options to the rows of the log."""
 
 import secrets
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,14 @@ from certification.errors import UserMistake
 from certification.setup import Setup
 from smoothcert.checkpoints import Checkpoint, build_engine, fastest_setup, good_setup
 from smoothcert.fanout import FanOut, Workers
+from smoothcert.output import note
 from smoothcert.progress import Update, progress_bar
 from smoothcert.settings import settings
-from training.datasets import ImageSet, load_dataset
+from training.datasets import FOLDER, ImageSet, load_dataset
 from training.evaluate import Step, evaluate, wanted
 from training.journal import Journal, Run, read_run
 from training.log import Log, Row
+from training.measurement import check_card, record_in_card
 
 SEED_BITS = 64
 WORTH_MEASURING = 2_000_000  # votes; fewer are drawn sooner than the set-ups are measured
@@ -54,9 +57,13 @@ def run_evaluation(
     setup: str | None,
     resume: bool,
     workers: bool = False,
+    update_card: bool = False,
 ) -> Outcome:
-    """Certify what the log doesn't hold yet, here or by a broker's workers. Mistakes are told before that."""
+    """Certify what the log doesn't hold yet, here or by a broker's workers, and write the figures into the
+    card if that is wanted. Mistakes are told before the first vote."""
     refuse_impossible(asked)
+    if update_card:
+        check_card(checkpoint.folder, selection.dataset)
     images = load_images(checkpoint, selection)
     kept = read_run(out) if resume else None
     asked_workers = _workers(checkpoint) if workers else None
@@ -64,6 +71,8 @@ def run_evaluation(
         setup = asked_workers.setup(images, asked)
     run = describe_run(checkpoint, asked, selection, images, kept=kept, seed=seed, setup=setup)
     indices = wanted(len(images), run.every, selection.limit)
+    if update_card and not indices:
+        raise UserMistake("--update-card: no image is to be certified, so there is no figure for the card.")
     with Journal(out, run, resume=resume) as journal:
         done = {row.idx for row in journal.rows}
         rest = [idx for idx in indices if idx not in done]
@@ -72,6 +81,8 @@ def run_evaluation(
         else:
             steps = _here(checkpoint, images, run, rest)
         rows = _write(steps, journal, len(indices))
+    if update_card:
+        record_in_card(checkpoint.folder, rows, run)
     return Outcome(run, Log(str(out), tuple(rows), of=run.split_images))
 
 
@@ -80,6 +91,10 @@ def load_images(checkpoint: Checkpoint, selection: Selection) -> ImageSet:
     card = checkpoint.card
     size = card.input_shape[1] if selection.dataset.startswith("folder:") else None
     images = load_dataset(selection.dataset, selection.split, selection.data_root, size=size, stream=True)
+    if images.summary:
+        note(images.summary)
+    if not len(images):
+        raise UserMistake(f"{selection.dataset} has no {selection.split} images.")
     if tuple(images.images_u8.shape[1:]) != card.input_shape:
         shape = "x".join(map(str, images.images_u8.shape[1:]))
         wants = "x".join(map(str, card.input_shape))
@@ -88,7 +103,17 @@ def load_images(checkpoint: Checkpoint, selection: Selection) -> ImageSet:
         raise UserMistake(
             f"{selection.dataset} has {len(images.class_names)} classes and {card.name} {len(card.labels)}."
         )
+    _check_labels(selection.dataset, images, card)
     return images
+
+
+def _check_labels(dataset: str, images: ImageSet, card: ModelCard) -> None:
+    """A model of a folder answers with its classes. Other models may have names of their own for them."""
+    if not dataset.startswith(FOLDER) or card.dataset != FOLDER.removesuffix(":"):
+        return
+    for here, known in zip(images.class_names, card.labels, strict=True):
+        if here != unicodedata.normalize("NFC", known):
+            raise UserMistake(f"{dataset} has a class {here!r} where {card.name} has {known!r}.")
 
 
 def describe_run(
@@ -113,6 +138,7 @@ def describe_run(
         dataset=selection.dataset,
         split=selection.split,
         split_images=len(images),
+        data_sha256=images.listing,
         every=selection.every,
         seed=seed,
         setup=setup,

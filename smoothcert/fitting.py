@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from smoothcert.output import note
 from smoothcert.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def fit(
     heed_quota()
     keep_freed_memory()
     with together() as device:
+        if images.summary and is_first():
+            note(images.summary)
         trainer = Trainer(recipe, images, device)
         if initial is not None:
             trainer.start_from(initial.fitted(trainer.network))

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from certification.errors import UserMistake
+from certification.pictures import LeftOut, pictures_below
+from smoothcert.output import note
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"}
 SLICE = 100  # images sent together; a service takes 256 and 100 MB unless told otherwise
 SLICE_BYTES = 50_000_000
 
@@ -45,7 +46,10 @@ def slices(paths: Sequence[Path]) -> Iterator[list[tuple[Path, bytes]]]:
 def _files(word: str) -> list[Path]:
     path = Path(word)
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        left_out = LeftOut()
+        found = sorted(pictures_below(path, left_out))
+        if str(left_out):
+            note(f"{path}: left out {left_out}")
     elif _is_pattern(word):
         found = sorted(p for p in Path(path.anchor).glob(word.removeprefix(path.anchor)) if p.is_file())
     else:

@@ -1,6 +1,7 @@
 """The file of API keys, as `smoothcert keys` changes it."""
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 
 from certification.contract.keys import Keyring, draw
 from certification.errors import UserMistake
+from certification.files import is_stream
 from smoothcert.settings import settings
 
 
@@ -45,7 +47,10 @@ def remove_key(path: Path, key_id: str) -> None:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """One change at a time: a revocation must not be undone by who read the file before it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f"{path.name}.lock").open("w") as lock:
+    if is_stream(path):
+        raise UserMistake(f"{path} is no file that could keep keys; name another with --file.")
+    target = Path(os.path.realpath(path))  # one lock, whatever links lead there
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.with_name(f"{target.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

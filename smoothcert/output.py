@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from certification.errors import UserMistake
-from certification.files import write_whole
+from certification.files import try_writing, write_whole
 
 
 def show(text: str) -> None:
@@ -53,6 +53,17 @@ def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     first, *others = zip(cells, widths, strict=True)
     return "  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]).rstrip()
+
+
+def check_out(path: Path | None, option: str = "--out", *, folder: bool = False) -> None:
+    """Raises UserMistake where the file (or folder) that an option names could not be written: before
+    the work that it is for."""
+    if path is None:
+        return
+    try:
+        try_writing(path, folder=folder)
+    except OSError as error:
+        raise UserMistake(f"{option} {path} can't be written: {error.strerror}.") from error
 
 
 def write_file(path: Path, content: str, option: str) -> None:

@@ -15,7 +15,7 @@ from smoothcert.asking import parameters
 from smoothcert.checkpoints import Checkpoint
 from smoothcert.evaluating import Selection, run_evaluation
 from smoothcert.fitting import fit
-from smoothcert.output import note
+from smoothcert.output import check_out, note
 from smoothcert.settings import settings
 from training.datasets import FOLDER, ImageSet, Split, load_dataset
 from training.experiments import Arm, Experiment
@@ -48,7 +48,7 @@ class Bench:
 def reproduce(experiment: Experiment, bench: Bench) -> str:
     """The experiment's report as Markdown; plots are written beside the logs. Raises UserMistake."""
     heed_quota()
-    bench.out.mkdir(parents=True, exist_ok=True)
+    check_out(bench.out, folder=True)
     wanted = bench.evaluate and experiment.kind in ("table", "curves")
     outcomes = [_outcome(arm, replace(bench, evaluate=wanted)) for arm in experiment.arms]
     return "\n".join([f"## {experiment.title}", "", *_scaled(bench), _report(experiment, outcomes, bench)])

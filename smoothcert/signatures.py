@@ -1,7 +1,6 @@
 """The keys of signatures: made here, and got from a file or a service to check a certificate."""
 
 import json
-import os
 from pathlib import Path
 
 from certification.contract.signature import PublicKeys
@@ -11,6 +10,7 @@ from certification.signing import Signer, what_is_wrong
 from certification.verify import Check
 from smoothcert.client import ServiceClient
 from smoothcert.images import read_file
+from smoothcert.output import check_out
 from smoothcert.settings import settings
 
 PRIVATE, PUBLIC = "signing-key.pem", "signing-keys.json"
@@ -21,22 +21,13 @@ def make_keys(folder: Path, *, replace: bool) -> PublicKeys:
     private, public = folder / PRIVATE, folder / PUBLIC
     if private.exists() and not replace:
         raise UserMistake(f"{private} exists; --replace makes a new one and keeps the old public key.")
-    folder.mkdir(parents=True, exist_ok=True)
+    check_out(folder, folder=True)
     signer = Signer.draw()
     known = PublicKeys.read(public).keys if public.exists() else ()
     keys = PublicKeys(keys=(signer.public, *known))
     write_whole(public, keys.model_dump_json(indent=2).encode() + b"\n")  # first: who signs is known already
-    _write_secret(private, signer.pem())
+    write_whole(private, signer.pem(), mode=0o600)
     return keys
-
-
-def _write_secret(path: Path, content: bytes) -> None:
-    """A file that nobody else may read, not even while it is written."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
-    temporary.replace(path)
 
 
 def trusted_keys(public_key: Path | None, url: str | None) -> PublicKeys | None:

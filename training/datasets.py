@@ -1,8 +1,12 @@
 """The data sets training and evaluation know: uint8 tensors in memory, or image files."""
 
+import hashlib
+import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +14,7 @@ import torch
 from torch import Tensor
 
 from certification.errors import UserMistake
+from certification.hardware import usable_cpus
 from training.folders import read_folder
 from training.sources import SOURCES, find_source
 from training.sources.base import Source
@@ -26,6 +31,8 @@ class ImageSet:
     images_u8: uint8 (N, C, H, W), in memory or still in files; labels: int64 (N,), indices of class_names.
     input_shape: (C, H, W) of the network's input; a folder's training images may be larger, to be cropped.
     resize: short side before the central crop to input_shape; None where images come in that size.
+    files: of the images, where each has one of its own.
+    summary: what was taken of a folder and what left out, for people.
     """
 
     name: str
@@ -36,6 +43,8 @@ class ImageSet:
     licence: str
     input_shape: tuple[int, int, int]
     resize: int | None = None
+    files: tuple[Path, ...] = ()
+    summary: str = ""
 
     def __post_init__(self) -> None:
         assert isinstance(self.images_u8, ImageFiles) or self.images_u8.dtype == torch.uint8
@@ -44,6 +53,37 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @cached_property
+    def digest(self) -> str:
+        """Of all that training sees: classes, labels, and the contents of every file, or the pixels."""
+        said = hashlib.sha256(self._labelled())
+        if self.files:
+            with ThreadPoolExecutor(usable_cpus()) as pool:
+                for one in pool.map(_file_digest, self.files):
+                    said.update(one)
+        else:
+            assert isinstance(self.images_u8, Tensor)
+            said.update(self.images_u8.contiguous().numpy().data)
+        return said.hexdigest()
+
+    @cached_property
+    def listing(self) -> str | None:
+        """A digest of classes, labels, and names and sizes of the files, which reads none of them."""
+        if not self.files:
+            return None
+        said = hashlib.sha256(self._labelled())
+        for path in self.files:
+            said.update(f"{path.name!a} {path.stat().st_size}\n".encode())
+        return said.hexdigest()
+
+    def _labelled(self) -> bytes:
+        return json.dumps([self.class_names, self.input_shape]).encode() + self.labels.numpy().tobytes()
+
+
+def _file_digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def load_dataset(
@@ -111,4 +151,6 @@ def _from_folder(name: str, split: Split, size: int | None, stream: bool | None)
         licence="the images' owner's",
         input_shape=folder.input_shape,
         resize=folder.resize,
+        files=folder.files,
+        summary=folder.summary,
     )

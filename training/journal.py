@@ -1,6 +1,7 @@
 """A log being written: row by row, so that a kill loses at most the row in flight, and continued afterwards.
 
 Beside LOG stands LOG.run.json, which says what was asked: only a run that asks the same may continue it.
+A device or a pipe gets the rows alone.
 """
 
 import fcntl
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from certification.contract.parameters import ProcedureName
 from certification.errors import UserMistake
-from certification.files import write_whole
+from certification.files import is_stream, open_stream, write_whole
 from training.log import COLUMNS, Row, format_row, parse_log
 
 HEADER = "\t".join(COLUMNS) + "\n"
@@ -29,6 +30,9 @@ class Run(BaseModel):
     dataset: str
     split: str
     split_images: int
+    data_sha256: str | None = (
+        None  # of a folder's classes, labels, names and sizes of files; old logs have none
+    )
     every: int
     procedure: ProcedureName
     n0: int
@@ -64,6 +68,10 @@ class Journal:
     def __init__(self, path: Path, run: Run, *, resume: bool) -> None:
         """Raises UserMistake: the log is there (without `resume`), is another run's, or is being written."""
         self.path = path
+        if is_stream(path):
+            self._file = _open_stream(path, resume=resume)
+            self.rows: Sequence[Row] = self._headed()
+            return
         self._file = _open_locked(path)
         try:
             written = path.read_bytes()
@@ -71,7 +79,7 @@ class Journal:
                 raise UserMistake(
                     f"{path} is there already; --resume continues it, another --out starts anew."
                 )
-            self.rows: Sequence[Row] = self._continued(written, run) if written else self._begun(run)
+            self.rows = self._continued(written, run) if written else self._begun(run)
         except BaseException:
             self._file.close()
             raise
@@ -83,6 +91,9 @@ class Journal:
 
     def _begun(self, run: Run) -> Sequence[Row]:
         write_whole(run_path(self.path), run.model_dump_json(indent=1).encode() + b"\n")
+        return self._headed()
+
+    def _headed(self) -> Sequence[Row]:
         self._file.write(HEADER.encode())
         self._file.flush()
         return ()
@@ -111,10 +122,22 @@ def check_same_run(log: Path, run: Run) -> None:
         )
     for name in Run.model_fields:
         there, here = getattr(kept, name), getattr(run, name)
-        if there != here:
+        if name == "data_sha256":
+            if there not in (None, here):
+                raise UserMistake(f"{log} is of other images: the files of {run.dataset} have changed since.")
+        elif there != here:
             raise UserMistake(
                 f"{log} was made with {name} {there}, not {here}; ask the same or take another --out."
             )
+
+
+def _open_stream(path: Path, *, resume: bool) -> BinaryIO:
+    if resume:
+        raise UserMistake(f"{path} keeps no rows, so that --resume has none to continue.")
+    try:
+        return open_stream(path)
+    except OSError as error:
+        raise UserMistake(f"--out {path} can't be written: {error.strerror}.") from error
 
 
 def _open_locked(path: Path) -> BinaryIO:

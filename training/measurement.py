@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from certification.catalogue import read_card
+from certification.catalogue import CARD_FILE, read_card
 from certification.checkpoint import save_card
 from certification.contract.card import Evaluation, ModelCard, Protocol
 from certification.errors import UserMistake
+from certification.files import try_writing
 from training.journal import Run
 from training.log import Row
 from training.summary import average_certified_radius, certified_accuracy
@@ -46,12 +47,27 @@ def accuracy_on_grid(rows: Sequence[Row]) -> dict[str, float]:
     return curve
 
 
-def record_in_card(folder: Path, rows: Sequence[Row], run: Run) -> ModelCard:
-    """Write the figures into the card, those of int8 beside the network's own. Raises UserMistake for a data
-    set that is not the model's own, and for votes of an int8 rounding that is no longer the model's."""
+def check_card(folder: Path, dataset: str) -> ModelCard:
+    """The card of a checkpoint whose figures a data set may make. Raises UserMistake: it is not the model's
+    own data set, or the card can't be written."""
     card = read_card(folder)
-    if run.dataset.split(":")[0] != card.dataset:
-        raise UserMistake(f"--update-card: {card.name} was trained on {card.dataset}, not {run.dataset}.")
+    if dataset.partition(":")[0] != card.dataset:
+        raise UserMistake(f"--update-card: {card.name} was trained on {card.dataset}, not {dataset}.")
+    try:
+        try_writing(folder / CARD_FILE)
+    except OSError as error:
+        raise UserMistake(
+            f"--update-card: {folder / CARD_FILE} can't be written: {error.strerror}."
+        ) from error
+    return card
+
+
+def record_in_card(folder: Path, rows: Sequence[Row], run: Run) -> ModelCard:
+    """Write the figures into the card, those of int8 beside the network's own. Raises UserMistake as
+    `check_card` does, for no rows, and for votes of an int8 rounding that is no longer the model's."""
+    card = check_card(folder, run.dataset)
+    if not rows:
+        raise UserMistake(f"--update-card: no image was certified, so there is no figure for {card.name}.")
     card = card.model_copy(update=_learned(card, measured(rows, run), run))
     save_card(folder, card)
     return card

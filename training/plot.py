@@ -1,5 +1,6 @@
 """Certified accuracy against radius, as the paper draws it, and the spread of p_A where a log tells it."""
 
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from certification.errors import UserMistake
+from certification.files import try_writing, write_whole
 from training.log import Log
 from training.summary import shares_classified_right
 
@@ -30,8 +32,10 @@ def check_plot_path(path: Path) -> None:
     """Raises UserMistake where no plot could be written: before an hour of work, not after it."""
     if path.suffix.lower() not in SUFFIXES:
         raise UserMistake(f"--plot {path} must end in {' or '.join(SUFFIXES)}.")
-    if not path.absolute().parent.is_dir():
-        raise UserMistake(f"--plot {path}: there is no folder {path.absolute().parent}.")
+    try:
+        try_writing(path)
+    except OSError as error:
+        raise UserMistake(f"--plot {path} can't be written: {error.strerror}.") from error
 
 
 def save_plot(logs: Sequence[Log], path: Path) -> None:
@@ -39,11 +43,17 @@ def save_plot(logs: Sequence[Log], path: Path) -> None:
     check_plot_path(path)
     with mpl.rc_context(STYLE):
         figure = draw(logs)
-        metadata = {"Date": None} if path.suffix.lower() == ".svg" else None
-        try:
-            figure.savefig(path, dpi=DPI, metadata=metadata)
-        except OSError as error:
-            raise UserMistake(f"--plot {path} can't be written: {error.strerror}.") from error
+        save_figure(figure, path)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a .png or .svg file without its date: what is drawn alike is alike. Raises UserMistake."""
+    kind, drawn = path.suffix.lower().removeprefix("."), io.BytesIO()
+    figure.savefig(drawn, format=kind, dpi=DPI, metadata={"Date": None} if kind == "svg" else None)
+    try:
+        write_whole(path, drawn.getvalue())
+    except OSError as error:
+        raise UserMistake(f"--plot {path} can't be written: {error.strerror}.") from error
 
 
 def draw(logs: Sequence[Log]) -> Figure:

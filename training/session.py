@@ -1,5 +1,7 @@
 """A training run on disk: its state while it lasts, its metrics, and the checkpoint it ends in."""
 
+import fcntl
+import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -7,7 +9,7 @@ from pathlib import Path
 from certification.catalogue import CARD_FILE
 from certification.contract.card import NAME, ModelCard
 from certification.errors import UserMistake
-from certification.files import write_whole
+from certification.files import try_writing, write_whole
 from training.distributed import is_first
 from training.export import export_checkpoint, model_card
 from training.state import Position
@@ -27,15 +29,26 @@ class Session:
         self.trainer = trainer
         self.folder = folder
         self._state = folder / STATE_FILE
-        _check_name(folder)
-        if (folder / CARD_FILE).exists():
-            raise UserMistake(f"{folder} holds a finished checkpoint; choose another --out.")
+        self._lock: FolderLock | None = None
+        check_out(folder, resume=resume)
+        if is_first():
+            FolderLock(folder).close()
+        trainer.images.digest  # noqa: B018  (of the files as they are now)
         if self._state.exists():
-            self._restore(resume)
+            self._restore()
 
     def train(self) -> Iterator[Position]:
-        """Train to the end, yielding after every step; afterwards the folder is a checkpoint."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Train to the end, yielding after every step. The folder is this run's until `export`, which makes
+        it a checkpoint. Raises UserMistake: another run has it."""
+        self._lock = FolderLock(self.folder) if is_first() else None
+        try:
+            yield from self._train()
+        except BaseException:
+            self._unlock()
+            raise
+
+    def _train(self) -> Iterator[Position]:
+        _check_unfinished(self.folder)
         saved, epoch = time.monotonic(), self.trainer.position.epoch
         for position in self.trainer.steps():
             if self.trainer.position.epoch != epoch or time.monotonic() - saved > SAVE_EVERY:
@@ -58,11 +71,14 @@ class Session:
             return model_card(self.trainer, self.folder.name)
         card = export_checkpoint(self.trainer, self.folder)
         self._state.unlink(missing_ok=True)
+        self._unlock()
         return card
 
-    def _restore(self, resume: bool) -> None:
-        if not resume:
-            raise UserMistake(f"{self.folder} holds an unfinished run; --resume continues it.")
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+
+    def _restore(self) -> None:
         self.trainer.restore(self._state)
         metrics = self.folder / METRICS_FILE
         written = parse_metrics(metrics.read_text()) if metrics.exists() else []
@@ -82,6 +98,49 @@ def parse_metrics(text: str) -> list[EpochRecord]:
         EpochRecord(int(epoch), float(loss), float(lr), float(seconds), int(memory))
         for epoch, loss, lr, seconds, memory in rows
     ]
+
+
+class FolderLock:
+    """A folder is one run's. The lock is the folder's own, so that no file stays behind."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises UserMistake when another run has it."""
+        self._descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise UserMistake(
+                f"{folder} is being written by another training; let it end or choose another --out."
+            ) from None
+        except OSError:
+            return  # a network drive that doesn't lock folders
+
+    def close(self) -> None:
+        """Let others have it; may be called again."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    __del__ = close
+
+
+def check_out(folder: Path, *, resume: bool) -> None:
+    """Makes the folder of a run. Raises UserMistake: a name no card can have, a folder that can't be written,
+    a run that is there already."""
+    _check_name(folder)
+    try:
+        try_writing(folder, folder=True)
+    except OSError as error:
+        raise UserMistake(f"--out {folder} can't be written: {error.strerror}.") from error
+    _check_unfinished(folder)
+    if (folder / STATE_FILE).exists() and not resume:
+        raise UserMistake(f"{folder} holds an unfinished run; --resume continues it.")
+
+
+def _check_unfinished(folder: Path) -> None:
+    if (folder / CARD_FILE).exists():
+        raise UserMistake(f"{folder} holds a finished checkpoint; choose another --out.")
 
 
 def _check_name(folder: Path) -> None:

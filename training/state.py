@@ -22,14 +22,19 @@ class Position:
     seconds: float = 0.0
 
 
-def save_state(path: Path, tensors: dict[str, Tensor], position: Position, recipe: dict[str, Any]) -> None:
-    """Write weights, momentum and generator states with the position and the recipe they belong to."""
+def save_state(
+    path: Path, tensors: dict[str, Tensor], position: Position, recipe: dict[str, Any], data: str
+) -> None:
+    """Write weights, momentum and generator states with the position, and the recipe and the data set's
+    digest that they belong to."""
     metadata = {"position": json.dumps(asdict(position)), "recipe": json.dumps(recipe, sort_keys=True)}
+    metadata["data"] = data
     write_whole(path, save({k: t.detach().cpu().contiguous() for k, t in tensors.items()}, metadata))
 
 
-def load_state(path: Path, recipe: dict[str, Any]) -> tuple[dict[str, Tensor], Position]:
-    """Read what `save_state` wrote. Raises UserMistake when it belongs to another recipe, BadCheckpoint."""
+def load_state(path: Path, recipe: dict[str, Any], data: str) -> tuple[dict[str, Tensor], Position]:
+    """Read what `save_state` wrote. Raises UserMistake when it belongs to another recipe or other images,
+    BadCheckpoint."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
@@ -40,6 +45,11 @@ def load_state(path: Path, recipe: dict[str, Any]) -> tuple[dict[str, Tensor], P
     if differing:
         raise UserMistake(
             f"{path} belongs to another recipe ({differing} differ); give the same options, or another --out."
+        )
+    if metadata.get("data", data) != data:  # states of before don't say
+        raise UserMistake(
+            f"{path} belongs to other images: classes, labels or files of {recipe['dataset']} have changed "
+            "since; put them back, or start anew with another --out."
         )
     return tensors, Position(**json.loads(metadata["position"]))
 

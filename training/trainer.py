@@ -98,7 +98,7 @@ class Trainer:
     def save(self, path: Path) -> None:
         """Write the state; only between two steps."""
         with self._on_stream():
-            save_state(path, self._tensors(), self.position, self.recipe.record())
+            save_state(path, self._tensors(), self.position, self.recipe.record(), self.images.digest)
 
     def start_from(self, weights: dict[str, Tensor]) -> None:
         """Begin with these weights, under the network's own names, in place of fresh ones."""
@@ -106,8 +106,8 @@ class Trainer:
             self.network.load_state_dict(weights)
 
     def restore(self, path: Path) -> None:
-        """Go on from a state that `save` wrote. Raises UserMistake (another recipe), BadCheckpoint."""
-        tensors, self.position = load_state(path, self.recipe.record())
+        """Go on from a state that `save` wrote. Raises UserMistake (other recipe or data), BadCheckpoint."""
+        tensors, self.position = load_state(path, self.recipe.record(), self.images.digest)
         with self._on_stream():
             self.network.load_state_dict(_strip(tensors, "network."))
             for name, parameter in self.network.named_parameters():

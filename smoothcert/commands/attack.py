@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from smoothcert.asking import N0, Alpha, Dataset, N, Procedure, Setup, given, parameters
-from smoothcert.output import show, show_json, show_table
+from smoothcert.output import check_out, show, show_json, show_table
 
 if TYPE_CHECKING:
     from smoothcert.attacking import Attacked, Order, Totals
@@ -46,6 +46,7 @@ def attack(
     from smoothcert.checkpoints import find_checkpoint
     from smoothcert.evaluating import Selection
 
+    check_out(out)
     checkpoint = find_checkpoint(model)
     asked = parameters(given(n=n, n0=n0, alpha=alpha, procedure=procedure), checkpoint.card.sigma)
     budget = Budget(restarts=restarts, steps=steps, noises=noises, votes=check_votes, farthest=farthest)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from smoothcert.asking import N0, Alpha, N, Procedure, Setup, TargetRadius, Tolerance, given
-from smoothcert.output import show, write_file
+from smoothcert.output import check_out, show, write_file
 from smoothcert.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def certify(
     """
     from smoothcert.images import expand, is_one_file
 
+    check_out(out)
     options = given(
         n=n, n0=n0, alpha=alpha, procedure=procedure, target_radius=target_radius, tolerance=tolerance
     )
@@ -94,11 +95,13 @@ def _tell(certified: "list[Certified]", format_name: Format, out: Path | None, *
     from smoothcert.wording import as_table, as_tsv, describe, to_json
 
     document = certified[0][1].model_dump_json(indent=2) if alone else to_json(certified)
-    if out is not None:
-        write_file(out, document + "\n", "--out")
-    if format_name == "json":
-        show(document)
-    elif format_name == "tsv":
-        show(as_tsv(certified))
-    else:
-        show(describe(certified[0][1]) if alone else as_table(certified))
+    try:
+        if out is not None:
+            write_file(out, document + "\n", "--out")
+    finally:  # votes that were drawn are told, wherever they could not be kept
+        if format_name == "json":
+            show(document)
+        elif format_name == "tsv":
+            show(as_tsv(certified))
+        else:
+            show(describe(certified[0][1]) if alone else as_table(certified))

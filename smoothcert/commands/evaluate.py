@@ -17,7 +17,7 @@ from smoothcert.asking import (
     given,
     parameters,
 )
-from smoothcert.output import show
+from smoothcert.output import check_out, show
 
 
 def evaluate(
@@ -52,10 +52,10 @@ def evaluate(
     """
     from smoothcert.checkpoints import find_checkpoint
     from smoothcert.evaluating import Selection, run_evaluation
-    from training.measurement import record_in_card
     from training.report import DEFAULT_RADII, parse_radii, to_markdown
     from training.summary import summarize
 
+    check_out(out)
     checkpoint = find_checkpoint(model)
     options = given(
         n=n, n0=n0, alpha=alpha, procedure=procedure, target_radius=target_radius, tolerance=tolerance
@@ -63,8 +63,11 @@ def evaluate(
     asked = parameters(options, checkpoint.card.sigma)
     selection = Selection(dataset, split, data_root, every, limit)
     outcome = run_evaluation(
-        checkpoint, asked, selection, out, seed=seed, setup=setup, resume=resume, workers=workers
+        *(checkpoint, asked, selection, out),
+        seed=seed,
+        setup=setup,
+        resume=resume,
+        workers=workers,
+        update_card=update_card,
     )
-    if update_card:
-        record_in_card(checkpoint.folder, outcome.log.rows, outcome.run)
     show(to_markdown([summarize(outcome.log, parse_radii(DEFAULT_RADII))]))

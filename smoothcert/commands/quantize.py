@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from smoothcert.asking import Dataset
-from smoothcert.output import show
+from smoothcert.output import check_out, show
 
 
 def quantize(
@@ -22,6 +22,7 @@ def quantize(
     The rounding goes into the checkpoint folder as int8.json. It makes another base classifier: evaluate it
     with --setup and --update-card, and it is used unasked where it is fastest and as good.
     """
+    from certification.catalogue import INT8_FILE
     from certification.checkpoint import load_network, save_quantization
     from certification.hardware import heed_quota
     from smoothcert.checkpoints import find_checkpoint
@@ -32,6 +33,7 @@ def quantize(
     heed_quota()
     checkpoint = find_checkpoint(model)
     card = checkpoint.card
+    check_out(checkpoint.folder / INT8_FILE, "quantize:")
     training_images = load_images(checkpoint, Selection(dataset, "train", data_root, every=1, limit=None))
     network = load_network(checkpoint.folder, card.model_copy(update={"int8": None}))
     order = Order(card.weights_sha256, card.sigma, images, seed)

@@ -57,7 +57,10 @@ def train(
     from training.export import run_name
     from training.initial import Initial
     from training.options import build_recipe, parse_options
+    from training.session import check_out
 
+    if out is not None:
+        check_out(out, resume=resume)
     options = parse_options(method, context.args)
     initial = None if init is None else Initial.read(init, new_head=new_head)
     images = load_dataset(dataset, "train", data_root, size=size, stream=stream)

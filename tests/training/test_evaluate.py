@@ -235,3 +235,32 @@ def test_a_card_gets_the_curve_up_to_where_it_ends(images: ImageSet) -> None:
     assert list(evaluation.certified_accuracy.values())[-1] == 0
     assert evaluation.protocol.bound == "one_sided"
     assert accuracy_on_grid([]) == {"0.00": 0.0}
+
+
+def test_a_device_gets_the_rows_alone_and_is_not_continued(images: ImageSet) -> None:
+    null = Path("/dev/null")
+    with Journal(null, RUN, resume=False) as journal, Journal(null, RUN, resume=False):
+        for step in evaluate(StandIn(), images, RUN, [0], done=()):
+            if step.row:
+                journal.append(step.row)
+    assert not run_path(null).exists()
+    with pytest.raises(UserMistake, match="none to continue"):
+        Journal(null, RUN, resume=True)
+
+
+def test_a_log_is_not_continued_with_other_images(tmp_path: Path) -> None:
+    log, changed = tmp_path / "log.tsv", RUN.model_copy(update={"data_sha256": "b"})
+    Journal(log, RUN.model_copy(update={"data_sha256": "a"}), resume=False).__exit__(None, None, None)
+    with pytest.raises(UserMistake, match="files of stand-in have changed"):
+        Journal(log, changed, resume=True)
+    old = tmp_path / "old.tsv"
+    Journal(old, RUN, resume=False).__exit__(None, None, None)
+    Journal(old, changed, resume=True).__exit__(None, None, None)
+
+
+def test_no_rows_are_no_figure_for_a_card(tmp_path: Path) -> None:
+    card = card_with(dataset="stand-in")
+    (tmp_path / CARD_FILE).write_text(card.model_dump_json())
+    with pytest.raises(UserMistake, match="no image was certified"):
+        record_in_card(tmp_path, [], RUN)
+    assert read_card(tmp_path) == card

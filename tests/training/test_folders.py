@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image
 from certification.contract.card import Preprocessing
 from certification.contract.images import read_image
 from certification.errors import UserMistake
+from training.datasets import load_dataset
 from training.folders import Frame, read_folder
 from training.streaming import ImageFiles
 
@@ -64,10 +66,14 @@ def test_grey_images_of_one_size_are_kept_as_they_are(tmp_path: Path):
     assert folder.input_shape == (1, 20, 20)
 
 
-def test_one_colour_image_makes_the_set_coloured(tmp_path: Path):
-    write(flat_tree(tmp_path) / "b" / "99.png", mode="RGB")
+def test_one_colour_image_makes_the_set_coloured_wherever_it_lies(tmp_path: Path):
+    flat_tree(tmp_path, 300)
+    write(tmp_path / "b" / "201b.png", mode="RGB")
     folder = read_folder(tmp_path, "train", None)
     assert folder.input_shape == (3, 20, 20)
+    assert "201b.png" in folder.summary
+    (tmp_path / "b" / "201b.png").rename(tmp_path / "b" / "999.png")
+    folder = read_folder(tmp_path, "train", None)
     assert folder.images_u8[-1, :, 0, 0].tolist() == [128, 0, 127]
 
 
@@ -135,3 +141,42 @@ def test_a_folder_without_classes_is_the_users_mistake(tmp_path: Path):
 def test_a_folder_that_does_not_exist_is_the_users_mistake(tmp_path: Path):
     with pytest.raises(UserMistake, match="There is no folder"):
         read_folder(tmp_path / "nowhere", "train", None)
+
+
+def digest(root: Path, *, stream: bool = False) -> str:
+    return load_dataset(f"folder:{root}", "train", root, stream=stream).digest
+
+
+def test_the_digest_of_a_folder_is_of_classes_labels_and_contents(tmp_path: Path):
+    root = flat_tree(tmp_path)
+    before = digest(root)
+    assert digest(root, stream=True) == before
+    for path in root.rglob("*.png"):
+        os.utime(path, (1, 1))
+    assert digest(root) == before
+    seen = {before}
+    for change in (
+        lambda: write(root / "a" / "00.png", 99),  # of the same size and name
+        lambda: write(root / "a" / "99.png", 99),
+        lambda: (root / "a" / "02.png").rename(root / "b" / "02b.png"),
+        lambda: [(root / one).rename(root / other) for one, other in (("a", "x"), ("b", "a"), ("x", "b"))],
+        lambda: (root / "a").rename(root / "aa"),
+    ):
+        change()
+        assert digest(root) not in seen
+        seen.add(digest(root))
+
+
+def test_the_listing_of_a_folder_changes_with_labels_and_files(tmp_path: Path):
+    root = flat_tree(tmp_path)
+
+    def listing() -> str | None:
+        return load_dataset(f"folder:{root}", "test", root).listing
+
+    before = listing()
+    (root / "a").rename(root / "x")
+    assert listing() != before
+    (root / "x").rename(root / "a")
+    assert listing() == before
+    write(root / "a" / "00b.png")
+    assert listing() != before

@@ -1,9 +1,11 @@
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from certification.catalogue import read_card
 from certification.checkpoint import load_network
@@ -114,3 +116,56 @@ def test_a_run_is_neither_overwritten_nor_continued_by_another(images: ImageSet,
 def test_a_folder_that_cannot_name_a_model_is_refused(images: ImageSet, tmp_path: Path) -> None:
     with pytest.raises(UserMistake, match="becomes the model's name"):
         session(images, tmp_path / "My Model")
+
+
+def test_a_folder_is_one_runs_until_that_has_made_its_checkpoint(images: ImageSet, tmp_path: Path) -> None:
+    first, second = session(images, tmp_path / "a"), session(images, tmp_path / "a")
+    running = first.train()
+    next(running)
+    with pytest.raises(UserMistake, match="being written by another training"):
+        session(images, tmp_path / "a")
+    with pytest.raises(UserMistake, match="being written by another training"):
+        next(second.train())
+    for _ in running:
+        pass
+    with pytest.raises(UserMistake, match="being written by another training"):
+        next(second.train())
+    first.export()
+    with pytest.raises(UserMistake, match="finished checkpoint"):
+        next(second.train())
+    assert load_network(tmp_path / "a") is not None
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_training(images: ImageSet, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UserMistake, match="can't be written"):
+            session(images, folder)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        lambda one: replace(one, labels=one.labels.roll(1)),
+        lambda one: replace(one, images_u8=one.images_u8 ^ 1),
+        lambda one: replace(one, class_names=tuple("1023456789")),
+        lambda one: replace(one, images_u8=one.images_u8[:-1], labels=one.labels[:-1]),
+    ],
+)
+def test_a_run_does_not_go_on_with_other_images(
+    images: ImageSet, tmp_path: Path, changes: Callable[[ImageSet], ImageSet]
+) -> None:
+    stopped_after(3, session(images, tmp_path / "a"))
+    with pytest.raises(UserMistake, match="belongs to other images"):
+        session(changes(images), tmp_path / "a", resume=True)
+    finish(session(images, tmp_path / "a", resume=True))
+
+
+def test_a_state_that_does_not_name_its_images_is_gone_on_with(images: ImageSet, tmp_path: Path) -> None:
+    """As those of version 0.1."""
+    stopped_after(3, session(images, tmp_path / "a"))
+    state = tmp_path / "a" / STATE_FILE
+    with safe_open(state, framework="pt") as file:
+        metadata = {name: value for name, value in file.metadata().items() if name != "data"}
+    save_file(load_file(state), state, metadata)
+    finish(session(images, tmp_path / "a", resume=True))

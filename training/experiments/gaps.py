@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from training.methods.base import repeat_with_noise
 from training.methods.probabilities import log_probabilities
-from training.plot import DPI, PANEL, STYLE
+from training.plot import PANEL, STYLE, save_figure
 
 COPIES = 4096
 BATCH = 256
@@ -73,4 +73,4 @@ def save_histograms(measured: Sequence[Gaps], path: Path) -> None:
             axes.hist(one.gaps_N, bins=list(edges), density=True, alpha=0.5, label=one.label)
         axes.set(xlabel="Log-probability gap under noise", ylabel="Density")
         axes.legend()
-        figure.savefig(path, dpi=DPI, metadata={"Date": None})
+        save_figure(figure, path)
