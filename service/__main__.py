@@ -12,28 +12,32 @@ from fastapi import FastAPI
 from certification.contract import logs
 from service.app import create_app
 from service.origins import LOCAL
-from service.protocol import BoundedHead
+from service.protocol import PlainHttp
 from service.settings import Settings
 
 log = structlog.get_logger(__name__)
 
+HEADERS = 64 * 1024  # bytes of a request's line and headers, or of its trailers
 GRACE = 3  # seconds that answers under way get when the service stops
 
 
 class Server(uvicorn.Server):
     """Uvicorn lets answers under way end by themselves: tell those that wait for a job not to."""
 
-    def __init__(self, app: FastAPI, host: str, port: int) -> None:
+    def __init__(self, app: FastAPI, host: str, port: int, keep_alive: int) -> None:
         self.app = app
         config = uvicorn.Config(
             app,
             host,
             port,
-            http=BoundedHead,
+            http=PlainHttp,
+            ws="none",
+            h11_max_incomplete_event_size=HEADERS,
+            timeout_keep_alive=keep_alive,
             log_config=None,
             log_level="warning",
             server_header=False,
-            proxy_headers=False,  # nothing here believes X-Forwarded-*
+            proxy_headers=False,  # service.prefix and service.origins believe what they need
             timeout_graceful_shutdown=GRACE,
         )
         super().__init__(config)
@@ -53,7 +57,7 @@ def main() -> None:
     settings = Settings()
     logs.configure(settings.log_level, settings.log_json)
     check_host(options.host, settings)
-    Server(create_app(named(settings)), options.host, options.port).run()
+    Server(create_app(named(settings)), options.host, options.port, settings.keep_alive).run()
 
 
 def named(settings: Settings) -> Settings:

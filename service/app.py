@@ -6,12 +6,13 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from threading import Event
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry, ProcessCollector
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Lifespan
 
 from certification.catalogue import Catalogue
@@ -24,14 +25,18 @@ from service import batches, figures, health, jobs, metrics, models, page, signi
 from service.callers import Callers
 from service.errors import render
 from service.headers import SecurityHeaders
+from service.heads import Heads
 from service.keys import KeyFile
 from service.limits import FORM_OVERHEAD, BodyLimit
 from service.openapi import complete_schema
-from service.origins import Origins
+from service.origins import TOLD, Origins
+from service.prefix import Prefix
+from service.proxies import Proxies
+from service.queries import refuse_unknown
 from service.seats import Seats
 from service.settings import Settings
 from service.state import Service, State
-from service.tracing import Traced
+from service.tracing import HEADER, Traced
 
 PATIENCE = 1.5  # seconds for the broker to answer: callers are promised an answer of ours within 3
 PAUSE = 1.0  # seconds in which a broker that was silent is not asked again
@@ -54,14 +59,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=DESCRIPTION,
         redirect_slashes=False,  # a redirect would repeat whatever `Host` a request came with
         redoc_url=None,  # it fetches a logo; /docs says the same
+        dependencies=[Depends(refuse_unknown)],
         lifespan=_lifespan(settings, registry, closing),
         middleware=[
+            Middleware(Prefix, root_path=settings.root_path, proxies=Proxies(settings.proxies)),
             Middleware(metrics.Measured, metrics=metrics.RequestMetrics(registry)),
             Middleware(SecurityHeaders),
             Middleware(Traced),
-            Middleware(Origins, names=settings.hosts),
+            *_cors(settings),
+            Middleware(
+                Origins, names=settings.hosts, allowed=settings.origins, proxies=Proxies(settings.proxies)
+            ),
             Middleware(Callers),
             Middleware(BodyLimit, limit_of=_limit_of(settings)),
+            Middleware(Heads),
         ],
     )
     app.state.closing = closing
@@ -105,6 +116,21 @@ def _assemble(settings: Settings, registry: CollectorRegistry, closing: Event) -
         closing=closing,
         seats=Seats(settings.max_watching),
     )
+
+
+def _cors(settings: Settings) -> list[Middleware]:
+    """For pages of other sites that the operator lists. They send a key as `Authorization: Bearer`."""
+    if not settings.origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=["GET", "HEAD", "POST"],
+            allow_headers=["Authorization", "Idempotency-Key", "Last-Event-ID", TOLD, HEADER],
+            expose_headers=["Location", "Retry-After", "RateLimit", "RateLimit-Policy", HEADER],
+        )
+    ]
 
 
 def _limit_of(settings: Settings) -> Callable[[str], int]:

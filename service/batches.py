@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Header, Response
+from fastapi import APIRouter, Header, Response
 
 from certification.contract.batch import Batch
 from certification.contract.problem import FieldProblem
@@ -13,9 +13,10 @@ from certification.contract.store.batches import Batches, Plan
 from certification.contract.store.jobs import Request
 from certification.errors import BadImage, SmoothCertError
 from service.callers import CallerOf
-from service.errors import NotAnImage, NotFound, TooLarge
+from service.errors import NotAnImage, NotFound
 from service.examples import BATCH
-from service.forms import BatchForm
+from service.forms import ManyImages, described
+from service.links import PrefixOf, batch_linked
 from service.openapi import problems, shows
 from service.state import Service, ServiceOf
 from service.submission import Upload, place, prepare
@@ -31,13 +32,15 @@ router = APIRouter(prefix="/batches", tags=["batches"])
     status_code=202,
     summary="Certify many images",
     responses=problems(400, 401, 403, 413, 415, 422, 429, 503) | shows(202, BATCH),
+    openapi_extra=described(many=True),
 )
 def certify_many(
     *,
-    form: Annotated[BatchForm, Form(media_type="multipart/form-data")],
+    sent: ManyImages,
     response: Response,
     service: ServiceOf,
     caller: CallerOf,
+    prefix: PrefixOf,
     request_id: RequestId,
     idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
 ) -> Batch:
@@ -45,28 +48,25 @@ def certify_many(
 
     Sending the same `Idempotency-Key` again, with the same form, answers with the same batch.
     """
-    most = service.settings.max_batch_images
-    if len(form.image) > most:
-        raise TooLarge(f"A batch holds at most {most} images.")
+    question, model = sent.asked.question(), sent.asked.model
     uploads = (  # read one after the other: what was decoded is small, the files need not be
-        Upload(image.file.read(), form.question(), form.model, caller, request_id, lane="batch")
-        for image in form.image
+        Upload(image.read(), question, model, caller, request_id, lane="batch") for image in sent.images
     )
     requests = [_prepare(i, upload, service) for i, upload in enumerate(uploads)]
     plan = Batches(service.store).plan(len(requests), caller.name, idempotency_key, _digest(requests))
     _place_all(plan, requests, service)
-    batch = read_batch(plan.batch_id, service, caller)
+    batch = read_batch(plan.batch_id, service, caller, prefix)
     response.headers.update({"Location": batch.links.self, "Retry-After": RETRY_AFTER})
     return batch
 
 
 @router.get("/{batch_id}", summary="One batch", responses=problems(401, 404, 503) | shows(200, BATCH))
-def read_batch(batch_id: str, service: ServiceOf, caller: CallerOf) -> Batch:
+def read_batch(batch_id: str, service: ServiceOf, caller: CallerOf, prefix: PrefixOf) -> Batch:
     """How many of its jobs are in which state, and the jobs themselves in the order of their images."""
     batch = Batches(service.store).batch(batch_id, caller.name)
     if batch is None:
         raise NotFound("There is no such batch: the id is unknown, or the batch was made some time ago.")
-    return batch
+    return batch_linked(batch, prefix)
 
 
 def _prepare(place_in_form: int, upload: Upload, service: Service) -> Request:

@@ -16,6 +16,7 @@ from certification.contract.store.rates import WINDOW, Allowance
 from certification.errors import SmoothCertError
 from service.errors import TooMany, Unauthorized, as_service_error, problem_response
 from service.origins import OUR_OWN
+from service.prefix import path_of
 from service.state import Service
 
 GUARDED = ("/certify", "/jobs", "/batches")
@@ -42,7 +43,7 @@ class Callers:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not _is_guarded(scope["path"]):
+        if scope["type"] != "http" or not _is_guarded(path_of(scope)):
             await self.app(scope, receive, send)
             return
         service = cast(Service, scope["state"]["service"])
@@ -89,7 +90,7 @@ def _password(credentials: str) -> str:
 
 async def _limit(service: Service, caller: Caller, scope: Scope) -> dict[str, str]:
     """What a submission is told of its caller's limits. Raises TooMany, BrokerUnavailable."""
-    if not caller.per_minute or scope["method"] != "POST" or scope["path"] not in SUBMITTING:
+    if not caller.per_minute or scope["method"] != "POST" or path_of(scope) not in SUBMITTING:
         return {}
     allowance = await run_sync(service.rates.spend, caller.name, caller.per_minute)
     limits = _fields(caller, allowance)

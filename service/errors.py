@@ -2,12 +2,14 @@
 """What the service answers when it can't do what was asked: one tree, one handler, RFC 9457 throughout.
 
 ServiceError               carries its status; the docstring is the detail
+├── BadForm          400   a body that can't be read to its end
 ├── Unauthorized     401   no API key, or none of ours
 ├── ForeignPage      403   another site's page made the browser send this
 ├── NotFound         404   unknown, expired and foreign ids look the same
 ├── NotYet           409   the job has no certificate so far
 ├── TooLarge         413
 ├── NotAnImage       415
+├── UnsupportedEncoding 415  a compressed body
 ├── WrongHost        421   a name this service doesn't go by
 ├── Unprocessable    422   names the fields and what is allowed
 ├── TooMany          429   the caller's quota
@@ -60,6 +62,13 @@ class ServiceError(HTTPException):
         self.errors = list(errors) or None
 
 
+class BadForm(ServiceError):
+    """The form could not be read."""
+
+    status = 400
+    kind = "urn:smoothcert:problem:unreadable-form"
+
+
 class Unauthorized(ServiceError):
     """This service wants an API key: send it as `Authorization: Bearer KEY`."""
 
@@ -106,6 +115,16 @@ class NotAnImage(ServiceError):
     kind = "urn:smoothcert:problem:not-an-image"
 
 
+class UnsupportedEncoding(ServiceError):
+    """Bodies are taken as they are, without Content-Encoding."""
+
+    status = 415
+    kind = "urn:smoothcert:problem:unsupported-encoding"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"Accept-Encoding": "identity"})  # RFC 9110, 12.5.3
+
+
 class WrongHost(ServiceError):
     """This service does not go by the name in `Host`; its operator lists its names in SMOOTHCERT_HOSTS."""
 
@@ -118,6 +137,12 @@ class Unprocessable(ServiceError):
 
     status = 422
     kind = "urn:smoothcert:problem:wrong-parameters"
+
+    @classmethod
+    def of(cls, errors: Sequence[FieldProblem]) -> "Unprocessable":
+        """The detail names the fields."""
+        fields = ", ".join(dict.fromkeys(one.field for one in errors)) or "body"
+        return cls(f"Wrong or missing: {fields}.", errors)
 
 
 class TooMany(ServiceError):
@@ -160,8 +185,7 @@ def _invalid(error: Exception) -> Unprocessable:
     errors = [
         FieldProblem(field=str(one["loc"][-1]), detail=one["msg"]) for one in error.errors() if one["loc"]
     ]
-    fields = ", ".join(dict.fromkeys(e.field for e in errors)) or "body"
-    return Unprocessable(f"Wrong or missing: {fields}.", errors)
+    return Unprocessable.of(errors)
 
 
 ANSWERS: tuple[tuple[type[Exception], Callable[[Exception], ServiceError]], ...] = (

@@ -1,34 +1,102 @@
-"""The multipart forms of POST /certify and POST /batches."""
+"""What POST /certify and POST /batches are asked, and how the schema describes their bodies."""
 
-from typing import Annotated
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from fastapi import UploadFile
-from pydantic import ConfigDict, Field
+from fastapi import Depends, Query, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from certification.contract.parameters import Question
+from certification.contract.problem import FieldProblem
+from service.bodies import FORM, Body, File, is_picture, read_form, read_picture
+from service.errors import Unprocessable
+from service.queries import unknown
+from service.state import ServiceOf
 
-ModelName = Annotated[
-    str | None, Field(max_length=100, description="a name from /models; by default the service's")
-]
+PICTURE = "PNG, JPEG, WebP, BMP or GIF"
+TWICE = "This field is there twice: send it once."
+NO_FILE = "This field was sent as a file: send it as text."
+BESIDE = "With a form no query parameters are taken: send this as a field of the form, beside the image."
 
 
-class _Asking(Question):
-    model_config = ConfigDict(extra="forbid")  # a misspelt field must not become a default in silence
+class Asked(Question):
+    """The fields beside the pictures."""
 
-    model: ModelName = None
+    model: Annotated[
+        str | None, Field(max_length=100, description="a name from /models; by default the service's")
+    ] = None
+
+    model_config = ConfigDict(frozen=True, extra="forbid")  # a misspelt field must not become a default
 
     def question(self) -> Question:
-        """The question without the uploads."""
+        """Without the model's name."""
         return Question.model_validate(self.model_dump(include=set(Question.model_fields)))
 
 
-class CertifyForm(_Asking):
-    """One image and what is asked of it."""
+@dataclass(frozen=True)
+class Submission:
+    """A body that was understood wholly: what is asked, and the pictures it is asked of."""
 
-    image: Annotated[UploadFile, Field(description="PNG, JPEG, WebP, BMP or GIF")]
+    asked: Asked
+    images: Sequence[File]
 
 
-class BatchForm(_Asking):
-    """Many images and what is asked of each of them."""
+async def _one(request: Request, asked: Annotated[Asked, Query()]) -> AsyncIterator[Submission]:
+    if is_picture(request):
+        with await read_picture(request) as body:
+            yield Submission(asked, body.images)
+        return
+    if request.query_params:
+        raise Unprocessable.of([FieldProblem(field=name, detail=BESIDE) for name in request.query_params])
+    async for submission in _form(request):
+        yield submission
 
-    image: Annotated[list[UploadFile], Field(min_length=1, description="one part for each image")]
+
+async def _many(request: Request, service: ServiceOf) -> AsyncIterator[Submission]:
+    async for submission in _form(request, most=service.settings.max_batch_images):
+        yield submission
+
+
+async def _form(request: Request, most: int | None = None) -> AsyncIterator[Submission]:
+    with await read_form(request, most) as body:
+        yield Submission(_understood(body, several=most is not None), body.images)
+
+
+def _understood(body: Body, several: bool) -> Asked:
+    """Raises RequestValidationError, which names the fields: wrong, missing, unknown or there twice."""
+    names = [name for name, _ in body.fields]
+    wrong = {name: TWICE for name in names if names.count(name) > 1}
+    wrong |= dict.fromkeys(body.misplaced, NO_FILE)
+    wrong |= {name: unknown(FIELDS) for name in [*names, *body.misplaced] if name not in FIELDS}
+    if not body.images:
+        wrong["image"] = "Field required"
+    if len(body.images) > 1 and not several:
+        wrong["image"] = "There are several pictures: send one, or all of them to /batches."
+    errors: list[Any] = [{"loc": (name,), "msg": why} for name, why in wrong.items()]
+    try:
+        asked = Asked.model_validate({name: text for name, text in body.fields if name in FIELDS})
+    except ValidationError as error:
+        raise RequestValidationError([*error.errors(), *errors]) from error
+    if errors:
+        raise RequestValidationError(errors)
+    return asked
+
+
+FIELDS = ("image", *Asked.model_fields)
+OneImage = Annotated[Submission, Depends(_one)]
+ManyImages = Annotated[Submission, Depends(_many)]
+
+
+def described(many: bool = False) -> dict[str, Any]:
+    """The `requestBody` of the schema."""
+    file = {"type": "string", "format": "binary", "description": PICTURE}
+    several = {"type": "array", "items": file, "minItems": 1, "description": "one part for each image"}
+    form = Asked.model_json_schema()
+    form["properties"]["image"] = several if many else file
+    form["required"] = ["image"]
+    content: dict[str, Any] = {FORM: {"schema": form}}
+    if not many:
+        content["image/*"] = {"schema": {"type": "string", "format": "binary"}}
+    return {"requestBody": {"required": True, "content": content}}

@@ -3,6 +3,8 @@
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.prefix import path_of
+
 ALWAYS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -32,7 +34,7 @@ class SecurityHeaders:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(ALWAYS)
-                headers["Content-Security-Policy"] = LOOSE if scope["path"].startswith(DOCS) else STRICT
+                headers["Content-Security-Policy"] = LOOSE if path_of(scope).startswith(DOCS) else STRICT
             await send(message)
 
         await self.app(scope, receive, send_with_headers)

@@ -4,7 +4,7 @@ import math
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Form, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel
 
@@ -14,7 +14,8 @@ from certification.contract.job import Job
 from service.callers import CallerOf
 from service.errors import NotFound, NotYet
 from service.examples import CANCELLED, CERTIFICATE, LIST, QUEUED, SUCCEEDED
-from service.forms import CertifyForm
+from service.forms import OneImage, described
+from service.links import PrefixOf, linked
 from service.openapi import problems, shows
 from service.state import ServiceOf
 from service.submission import Upload, submit
@@ -50,23 +51,27 @@ Known = problems(401, 404, 503)
     status_code=202,
     summary="Certify an image",
     responses=problems(400, 401, 403, 413, 415, 422, 429, 503) | shows(202, QUEUED),
+    openapi_extra=described(),
 )
 def certify(
     *,
-    form: Annotated[CertifyForm, Form(media_type="multipart/form-data")],
+    sent: OneImage,
     response: Response,
     service: ServiceOf,
+    prefix: PrefixOf,
     caller: CallerOf,
     request_id: RequestId,
     idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
 ) -> Job:
     """Queues the image and answers with its job.
 
-    Sending the same `Idempotency-Key` again, with the same form, answers with the same job.
+    The image is part of a form, whose other fields say what is asked; or it is the body itself, sent as
+    `image/png` or the like: then the query parameters say it, which a form doesn't go with.
+    Sending the same `Idempotency-Key` again, with the same body, answers with the same job.
     """
-    data = form.image.file.read()
-    upload = Upload(data, form.question(), form.model, caller, request_id, idempotency_key)
-    job = submit(upload, service)
+    data, asked = sent.images[0].read(), sent.asked
+    upload = Upload(data, asked.question(), asked.model, caller, request_id, idempotency_key)
+    job = linked(submit(upload, service), prefix)
     response.headers.update({"Location": job.links.self, "Retry-After": RETRY_AFTER})
     return job
 
@@ -75,6 +80,7 @@ def certify(
 def list_jobs(
     service: ServiceOf,
     caller: CallerOf,
+    prefix: PrefixOf,
     cursor: Annotated[
         str | None, Query(pattern="^[0-9]{1,20}$", description="from `next` of the page before")
     ] = None,
@@ -82,7 +88,8 @@ def list_jobs(
 ) -> JobList:
     """One page of jobs."""
     page = service.store.page(caller.name, cursor, limit)
-    return JobList(jobs=page.jobs, next=page.cursor and f"/jobs?cursor={page.cursor}&limit={limit}")
+    following = page.cursor and f"{prefix}/jobs?cursor={page.cursor}&limit={limit}"
+    return JobList(jobs=[linked(job, prefix) for job in page.jobs], next=following)
 
 
 @router.get(
@@ -91,10 +98,11 @@ def list_jobs(
 async def read_job(
     job: Found,
     service: ServiceOf,
+    prefix: PrefixOf,
     wait: Annotated[float, Query(ge=0, le=3600, description="seconds to wait for the job to end")] = 0,
 ) -> Job:
     """The job as it is; with `wait`, as soon as it has ended or the time is over."""
-    return await when_ended(service, job, min(wait, service.settings.max_wait))
+    return linked(await when_ended(service, job, min(wait, service.settings.max_wait)), prefix)
 
 
 async def _seat(service: ServiceOf) -> AsyncIterator[None]:
@@ -110,16 +118,19 @@ async def _seat(service: ServiceOf) -> AsyncIterator[None]:
     responses=Known,
 )
 async def follow_job(
-    job: Found, service: ServiceOf, last_event_id: Annotated[str | None, Header()] = None
+    job: Found,
+    service: ServiceOf,
+    prefix: PrefixOf,
+    last_event_id: Annotated[str | None, Header()] = None,
 ) -> AsyncIterator[ServerSentEvent]:
     """Server-sent events named `job`, each a snapshot; the last one is terminal.
 
     A comment every 15 s keeps the connection open. `Last-Event-ID` leaves out a snapshot already seen.
     """
     if job.ended or last_event_id != str(job.version):
-        yield _event(job)
+        yield _event(linked(job, prefix))
     async for snapshot in snapshots(service, job, math.inf):
-        yield _event(snapshot)
+        yield _event(linked(snapshot, prefix))
 
 
 def _event(job: Job) -> ServerSentEvent:
@@ -129,10 +140,10 @@ def _event(job: Job) -> ServerSentEvent:
 @router.post(
     "/jobs/{job_id}/cancel", summary="Stop a job", responses=Known | problems(403) | shows(200, CANCELLED)
 )
-def cancel_job(job: Found, service: ServiceOf, caller: CallerOf) -> Job:
+def cancel_job(job: Found, service: ServiceOf, caller: CallerOf, prefix: PrefixOf) -> Job:
     """Ends the job now; it keeps the best certificate it has reached. A job that has ended stays as it is."""
     service.store.cancel(job.id)
-    return _find(job.id, service, caller)
+    return linked(_find(job.id, service, caller), prefix)
 
 
 @router.get(

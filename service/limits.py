@@ -6,6 +6,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import TooLarge, problem_response
+from service.prefix import path_of
 
 FORM_OVERHEAD = 64 * 1024  # bytes: the form's other fields and its boundaries
 
@@ -24,7 +25,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = self.limit_of(scope["path"])
+        limit = self.limit_of(path_of(scope))
         if _declared(scope) > limit:
             await problem_response(_too_large(limit), scope["path"])(scope, receive, send)
             return

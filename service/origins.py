@@ -11,17 +11,26 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import ForeignPage, WrongHost, problem_response
+from service.proxies import Proxies
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})  # change nothing; answers are closed to other origins anyway
 OUR_OWN = {"same-origin", "none"}  # Sec-Fetch-Site of what a person does on our page or in the address bar
 LOCAL = "localhost"
+TOLD = (
+    "X-Requested-With"  # no other site's page can send it: browsers would ask us first, and we would refuse
+)
+DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class Origins:
-    """ASGI middleware. `names`: those it answers to, beside what can't be rebound; none: to every name."""
+    """ASGI middleware. `names`: those it answers to, beside what can't be rebound; none: to every name.
+    `allowed`: the origins of other sites whose pages may ask; `proxies`: whose X-Forwarded-Host is believed.
+    """
 
-    def __init__(self, app: ASGIApp, names: tuple[str, ...]) -> None:
-        self.app = app
+    def __init__(
+        self, app: ASGIApp, names: tuple[str, ...], allowed: tuple[str, ...], proxies: Proxies
+    ) -> None:
+        self.app, self.allowed, self.proxies = app, frozenset(allowed), proxies
         self.names = frozenset(name.lower() for name in names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -30,10 +39,16 @@ class Origins:
             if self.names and not self._goes_by(headers.get("host", "")):
                 await problem_response(WrongHost(), scope["path"])(scope, receive, send)
                 return
-            if scope["method"] not in READING and is_foreign(headers):
+            if scope["method"] not in READING and self._is_foreign(scope, headers):
                 await problem_response(ForeignPage(), scope["path"])(scope, receive, send)
                 return
         await self.app(scope, receive, send)
+
+    def _is_foreign(self, scope: Scope, headers: Headers) -> bool:
+        if headers.get("origin", "").lower() in self.allowed:
+            return False
+        told = headers.get("x-forwarded-host") if self.proxies.trust(scope) else None
+        return is_foreign(headers, told or headers.get("host", ""))
 
     def _goes_by(self, host: str) -> bool:
         name = name_of(host)
@@ -59,9 +74,20 @@ def cannot_be_rebound(name: str) -> bool:
     return True
 
 
-def is_foreign(headers: Headers) -> bool:
-    """Whether another site's page made a browser send this: as it says itself, else by comparing Origin."""
+def is_foreign(headers: Headers, host: str) -> bool:
+    """Whether another site's page made a browser send this to `host`.
+
+    Browsers say so, except old ones and where the page came by plain HTTP. Then a header that only our own
+    page's scripts can set tells, whatever a proxy made of `Host`; else Origin is compared.
+    """
     if site := headers.get("sec-fetch-site"):
         return site not in OUR_OWN
     origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != headers.get("host")
+    return origin is not None and TOLD.lower() not in headers and not _is_of(origin, host)
+
+
+def _is_of(origin: str, host: str) -> bool:
+    """Whether the origin's host and port are these; a port that is the scheme's own may be left out."""
+    scheme, _, place = origin.lower().partition("://")
+    port = DEFAULT_PORTS.get(scheme, "")
+    return bool(port) and place.removesuffix(port) == host.lower().removesuffix(port)

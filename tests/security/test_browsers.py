@@ -4,6 +4,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.__main__ import named
+from service.app import create_app
 from service.settings import Settings
 from tests.security.conftest import Open
 
@@ -59,6 +60,10 @@ def test_an_operators_names_are_answered_and_with_keys_any_name_is(
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
         {"Origin": "http://testserver:81"},
+        {"Origin": "http://testserver.evil.example"},
+        {"Origin": "testserver"},
+        {"Origin": "https://evil.example", "X-Forwarded-Host": "evil.example"},  # no proxy of ours
+        {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site", "X-Requested-With": "SmoothCert"},
     ],
 )
 @pytest.mark.parametrize("path", ["/certify", "/batches", "/jobs/some/cancel"])
@@ -68,6 +73,79 @@ def test_another_sites_page_can_ask_for_nothing(
     answer = client.post(path, files={"image": digit}, headers=headers)
     assert answer.status_code == 403
     assert client.get("/jobs").json()["jobs"] == []
+
+
+BEHIND_PROXIES = {
+    "as nginx does by itself": {"Host": "127.0.0.1:8000", "Origin": "http://10.1.2.3:8080"},
+    "without its port": {"Host": "10.1.2.3", "Origin": "http://10.1.2.3:8080"},
+    "by TLS": {"Host": "certify.internal", "Origin": "https://certify.example.org"},
+}
+
+
+@pytest.mark.parametrize("what", BEHIND_PROXIES)
+def test_our_own_page_can_ask_whatever_a_proxy_makes_of_its_host(
+    client: TestClient, digit: bytes, what: str
+) -> None:
+    headers = BEHIND_PROXIES[what]
+    answers = [
+        client.post("/certify", files={"image": digit}, headers=headers | more).status_code
+        for more in ({}, {"X-Requested-With": "SmoothCert"})
+    ]
+    assert answers == [403, 202]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "example.org:443", "Origin": "https://example.org"},
+        {"Host": "Example.org", "Origin": "http://example.org:80"},
+        {"Host": "example.org:8080", "Origin": "http://example.org:8080"},
+        {"Host": "10.1.2.3", "X-Forwarded-Host": "example.org", "Origin": "https://example.org"},
+    ],
+)
+def test_a_host_that_is_told_rightly_is_our_own(
+    settings: Settings, digit: bytes, headers: dict[str, str]
+) -> None:
+    with TestClient(create_app(settings), client=("127.0.0.1", 1)) as client:
+        assert client.post("/certify", files={"image": digit}, headers=headers).status_code == 202
+        evil = {"Origin": "https://evil.example"}
+        assert client.post("/certify", files={"image": digit}, headers=headers | evil).status_code == 403
+
+
+THEIRS = "https://www.example.org"
+
+
+def test_pages_of_other_sites_that_are_listed_can_ask_and_read(open_service: Open, digit: bytes) -> None:
+    client = open_service(origins=(THEIRS,))
+    asked = {
+        "Origin": THEIRS,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization, idempotency-key",
+    }
+    allowed = client.options("/certify", headers=asked)
+    assert allowed.status_code == 200
+    assert allowed.headers["access-control-allow-origin"] == THEIRS
+    theirs = {"Origin": THEIRS, "Sec-Fetch-Site": "cross-site"}
+    answer = client.post("/certify", files={"image": digit}, headers=theirs)
+    assert answer.status_code == 202
+    assert answer.headers["access-control-allow-origin"] == THEIRS
+    assert "Location" in answer.headers["access-control-expose-headers"]
+    assert client.get("/jobs/nobody", headers=theirs).headers["access-control-allow-origin"] == THEIRS
+    assert "access-control-allow-credentials" not in answer.headers
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", f"{THEIRS}.evil.example", "null", f"{THEIRS}:81"])
+def test_no_other_site_can_once_some_are_listed(open_service: Open, digit: bytes, origin: str) -> None:
+    client = open_service(origins=(THEIRS,))
+    asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+    asked |= {"Access-Control-Request-Headers": "x-requested-with"}
+    for answer in (
+        client.options("/certify", headers=asked),
+        client.get("/jobs", headers={"Origin": origin}),
+        client.post("/certify", files={"image": digit}, headers={"Origin": origin}),
+    ):
+        assert answer.headers.get("access-control-allow-origin") is None
+    assert answer.status_code == 403
 
 
 @pytest.mark.parametrize("headers", [{"Sec-Fetch-Site": "same-origin"}, {"Origin": "http://testserver"}, {}])

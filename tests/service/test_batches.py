@@ -54,7 +54,7 @@ def test_a_batch_that_does_not_fit_the_queue_leaves_nothing_in_it(settings: Sett
 def test_too_many_images_are_413_and_none_is_422(settings: Settings) -> None:
     with TestClient(create_app(settings.model_copy(update={"max_batch_images": 1}))) as client:
         assert client.post("/batches", files=images("digit-1.png", "digit-2.png")).status_code == 413
-        assert client.post("/batches", data={"n": 1000}).status_code == 422
+        assert client.post("/batches", files={"n": (None, "1000")}).status_code == 422
 
 
 def test_unknown_batches_are_404(client: TestClient) -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2 as httpx
@@ -22,6 +23,13 @@ from tests.service.test_corpus import DIGIT, REFUSED, TAKEN, encode
 
 @pytest.fixture
 def server(redis_url: str, models: Path) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
+    with serving(redis_url, models) as started:
+        yield started
+
+
+@contextmanager
+def serving(redis_url: str, models: Path) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
+    """`python -m service` and its address."""
     port = free_port()
     environment = os.environ | {"SMOOTHCERT_REDIS_URL": redis_url, "SMOOTHCERT_MODELS": str(models)}
     process = subprocess.Popen([sys.executable, "-m", "service", "--port", str(port)], env=environment)
@@ -33,9 +41,11 @@ def server(redis_url: str, models: Path) -> Iterator[tuple["subprocess.Popen[byt
         except OSError:
             assert process.poll() is None
             time.sleep(0.05)
-    yield process, url
-    process.kill()
-    process.wait()
+    try:
+        yield process, url
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_files_nobody_should_trust_cost_little_memory(

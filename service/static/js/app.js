@@ -82,7 +82,7 @@ async function reopen(entry) {
 
 async function resume() {
   const id = location.hash.slice(1);
-  const entry = id ? entryOf(id) || { id, links: { self: `/jobs/${encodeURIComponent(id)}` } } : unfinished();
+  const entry = id ? entryOf(id) || { id, links: { self: `jobs/${encodeURIComponent(id)}` } } : unfinished();
   if (entry) await reopen(entry);
 }
 

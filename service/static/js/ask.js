@@ -23,7 +23,7 @@ export function prepareForm() {
 
 function sample(name, title) {
   const radio = make("input", { type: "radio", name: "sample", value: name, checked: name === FIRST, "aria-label": title });
-  return make("label", { title }, radio, make("img", { src: `/static/samples/${name}.png`, alt: "", width: 56, height: 56 }));
+  return make("label", { title }, radio, make("img", { src: `static/samples/${name}.png`, alt: "", width: 56, height: 56 }));
 }
 
 function hover(event, over) {
@@ -77,7 +77,7 @@ export async function chosenPicture() {
   if (dropped) return { file: dropped, name: dropped.name };
   const radio = find("samples").querySelector("input:checked");
   if (!radio) return null;
-  const answer = await fetch(`/static/samples/${radio.value}.png`);
+  const answer = await fetch(`static/samples/${radio.value}.png`);
   return { file: new File([await answer.blob()], `${radio.value}.png`), name: radio.getAttribute("aria-label") };
 }
 
