@@ -1,22 +1,36 @@
 """Checkpoints as far as the service looks: cards are real, weights are never read."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from certification.catalogue import CARD_FILE, WEIGHTS_FILE
 from certification.contract.card import Evaluation, ModelCard, Preprocessing, Protocol
+from certification.contract.certificate import Shape
 
 MODEL = "mnist-lenet-consistency-0.50"
 
 
-def write_model(root: Path, name: str, sigma: float = 0.5, evaluation: Evaluation | None = None) -> ModelCard:
+def write_model(
+    root: Path,
+    name: str,
+    sigma: float = 0.5,
+    *,
+    evaluation: Evaluation | None = None,
+    dataset: str = "mnist",
+    input_shape: Shape = (1, 28, 28),
+    labels: Sequence[str] = "0123456789",
+) -> ModelCard:
     """Puts one model on the shelf."""
+    mode: Literal["L", "RGB"] = "L" if input_shape[0] == 1 else "RGB"
+    zeros, ones = (0.0,) * input_shape[0], (1.0,) * input_shape[0]
     card = ModelCard(
         name=name,
         architecture="lenet",
-        dataset="mnist",
-        input_shape=(1, 28, 28),
-        labels=list("0123456789"),
-        preprocessing=Preprocessing(mode="L", mean=(0.0,), std=(1.0,)),
+        dataset=dataset,
+        input_shape=input_shape,
+        labels=list(labels),
+        preprocessing=Preprocessing(mode=mode, mean=zeros, std=ones),
         sigma=sigma,
         method="consistency",
         evaluation=evaluation,

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,13 @@ from pydantic import BaseModel
 from certification.contract.batch import Batch
 from certification.contract.certificate import Certificate
 from certification.contract.job import Job
+from certification.contract.store.leases import IDLE
 from service import examples
+from service.app import create_app
 from service.jobs import JobList
-from tests.service.hand import WorkerHand
+from service.settings import Settings
+from smoothcert.broker import free_port
+from tests.service.hand import WorkerHand, certificate, progress
 from tests.service.shelf import MODEL, write_model
 
 HEAVY = ("torch", "torchvision", "scipy", "statsmodels", "matplotlib")
@@ -32,6 +37,28 @@ def test_models_are_listed_and_a_new_folder_is_served_at_once(client: TestClient
     card = write_model(models, "mnist-lenet-gaussian-1.00", sigma=1.0)
     assert client.get(f"/models/{card.name}").json()["sigma"] == 1.0
     assert len(client.get("/models").json()) == 2
+
+
+def test_a_model_says_how_fast_it_answers_here_and_how_many_wait(
+    client: TestClient, hand: WorkerHand, post: Callable[..., dict]
+) -> None:
+    before = client.get("/models").json()[0]
+    assert (before["votes_per_second"], before["waiting"]) == (None, 0)
+    claim = hand.claim(post()["id"])
+    post()
+    counted = IDLE.plus(600, 0.25).plus(400, 0.25)
+    hand.leases.finish(claim, certificate(claim, 1000, 1.5), progress(1000, 1.5), counted)
+    after = client.get(f"/models/{MODEL}").json()
+    assert after["votes_per_second"] == pytest.approx(2000)
+    assert after["waiting"] == 1
+    assert client.get("/models").json() == [after]
+
+
+def test_models_are_listed_while_the_broker_is_away(models: Path) -> None:
+    nowhere = Settings(redis_url=f"redis://127.0.0.1:{free_port()}/0", models=models)
+    with TestClient(create_app(nowhere)) as client:
+        [card] = client.get("/models").json()
+    assert (card["name"], card["votes_per_second"], card["waiting"]) == (MODEL, None, None)
 
 
 def test_ready_needs_a_worker_for_each_model_that_takes_jobs(client: TestClient, hand: WorkerHand) -> None:

@@ -1,6 +1,7 @@
 // A job as a person reads it: the verdict, what it means, how far it is, the votes and the evidence.
 
 import { find, make, percent, radiusText, whole } from "./dom.js";
+import { duration } from "./models.js";
 import { growthPlot } from "./plot.js";
 import { showPictures } from "./pictures.js";
 import { ENDED } from "./watch.js";
@@ -52,6 +53,7 @@ function view(job, card) {
     radius: certificate ? certificate.radius : job.progress.radius,
     counts: certificate ? certificate.counts : job.progress.counts,
     samples: certificate ? certificate.n : job.progress.samples,
+    speed: card && card.votes_per_second,
   };
 }
 
@@ -118,12 +120,25 @@ function abstention({ certificate, counts, label }) {
     "talked into something else. More votes, or a model with another σ, may settle it.";
 }
 
-function showProgress({ job, ended }) {
+let pace = null; // the first look at this job: {id, samples, at}
+
+function showProgress({ job, ended, speed }) {
   find("running").hidden = ended;
   const { samples, of } = job.progress;
   find("progress").max = of;
   find("progress").value = samples;
-  find("progress-text").textContent = `${whole(samples)} of ${whole(of)} votes`;
+  find("progress-text").textContent = `${whole(samples)} of ${whole(of)} votes${timeLeft(job, ended, speed)}`;
+}
+
+/** By the pace of this job's own votes; before the first ones, by the model's usual speed. */
+function timeLeft({ id, status, progress, started_at: started }, ended, speed) {
+  if (ended || status !== "running") return "";
+  const elapsed = (Date.now() - new Date(started).getTime()) / 1000;
+  const now = { id, samples: progress.samples, at: performance.now() };
+  if (!pace || pace.id !== id) pace = now;
+  const drawn = now.samples - pace.samples;
+  const rate = drawn > 0 ? (1000 * drawn) / (now.at - pace.at) : elapsed > 1 && now.samples ? now.samples / elapsed : speed;
+  return rate > 0 ? `, ${duration((progress.of - progress.samples) / rate)} left at most` : "";
 }
 
 function showVotes({ counts, samples, label }) {

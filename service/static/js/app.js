@@ -2,7 +2,7 @@
 
 import { showJob } from "./answer.js";
 import { cancelJob, certify, listModels, readJob } from "./api.js";
-import { asked, chosenPicture, prepareForm, showMistake, showModels } from "./ask.js";
+import { asked, chosenPicture, prepareForm, showMistake, showModels, updateModels } from "./ask.js";
 import { find } from "./dom.js";
 import { drop, entryOf, forgetAll, remember, showHistory, unfinished } from "./history.js";
 import { ENDED, follow } from "./watch.js";
@@ -19,11 +19,14 @@ function show(job, name) {
     remember(job, name);
     showHistory(reopen);
   }
+  if (ENDED.has(job.status)) listModels().then(updateModels, () => {}); // its model's speed may be known now
 }
 
 function take(job, name) {
   stopFollowing();
   history.replaceState(null, "", `#${job.id}`);
+  find("share").href = location.href;
+  find("shared").textContent = "";
   show(job, name);
   if (!ENDED.has(job.status)) stopFollowing = follow(job, (snapshot) => show(snapshot), trouble());
 }
@@ -68,6 +71,17 @@ async function cancel() {
   }
 }
 
+/** The address of the job on show, for somebody else; where the clipboard may not be used it is a plain link. */
+async function share(event) {
+  event.preventDefault();
+  try {
+    await navigator.clipboard.writeText(find("share").href);
+    find("shared").textContent = "Copied.";
+  } catch {
+    find("shared").textContent = find("share").href;
+  }
+}
+
 async function reopen(entry) {
   showMistake(null);
   try {
@@ -86,11 +100,17 @@ async function resume() {
   if (entry) await reopen(entry);
 }
 
+/** A link to another job opens it without a reload. */
+function followAddress() {
+  if (location.hash.slice(1) && location.hash.slice(1) !== current?.id) resume();
+}
+
 async function start() {
   prepareForm();
   showHistory(reopen);
   find("ask").addEventListener("submit", submit);
   find("cancel").addEventListener("click", cancel);
+  find("share").addEventListener("click", share);
   find("forget").addEventListener("click", () => {
     forgetAll();
     showHistory(reopen);
@@ -103,6 +123,7 @@ async function start() {
     showMistake(mistake);
   }
   await resume();
+  window.addEventListener("hashchange", followAddress);
 }
 
 start();

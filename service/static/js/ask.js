@@ -1,29 +1,62 @@
 // The form: which picture, which model, how many votes.
 
 import { find, make, percent } from "./dom.js";
+import { classes, forecast, size, subject } from "./models.js";
 import { accuracyPlot } from "./plot.js";
+import { showPreview } from "./preview.js";
 
 const DIGITS = [...Array(10).keys()].map((digit) => [`digit-${digit}`, `A handwritten ${digit}`]);
-const SAMPLES = [...DIGITS, ["hard-5", "A 5 that is hard to read"], ["noise", "Noise, no digit at all"]];
-const FIRST = "digit-7";
+const OBJECTS = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
+const SAMPLES = {
+  mnist: [...DIGITS, ["hard-5", "A 5 that is hard to read"], ["noise", "Noise, no digit at all"]],
+  cifar10: OBJECTS.map((name) => [`cifar10/${name}`, `A small picture: ${name}`]),
+};
+const FIRST = { mnist: "digit-7", cifar10: "cifar10/cat" };
 const PREFERRED = "mnist-lenet-consistency-0.50";
 
 let dropped = null; // a File, once one was chosen or dropped
+let cards = new Map();
+let sampled = ""; // the data set whose samples are on show
 
-/** Draws the samples and makes the drop zone work. */
+/** Makes the form work; its models come later. */
 export function prepareForm() {
-  find("samples").replaceChildren(...SAMPLES.map(([name, title]) => sample(name, title)));
   find("file").addEventListener("change", () => take(find("file").files[0]));
   find("samples").addEventListener("change", () => take(null));
+  find("models").addEventListener("change", showChoice);
+  find("n").addEventListener("input", showForecast);
   const drop = find("drop");
   for (const name of ["dragenter", "dragover"]) drop.addEventListener(name, (event) => hover(event, true));
   for (const name of ["dragleave", "drop"]) drop.addEventListener(name, (event) => hover(event, false));
   drop.addEventListener("drop", (event) => take(event.dataTransfer.files[0]));
 }
 
-function sample(name, title) {
-  const radio = make("input", { type: "radio", name: "sample", value: name, checked: name === FIRST, "aria-label": title });
+function sample([name, title], first) {
+  const radio = make("input", { type: "radio", name: "sample", value: name, checked: name === first && !dropped, "aria-label": title });
   return make("label", { title }, radio, make("img", { src: `static/samples/${name}.png`, alt: "", width: 56, height: 56 }));
+}
+
+const chosenModel = () => cards.get(find("models").querySelector("input:checked")?.value);
+
+/** What depends on the model: samples of its kind, the preview, how long it takes. */
+function showChoice() {
+  const card = chosenModel();
+  if (card && card.dataset !== sampled) {
+    sampled = card.dataset;
+    const samples = SAMPLES[sampled] || [];
+    find("samples").replaceChildren(...samples.map((one) => sample(one, FIRST[sampled])));
+    find("no-samples").hidden = samples.length > 0;
+  }
+  showForecast();
+  showChosenPicture();
+}
+
+function showForecast() {
+  find("forecast").textContent = forecast(chosenModel(), Number(find("n").value));
+}
+
+/** Samples are small already: only a chosen file is shown as the model sees it. */
+function showChosenPicture() {
+  showPreview(dropped, chosenModel());
 }
 
 function hover(event, over) {
@@ -34,6 +67,7 @@ function hover(event, over) {
 function take(file) {
   dropped = file || null;
   find("drop").classList.toggle("chosen", Boolean(file));
+  showChosenPicture();
   if (!file) {
     find("file").value = "";
     find("drop-text").replaceChildren(make("b", {}, "Choose a file"), " or drop one here");
@@ -43,31 +77,39 @@ function take(file) {
   for (const radio of find("samples").querySelectorAll("input")) radio.checked = false;
 }
 
+/** Takes in what the cards say now, without drawing the choices anew. */
+export function updateModels(listed) {
+  cards = new Map(listed.map((card) => [card.name, card]));
+  showForecast();
+}
+
 /** Draws one choice a model. */
-export function showModels(cards) {
+export function showModels(listed) {
   const place = find("models");
   place.setAttribute("aria-busy", "false");
-  if (!cards.length) {
+  updateModels(listed);
+  if (!listed.length) {
     place.replaceChildren(make("p", { class: "mistake" }, "This service has no model."));
     return;
   }
-  const radii = cards.flatMap((card) => (card.evaluation ? Object.keys(card.evaluation.certified_accuracy).map(Number) : []));
+  const radii = listed.flatMap((card) => (card.evaluation ? Object.keys(card.evaluation.certified_accuracy).map(Number) : []));
   const xEnd = Math.max(1, ...radii);
-  const first = cards.find((card) => card.name === PREFERRED) || cards[0];
-  place.replaceChildren(...cards.map((card) => model(card, xEnd, card === first)));
+  const first = listed.find((card) => card.name === PREFERRED) || listed[0];
+  place.replaceChildren(...listed.map((card) => model(card, xEnd, card === first)));
+  showChoice();
 }
 
 function model(card, xEnd, checked) {
   const measured = card.evaluation;
   const acr = measured ? `ACR ${measured.acr.toFixed(3)}, abstains ${percent(measured.abstention_rate)}` : "not measured yet";
-  const radio = make("input", { type: "radio", name: "model", value: card.name, checked, "aria-label": `${card.name}, ${acr}` });
+  const radio = make("input", { type: "radio", name: "model", value: card.name, checked, "aria-label": `${subject(card)}, ${card.name}, ${acr}` });
   return make(
     "label",
-    { class: "model" },
+    { class: "model", title: card.name },
     radio,
-    make("b", {}, `${card.method}, σ\u00a0=\u00a0${card.sigma}`),
-    make("span", {}, `${card.dataset}, ${card.architecture}`),
-    make("span", {}, acr),
+    make("b", {}, `${subject(card)}, σ\u00a0=\u00a0${card.sigma}`),
+    make("span", {}, [size(card), classes(card)].filter(Boolean).join(": ")),
+    make("span", {}, `${card.architecture}, ${card.method}; ${acr}`),
     measured ? accuracyPlot(measured, xEnd) : "",
   );
 }
@@ -78,7 +120,7 @@ export async function chosenPicture() {
   const radio = find("samples").querySelector("input:checked");
   if (!radio) return null;
   const answer = await fetch(`static/samples/${radio.value}.png`);
-  return { file: new File([await answer.blob()], `${radio.value}.png`), name: radio.getAttribute("aria-label") };
+  return { file: new File([await answer.blob()], `${radio.value.split("/").pop()}.png`), name: radio.getAttribute("aria-label") };
 }
 
 /** The form's fields as the service names them. */
