@@ -16,6 +16,10 @@ PIP_RANGE := pip>=25.1,<26.2
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 INSTALL := $(PIP) install --quiet --constraint requirements.lock
 
+# For machines without a GPU: the address of PyTorch's index of CPU wheels (its installation page names it). They take a
+# tenth of the disk: make run TORCH_INDEX=https://...
+TORCH_INDEX ?=
+
 RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
 
@@ -108,6 +112,7 @@ $(BIN)/python:
 $(RUN_STAMP): pyproject.toml requirements.lock | $(BIN)/python
 	@echo "installing what running needs (PyTorch is large: the first time takes minutes)"
 	@$(PIP) install --quiet '$(PIP_RANGE)'
+	@$(if $(TORCH_INDEX),$(INSTALL) --index-url $(TORCH_INDEX) torch torchvision)
 	@$(INSTALL) --editable '.[service,worker,training,cpu,broker]'
 	@touch $@
 

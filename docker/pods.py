@@ -25,6 +25,9 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 BASE = ROOT / "deploy" / "kubernetes" / "base"
+WORKER_IMAGE = yaml.safe_load((BASE / "worker.yaml").read_text())["spec"]["template"]["spec"]["containers"][
+    0
+]["image"]
 DIGIT = ROOT / "tests" / "data" / "digit-7.png"
 PROJECT = "smoothcert-pods"
 PORT = int(os.environ.get("TRY_PORT", "18001"))  # on loopback
@@ -145,7 +148,7 @@ def make_secrets(folder: Path) -> str:
     acl = (ROOT / "deploy" / "users.acl.example").read_text().replace("CHANGE-ME", password)
     script = "smoothcert keys create ann --file api-keys.json && smoothcert keys signing --out signing >&2"
     me = ("--user", f"{os.getuid()}:{os.getgid()}", "--volume", f"{folder}:/made", "--workdir", "/made")
-    key = run("docker", "run", "--rm", "--network=none", *me, "smoothcert-worker", "sh", "-c", script)
+    key = run("docker", "run", "--rm", "--network=none", *me, WORKER_IMAGE, "sh", "-c", script)
     files = {
         "smoothcert-redis/password": password.encode(),
         "smoothcert-redis/users.acl": acl.encode(),

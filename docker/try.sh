@@ -139,7 +139,7 @@ network() {
 kill_worker() {
   local pid
   pid=$(docker inspect --format '{{.State.Pid}}' "$(compose ps --quiet worker)")
-  docker run --rm --pid host --user 0 --network none smoothcert-service python -c "import os; os.kill($pid, 9)"
+  docker run --rm --pid host --user 0 --network none "$(compose config --images service | grep smoothcert-service)" python -c "import os; os.kill($pid, 9)"
   say "killed process $pid of the host, the worker"
 }
 

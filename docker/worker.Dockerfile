@@ -3,14 +3,19 @@
 # root file system may be mounted read-only.
 #   docker build -f docker/worker.Dockerfile -t smoothcert-worker .
 FROM python:3.11-slim-bookworm AS build
-# An index beside the usual one: a mirror, or for hosts without a GPU one of PyTorch's CPU wheels (a tenth of the size).
+# An index beside the usual one, where there is a mirror.
 ARG PIP_EXTRA_INDEX_URL
+# For hosts without a GPU: PyTorch's index of CPU wheels (a tenth of the size).
+ARG TORCH_INDEX
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /build
 RUN python -m venv --without-pip /venv
 COPY pyproject.toml requirements.lock ./
 # Without the packages beside it this installs the dependencies alone, in a layer of several GB that outlives edits
 # of the code; the metadata names two files whose content doesn't matter here.
+RUN if [ -n "$TORCH_INDEX" ]; then \
+      pip --python /venv/bin/python install --constraint requirements.lock --index-url "$TORCH_INDEX" torch torchvision; \
+    fi
 RUN touch README.md LICENSE \
  && pip --python /venv/bin/python install --constraint requirements.lock '.[worker,cpu]'
 COPY certification /app/certification

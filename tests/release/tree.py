@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 from service.app import create_app
 
 RELEASED = re.compile(r"^## \[([0-9][^\]]*)\] - (\d{4}-\d{2}-\d{2})$", re.MULTILINE)
-IMAGE = re.compile(r"\b(smoothcert-(?:service|worker)):([0-9][\w.-]*)")
+IMAGE = re.compile(r"\b(smoothcert-(?:service|worker)):(?:\$\{SMOOTHCERT_VERSION:-)?([0-9][\w.-]*)")
 DEPLOYED = ("docker-compose*.yml", "docker/*.Dockerfile", "deploy/kubernetes/**/*.yaml")
 
 
