@@ -10,6 +10,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from certification.contract import logs
+from certification.contract.environment import read_environment
+from certification.errors import SmoothCertError
 from service.app import create_app
 from service.origins import LOCAL
 from service.protocol import PlainHttp
@@ -54,7 +56,11 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
-    settings = Settings()
+    try:
+        settings = read_environment(Settings)
+        settings.broker  # noqa: B018  (whose password's file may be missing)
+    except SmoothCertError as error:
+        sys.exit(f"python -m service: {error}")
     logs.configure(settings.log_level, settings.log_json)
     check_host(options.host, settings)
     Server(create_app(named(settings)), options.host, options.port, settings.keep_alive).run()

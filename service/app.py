@@ -2,10 +2,12 @@
 
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from threading import Event
 
+import redis
+import structlog
 from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
@@ -16,11 +18,11 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Lifespan
 
 from certification.catalogue import Catalogue
-from certification.contract.store.broker import connect
+from certification.contract.store.broker import connect, evicts
 from certification.contract.store.delivery import Courier
 from certification.contract.store.jobs import JobStore, Limits
 from certification.contract.store.rates import Rates
-from certification.errors import SmoothCertError
+from certification.errors import BrokerUnavailable, SmoothCertError
 from service import batches, figures, health, jobs, metrics, models, page, signing
 from service.callers import Callers
 from service.errors import render
@@ -37,6 +39,8 @@ from service.seats import Seats
 from service.settings import Settings
 from service.state import Service, State
 from service.tracing import HEADER, Traced
+
+log = structlog.get_logger(__name__)
 
 PATIENCE = 1.5  # seconds for the broker to answer: callers are promised an answer of ours within 3
 PAUSE = 1.0  # seconds in which a broker that was silent is not asked again
@@ -91,6 +95,7 @@ def _lifespan(settings: Settings, registry: CollectorRegistry, closing: Event) -
         service = _assemble(settings, registry, closing)
         registry.register(figures.BrokerMetrics(service.store, service.catalogue))
         ProcessCollector(registry=registry)
+        service.sender.submit(_warn_of_eviction, service.store.client)
         yield State(service=service)
         service.decoders.shutdown()
         service.sender.shutdown(cancel_futures=True)  # a broker that hangs must not hold us up
@@ -98,6 +103,13 @@ def _lifespan(settings: Settings, registry: CollectorRegistry, closing: Event) -
         service.store.client.close()
 
     return lifespan
+
+
+def _warn_of_eviction(client: redis.Redis) -> None:
+    """Readiness says it whenever it is asked; an operator should find it in the log too."""
+    with suppress(BrokerUnavailable):
+        if reason := evicts(client):
+            log.warning(reason)
 
 
 def _assemble(settings: Settings, registry: CollectorRegistry, closing: Event) -> Service:

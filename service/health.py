@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from certification.contract.store.broker import evicts
 from certification.errors import BrokerUnavailable
 from service.errors import Unavailable
 from service.openapi import problems
@@ -38,11 +39,12 @@ def _missing(service: Service) -> list[str]:
         return ["there is no model"]
     try:
         workers = service.store.workers()
-    except BrokerUnavailable:
-        return ["the broker does not answer"]
+        evicting = evicts(service.store.client)
+    except BrokerUnavailable as error:
+        return [str(error).removesuffix(".")]
     served = {name for worker in workers if worker.ready for name in worker.models}
     loading = {name for worker in workers for name in worker.models} - served
-    return [
+    return ([evicting] if evicting else []) + [
         f"the worker for {name} is loading" if name in loading else f"no live worker for {name}"
         for name in names
         if name not in served

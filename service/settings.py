@@ -5,15 +5,13 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, RedisDsn, TypeAdapter
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from certification.catalogue import BUNDLED, DEFAULT_MODEL
-from certification.contract.store.broker import LOCAL_BROKER, broker_url
+from certification.contract.store.broker import LOCAL_BROKER, Address, broker_url
 from certification.contract.store.jobs import DAY
 from service.prefix import PREFIX
-
-LOCAL_REDIS = TypeAdapter(RedisDsn).validate_python(LOCAL_BROKER)
 
 
 def _root_path(text: str) -> str:
@@ -48,7 +46,7 @@ class Settings(BaseSettings):
         env_prefix="SMOOTHCERT_", frozen=True, extra="ignore", hide_input_in_errors=True
     )
 
-    redis_url: RedisDsn = Field(default=LOCAL_REDIS, description="the broker and job store")
+    redis_url: Address = Field(default=LOCAL_BROKER, description="the broker and job store")
     redis_password_file: Path | None = Field(default=None, description="file with the password of redis_url")
     models: Path = Field(default=BUNDLED, description="folder of checkpoint folders")
     default_model: str = Field(default=DEFAULT_MODEL, description="certifies where a request names none")
@@ -78,4 +76,4 @@ class Settings(BaseSettings):
     @property
     def broker(self) -> str:
         """Its address, with the password. Raises BadKeyFile."""
-        return broker_url(str(self.redis_url), self.redis_password_file)
+        return broker_url(self.redis_url, self.redis_password_file)

@@ -17,6 +17,7 @@ from typing import Any
 
 import redis
 
+from certification.contract.store.broker import unavailable
 from certification.errors import BrokerUnavailable
 
 SERVERS = ("redis-server", "valkey-server")
@@ -87,16 +88,18 @@ def server_binary() -> Path:
 
 
 def await_answer(url: str, timeout: float, process: "subprocess.Popen[bytes] | None" = None) -> None:
-    """Returns when the broker answers. Raises BrokerUnavailable after `timeout` s, or when `process` ends."""
-    deadline = time.monotonic() + timeout
+    """Returns when the broker answers. Raises BrokerUnavailable, saying why it doesn't: after `timeout` s, or
+    when `process` ends."""
+    deadline, why = time.monotonic() + timeout, BrokerUnavailable()
     with redis.Redis.from_url(url, socket_connect_timeout=1, socket_timeout=1) as client:
         while time.monotonic() < deadline and (process is None or process.poll() is None):
             try:
                 client.ping()
                 return
-            except redis.RedisError:
+            except (redis.RedisError, OSError) as error:
+                why = unavailable(error)
                 time.sleep(0.02)
-    raise BrokerUnavailable
+    raise why
 
 
 @dataclass

@@ -17,7 +17,7 @@ from certification.contract.certificate import Certificate
 from certification.contract.job import Job
 from certification.contract.parameters import Parameters
 from certification.contract.pixels import CertifiedImage
-from certification.contract.store.broker import connect
+from certification.contract.store.broker import connect, need_no_eviction
 from certification.contract.store.delivery import Courier
 from certification.contract.store.jobs import JobStore, Request
 from certification.errors import BrokerUnavailable, Failure, QueueFull, UserMistake
@@ -45,6 +45,7 @@ class Workers:
     @classmethod
     def of(cls, url: str, card: ModelCard) -> "Workers":
         """Raises BrokerUnavailable, UserMistake when no living worker has the model."""
+        need_no_eviction(url)
         workers = cls(JobStore(connect(url)), Courier(url), card)
         if not workers.count():
             raise UserMistake(

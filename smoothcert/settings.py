@@ -7,6 +7,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from certification.catalogue import BUNDLED, DEFAULT_MODEL, Catalogue
+from certification.contract.environment import read_environment
 
 
 class Settings(BaseSettings):
@@ -46,5 +47,5 @@ class Settings(BaseSettings):
 
 @cache
 def settings() -> Settings:
-    """The settings of this process."""
-    return Settings()
+    """The settings of this process. Raises UserMistake."""
+    return read_environment(Settings)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from certification.contract.store.broker import broker_url
+from certification.contract.store.broker import broker_url, need_no_eviction
 from certification.errors import Failure, UserMistake
 from smoothcert.broker import LOG as BROKER_LOG
 from smoothcert.broker import Broker, await_answer, end, spawn
@@ -97,7 +97,10 @@ def up(port: int = 8000, data: Path | None = None, say: Callable[[str], None] = 
 
 def state_folder(port: int) -> Path:
     """Where the jobs and logs of one port live (XDG base directories)."""
-    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    try:
+        home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    except RuntimeError as error:  # nor has this user an entry that names it
+        raise UserMistake("There is no home folder; set XDG_STATE_HOME to one for jobs and logs.") from error
     return Path(home) / "smoothcert" / f"up-{port}"
 
 
@@ -106,6 +109,10 @@ def _check_free(port: int) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
+        except PermissionError as error:
+            raise UserMistake(
+                f"Port {port} is the administrator's on this machine; choose one from 1024 on with --port."
+            ) from error
         except OSError as error:
             raise UserMistake(f"Port {port} is taken; choose another with --port.") from error
 
@@ -169,7 +176,9 @@ def _broker(folder: Path, children: list[Child]) -> Iterator[str]:
     """The URL of the configured broker, or of our own, which is then watched like any child."""
     if url := os.environ.get("SMOOTHCERT_REDIS_URL"):
         password = os.environ.get("SMOOTHCERT_REDIS_PASSWORD_FILE")
-        await_answer(broker_url(url, Path(password) if password else None), timeout=BROKER_TIMEOUT)
+        address = broker_url(url, Path(password) if password else None)
+        await_answer(address, timeout=BROKER_TIMEOUT)
+        need_no_eviction(address)
         yield url
         return
     with Broker.start(folder) as broker:

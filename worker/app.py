@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -28,9 +29,13 @@ SWEEP = 5  # seconds between the transport's searches for messages to deliver ag
 def create_app() -> Celery:
     """Prefork with one child: the parent gives signs of life and stays off the device, the child computes."""
     transport.install()
-    chosen = settings()
+    try:
+        chosen = settings()
+        broker = chosen.broker
+    except SmoothCertError as error:  # Celery would show a traceback
+        sys.exit(f"worker: {error}")
     app = application(
-        chosen.broker,
+        broker,
         visibility_timeout=chosen.visibility,
         unacked_restore_interval=SWEEP,
         unacked_restore_throttle=1,

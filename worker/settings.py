@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from certification.catalogue import BUNDLED, DEFAULT_MODEL, Catalogue
-from certification.contract.store.broker import LOCAL_BROKER, broker_url
+from certification.contract.environment import read_environment
+from certification.contract.store.broker import LOCAL_BROKER, Address, broker_url
 from certification.contract.store.jobs import DAY
 from certification.contract.store.leases import Terms
 
@@ -23,7 +24,7 @@ class Settings(BaseSettings):
         env_prefix="SMOOTHCERT_", frozen=True, extra="ignore", hide_input_in_errors=True
     )
 
-    redis_url: str = Field(default=LOCAL_BROKER, description="the broker and job store")
+    redis_url: Address = Field(default=LOCAL_BROKER, description="the broker and job store")
     redis_password_file: Path | None = Field(default=None, description="file with the password of redis_url")
     models: Path = Field(default=BUNDLED, description="folder of checkpoint folders")
     default_model: str = Field(default=DEFAULT_MODEL, description="the first to be loaded beforehand")
@@ -87,5 +88,5 @@ class Settings(BaseSettings):
 
 @cache
 def settings() -> Settings:
-    """The settings of this process."""
-    return Settings()
+    """The settings of this process. Raises UserMistake."""
+    return read_environment(Settings)

@@ -14,7 +14,7 @@ import redis
 import structlog
 from celery import bootsteps
 
-from certification.contract.store.broker import connect
+from certification.contract.store.broker import connect, evicts
 from certification.contract.store.delivery import Courier, queue_of
 from certification.contract.store.leases import Leases
 from certification.contract.store.workers import WorkerInfo
@@ -72,10 +72,15 @@ class Upkeep(bootsteps.StartStopStep):
             what()
             self._timers.append(parent.timer.call_repeatedly(seconds, what))
 
+        self._safely(self._warn_of_eviction)
         every(self._settings.beat, lambda: self._safely(lambda: self._beat(parent)))
         every(READY_CHECK, lambda: self._safely(lambda: self._tell(parent)))
         every(self._settings.janitor, lambda: self._safely(self._sweep))
         every(POOL_CHECK, parent.pool._pool.maintain_pool)  # the pool's own timer takes 5 s
+
+    def _warn_of_eviction(self) -> None:
+        if reason := evicts(self._client):
+            log.warning(reason)
 
     def stop(self, parent: Any) -> None:
         for timer in self._timers:

@@ -7,7 +7,7 @@ import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from certification.contract.store.broker import ANSWER_TIMEOUT, CONNECT_TIMEOUT
+from certification.contract.store.broker import ANSWER_TIMEOUT, CONNECT_TIMEOUT, celery_url
 from certification.errors import BrokerUnavailable
 
 TASK = "smoothcert.certify"
@@ -23,7 +23,7 @@ def queue_of(model: str) -> str:
 
 def application(url: str, **options: object) -> Celery:
     """A Celery application on this broker; `options` are added to the transport's."""
-    app = Celery("smoothcert", broker=url, set_as_current=False)
+    app = Celery("smoothcert", broker=celery_url(url), set_as_current=False)
     app.conf.update(
         task_ignore_result=True,
         task_serializer="json",

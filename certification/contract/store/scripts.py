@@ -10,6 +10,7 @@ from typing import Any
 import redis
 from redis.commands.core import Script
 
+from certification.contract.store.broker import unavailable
 from certification.errors import BrokerUnavailable
 
 ROOT = "{smoothcert}"  # a hash tag: all keys live in one slot, so that scripts may touch any of them
@@ -23,8 +24,10 @@ REFUSALS = (
     redis.exceptions.ReadOnlyError,
     redis.exceptions.NoPermissionError,
     redis.exceptions.MasterDownError,
+    redis.exceptions.MovedError,
+    redis.exceptions.ClusterDownError,
 )
-REFUSAL_CODES = "MISCONF", "NOREPLICAS", "BUSY", "DENIED"
+REFUSAL_CODES = "MISCONF", "NOREPLICAS", "BUSY", "DENIED", "DB index", "invalid DB", "SELECT is not allowed"
 
 
 @cache
@@ -39,12 +42,12 @@ def broker_errors() -> Iterator[None]:
     try:
         yield
     except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
-        raise BrokerUnavailable from error
+        raise unavailable(error) from error
     except redis.exceptions.OutOfMemoryError as error:
         raise BrokerUnavailable("The broker is out of memory; try again later.") from error
     except redis.exceptions.ResponseError as error:
         if isinstance(error, REFUSALS) or str(error).startswith(REFUSAL_CODES):
-            raise BrokerUnavailable(f"The broker refuses: {error}") from error
+            raise unavailable(error) from error
         raise
 
 
