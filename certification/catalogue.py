@@ -51,6 +51,26 @@ class Catalogue:
                 continue
         return cards
 
+    def left_out(self) -> dict[str, str]:
+        """Folders below `root` that are no models, and why."""
+        if not self.root.is_dir():
+            return {}
+        folders = (path for path in sorted(self.root.iterdir()) if path.is_dir())
+        reasons = {path.name: self._what_is_wrong(path) for path in folders if not path.name.startswith(".")}
+        return {name: reason for name, reason in reasons.items() if reason}
+
+    def _what_is_wrong(self, folder: Path) -> str:
+        missing = [name for name in (CARD_FILE, WEIGHTS_FILE) if not (folder / name).is_file()]
+        if missing:
+            return f"it has no {' and no '.join(missing)}"
+        if not NAME.fullmatch(folder.name):
+            return "a model's name has small letters, digits, dots, _ and - only"
+        try:
+            read_card(folder)
+        except BadCheckpoint as error:
+            return str(error)
+        return ""
+
     def card(self, name: str) -> ModelCard:
         """The card of one model. Raises UnknownModel, BadCheckpoint.
 

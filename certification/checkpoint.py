@@ -13,7 +13,7 @@ from certification.architectures import build_network
 from certification.catalogue import CARD_FILE, INT8_FILE, WEIGHTS_FILE, read_card
 from certification.contract.card import Int8, ModelCard
 from certification.contract.quantization import Quantization
-from certification.errors import BadCheckpoint
+from certification.errors import BadCheckpoint, UserMistake
 from certification.files import read_bounded, write_whole
 from certification.setups.int8 import attach
 
@@ -29,9 +29,7 @@ def load_network(folder: Path, card: ModelCard | None = None) -> nn.Module:
     are missing, altered (sha256), not finite, or don't fit the card's architecture.
     """
     card = card or read_card(folder)
-    network = build_network(
-        card.architecture, len(card.labels), card.preprocessing.mean, card.preprocessing.std
-    )
+    network = _fresh_network(folder, card)
     weights = _read(folder / WEIGHTS_FILE, card.weights_sha256, _most_bytes(network))
     try:
         network.load_state_dict(load(weights))
@@ -41,6 +39,14 @@ def load_network(folder: Path, card: ModelCard | None = None) -> nn.Module:
     if card.int8:
         attach(network, _read_quantization(folder, card.int8.sha256, card.weights_sha256))
     return network.eval()
+
+
+def _fresh_network(folder: Path, card: ModelCard) -> nn.Module:
+    mean, std = card.preprocessing.mean, card.preprocessing.std
+    try:
+        return build_network(card.architecture, len(card.labels), mean, std)
+    except UserMistake as error:
+        raise BadCheckpoint(f"{folder / CARD_FILE}: {error}") from error
 
 
 def _refuse_not_finite(network: nn.Module, path: Path) -> None:

@@ -1,5 +1,6 @@
 """GET /models: what can be asked, with its measured figures."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter
@@ -21,6 +22,9 @@ class ServedModel(ModelCard):
     votes_per_second: Annotated[
         float | None, Field(description="mean of a worker's votes here; null before the first")
     ] = None
+    refused: Annotated[
+        str | None, Field(description="why a worker couldn't load it; null where none failed")
+    ] = None
     waiting: Annotated[int | None, Field(description="jobs in its queue; null while the broker is away")] = (
         None
     )
@@ -29,8 +33,8 @@ class ServedModel(ModelCard):
 @router.get("", summary="The model cards")
 def list_models(service: ServiceOf) -> list[ServedModel]:
     """Every model this service can certify with, sorted by name."""
-    figures = _figures(service)
-    return [_served(card, figures) for card in service.catalogue.cards()]
+    told = _told(service)
+    return [_served(card, told) for card in service.catalogue.cards()]
 
 
 @router.get("/{name}", summary="One model card", responses=problems(404, 503))
@@ -40,22 +44,32 @@ def read_model(name: str, service: ServiceOf) -> ServedModel:
         card = service.catalogue.card(name)
     except UnknownModel as error:
         raise NotFound(str(error)) from error
-    return _served(card, _figures(service))
+    return _served(card, _told(service))
 
 
-def _figures(service: ServiceOf) -> Figures | None:
+@dataclass(frozen=True)
+class Told:
+    """What the broker knows of models."""
+
+    figures: Figures
+    refused: dict[str, str]
+
+
+def _told(service: ServiceOf) -> Told | None:
     try:
-        return service.store.figures()
+        return Told(service.store.figures(), service.store.refused_models())
     except BrokerUnavailable:
         return None
 
 
-def _served(card: ModelCard, figures: Figures | None) -> ServedModel:
-    if figures is None:
+def _served(card: ModelCard, told: Told | None) -> ServedModel:
+    if told is None:
         return ServedModel(**dict(card))
+    figures = told.figures
     seconds, queue = figures.histogram("chunk", card.name).seconds, figures.queues.get(card.name)
     return ServedModel(
         **dict(card),
         votes_per_second=figures.count("votes", card.name) / seconds if seconds else None,
+        refused=told.refused.get(card.name),
         waiting=queue.depth if queue else 0,
     )

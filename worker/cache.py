@@ -48,6 +48,10 @@ class EngineCache:
         self._recent: list[Loaded] = []
         self.platform = builder.platform()
 
+    def check(self, model: str) -> None:
+        """Whether the model can be loaded at all. Raises UnknownModel, BadCheckpoint."""
+        self._builder.check(self._catalogue.folder(model), self._catalogue.card(model))
+
     def load(self, model: str, wanted: Wanted | None) -> Loaded:
         """The model's engine, with the set-up wanted if there is one. Raises UnknownModel, Failure."""
         card = self._catalogue.card(model)

@@ -1,6 +1,7 @@
 """One job from claim to end. Lives in the child, which alone loads models and touches the device."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import redis
 import structlog
@@ -12,7 +13,7 @@ from certification.contract.store.delivery import Courier
 from certification.contract.store.jobs import JobStore
 from certification.contract.store.leases import Claim, Leases, LostLease
 from certification.contract.store.shares import Help, Shares
-from certification.errors import BrokerUnavailable, Failure, SmoothCertError, UserMistake
+from certification.errors import BadCheckpoint, BrokerUnavailable, Failure, SmoothCertError, UserMistake
 from certification.schedule import plan_for
 from certification.signing import Signer
 from worker.cache import EngineCache, Loaded
@@ -48,16 +49,31 @@ class Certifier:
         names = sorted(
             self._settings.catalogue.names(), key=lambda name: name != self._settings.default_model
         )
-        for name in names[: self._settings.warm]:
+        for place, name in enumerate(names):
             try:
-                loaded = self._engines.load(name, None)
-                log.info("loaded", model=name, engine=str(loaded.engine.description))
+                self._try_model(name, load=place < self._settings.warm)
             except SmoothCertError as error:
                 log.warning("not loaded", model=name, error=str(error))
+        for folder, reason in self._settings.catalogue.left_out().items():
+            log.warning("left out", folder=folder, why=reason)
         try:
             self._shares.announce()
         except SmoothCertError as error:
             log.warning("not announced", error=str(error))
+
+    def _try_model(self, name: str, *, load: bool) -> None:
+        """Loads a model, or only checks that it can be loaded; the record knows of those that can't."""
+        try:
+            if load:
+                log.info("loaded", model=name, engine=str(self._engines.load(name, None).engine.description))
+            else:
+                self._engines.check(name)
+        except SmoothCertError as error:
+            with suppress(BrokerUnavailable):  # away for a moment: the model's first job will tell
+                self._store.refuse_model(name, str(error))
+            raise
+        with suppress(BrokerUnavailable):
+            self._store.accept_model(name)
 
     def certify(self, job_id: str, delivery_tag: str | None) -> None:
         """Works on the job as far as it can; whatever happens is in the record then."""
@@ -129,13 +145,20 @@ class Certifier:
 
     def _load(self, claim: Claim) -> tuple[Claim, Loaded]:
         """The engine of this job's votes, pinned. Other weights or another set-up start the job again."""
-        loaded = self._engines.load(claim.model, claim.engine or claim.setup)
+        loaded = self._loaded(claim)
         weights, engine = loaded.classifier_sha256, loaded.engine.description
         if claim.engine is not None and (claim.engine, claim.weights) != (engine, weights):
             log.warning("restarted", job=claim.job_id, was=str(claim.engine), now=str(engine))
             return self._load(self._leases.restart(claim))
         self._leases.pin(claim, engine, self._shares.platform, weights)
         return claim, loaded
+
+    def _loaded(self, claim: Claim) -> Loaded:
+        try:
+            return self._engines.load(claim.model, claim.engine or claim.setup)
+        except BadCheckpoint as error:
+            self._store.refuse_model(claim.model, str(error))
+            raise
 
     def _image(self, job_id: str) -> CertifiedImage:
         image = self._store.image(job_id)

@@ -25,6 +25,10 @@ class Engines:
         device = available_device()
         return json.dumps([device_name(device), platform_versions(device)], sort_keys=True)
 
+    def check(self, folder: Path, card: ModelCard) -> None:
+        """Whether the checkpoint can be loaded. Raises BadCheckpoint."""
+        load_network(folder, card)
+
     def build(self, folder: Path, card: ModelCard, wanted: Wanted | None) -> Engine:
         """One checkpoint under the set-up wanted, or under our choice. Raises BadCheckpoint, Failure."""
         network = load_network(folder, card)

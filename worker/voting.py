@@ -27,4 +27,6 @@ class EngineBuilder(Protocol):
 
     def platform(self) -> str: ...
 
+    def check(self, folder: Path, card: ModelCard) -> None: ...  # raises BadCheckpoint
+
     def build(self, folder: Path, card: ModelCard, wanted: Wanted | None) -> VotingEngine: ...

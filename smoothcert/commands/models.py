@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smoothcert.output import show, show_json, table
+from smoothcert.output import note, show, show_json, table
 
 if TYPE_CHECKING:
     from certification.contract.card import ModelCard
@@ -17,6 +17,8 @@ def models(
     from smoothcert.settings import settings
 
     catalogue = settings().catalogue
+    for name, reason in catalogue.left_out().items():
+        note(f"{catalogue.root / name} is left out: {reason}")
     cards = catalogue.cards()
     if as_json:
         show_json([card.model_dump(mode="json") for card in cards])

@@ -49,6 +49,9 @@ class Witness:
     def platform(self) -> str:
         return str(self._builder.platform())
 
+    def check(self, *what: Any) -> None:
+        self._builder.check(*what)
+
     def build(self, *what: Any) -> WatchedEngine:
         return WatchedEngine(self._builder.build(*what))
 

@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 
 from certification.contract.store.broker import connect
 from certification.contract.store.delivery import queue_of
+from certification.contract.store.jobs import JobStore
 from service.app import create_app
 from service.settings import Settings
 from tests.service.hand import WorkerHand
@@ -38,6 +39,12 @@ def client(settings: Settings) -> Iterator[TestClient]:
 @pytest.fixture
 def hand(redis_url: str) -> WorkerHand:
     return WorkerHand(redis_url)
+
+
+@pytest.fixture
+def service_store(redis_url: str) -> JobStore:
+    """The job record, as the service and its workers see it."""
+    return JobStore(connect(redis_url))
 
 
 @pytest.fixture

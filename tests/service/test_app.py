@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from certification.contract.batch import Batch
 from certification.contract.certificate import Certificate
 from certification.contract.job import Job
+from certification.contract.store.jobs import JobStore
 from certification.contract.store.leases import IDLE
 from service import examples
 from service.app import create_app
@@ -52,6 +53,20 @@ def test_a_model_says_how_fast_it_answers_here_and_how_many_wait(
     assert after["votes_per_second"] == pytest.approx(2000)
     assert after["waiting"] == 1
     assert client.get("/models").json() == [after]
+
+
+def test_a_model_that_no_worker_can_load_is_not_ready_and_says_why(
+    client: TestClient, hand: WorkerHand, service_store: JobStore
+) -> None:
+    hand.beat(MODEL)
+    service_store.refuse_model(MODEL, "There is no architecture 'vit'.")
+    answer = client.get("/health/ready")
+    assert answer.status_code == 503
+    assert f"{MODEL} can't be loaded: There is no architecture 'vit'" in answer.json()["detail"]
+    assert client.get("/models").json()[0]["refused"] == "There is no architecture 'vit'."
+    service_store.accept_model(MODEL)
+    assert client.get("/health/ready").status_code == 200
+    assert client.get(f"/models/{MODEL}").json()["refused"] is None
 
 
 def test_models_are_listed_while_the_broker_is_away(models: Path) -> None:

@@ -111,4 +111,5 @@ def test_models_lists_cards_with_their_names(smoothcert: Command, tmp_path: Path
     cards = json.loads(smoothcert("models", "--json").stdout)
     assert [card["name"] for card in cards] == [MODEL]
     assert MODEL in smoothcert("models").stdout
+    assert smoothcert("models").stderr == ""
     assert json.loads(smoothcert("models", "--json", SMOOTHCERT_MODELS=str(tmp_path)).stdout) == []

@@ -75,6 +75,9 @@ class StandIns:
     def platform(self) -> str:
         return self._device
 
+    def check(self, folder: Path, card: ModelCard) -> None:
+        """Any checkpoint will do."""
+
     def build(self, folder: Path, card: ModelCard, wanted: Wanted | None) -> StandInEngine:
         device = wanted if isinstance(wanted, str) or wanted is None else wanted.device
         if device not in (None, self._device):

@@ -142,6 +142,10 @@ def test_a_model_that_cannot_be_loaded_costs_its_own_jobs_only(inside: Inside) -
     assert [(line["event"], line["model"]) for line in logs] == [("not loaded", "broken"), ("loaded", MODEL)]
     assert logs[0]["error"] == "It is broken."
     assert "stand-in" in logs[1]["engine"]
+    assert inside.store.refused_models() == {"broken": "It is broken."}
+    Scripted.loading = loaded.append
+    certifier.warm_up()
+    assert inside.store.refused_models() == {}
     job_id = inside.submit()
     certifier.certify(job_id, None)
     assert inside.counts(job_id) == undisturbed()

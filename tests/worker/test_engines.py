@@ -52,6 +52,18 @@ def votes_of(loaded: Loaded) -> list[int]:
     return counts
 
 
+def test_an_architecture_that_nobody_knows_is_the_checkpoints_fault(
+    cache: EngineCache, settings: Settings
+) -> None:
+    cache.check("m")
+    card = Catalogue(settings.models).card("m")
+    save_card(settings.models / "m", card.model_copy(update={"architecture": "vit-of-mine"}))
+    with pytest.raises(BadCheckpoint, match=r"card\.json: There is no architecture 'vit-of-mine'"):
+        cache.check("m")
+    with pytest.raises(BadCheckpoint, match="no architecture"):
+        cache.load("m", None)
+
+
 def test_a_model_is_built_once(cache: EngineCache) -> None:
     chosen = cache.load("m", None)
     assert cache.load("m", None) is chosen

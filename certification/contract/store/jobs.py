@@ -184,6 +184,23 @@ class JobStore:
         jobs = [job for job in self.jobs(ids) if job]
         return Page(jobs, str(int(found[-1][1])) if len(found) == limit else None)
 
+    def refuse_model(self, model: str, reason: str) -> None:
+        """A worker can't load it."""
+        with broker_errors():
+            self.client.hset(f"{self.root}:refused_models", model, reason)
+            self.client.expire(f"{self.root}:refused_models", DAY)
+
+    def accept_model(self, model: str) -> None:
+        """A worker has loaded it."""
+        with broker_errors():
+            self.client.hdel(f"{self.root}:refused_models", model)
+
+    def refused_models(self) -> dict[str, str]:
+        """Models that a worker couldn't load, and why; for a day, or until a worker loads them."""
+        with broker_errors():
+            told = self.client.hgetall(f"{self.root}:refused_models")
+        return {model.decode(): reason.decode() for model, reason in told.items()}  # type: ignore[union-attr]
+
     def workers(self) -> list[WorkerInfo]:
         """The workers alive, with the models they can run."""
         return [WorkerInfo.model_validate_json(said) for said in self.scripts.run("workers")]

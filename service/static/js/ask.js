@@ -94,7 +94,8 @@ export function showModels(listed) {
   }
   const radii = listed.flatMap((card) => (card.evaluation ? Object.keys(card.evaluation.certified_accuracy).map(Number) : []));
   const xEnd = Math.max(1, ...radii);
-  const first = listed.find((card) => card.name === PREFERRED) || listed[0];
+  const usable = listed.filter((card) => !card.refused);
+  const first = usable.find((card) => card.name === PREFERRED) || usable[0];
   place.replaceChildren(...listed.map((card) => model(card, xEnd, card === first)));
   showChoice();
 }
@@ -102,7 +103,7 @@ export function showModels(listed) {
 function model(card, xEnd, checked) {
   const measured = card.evaluation;
   const acr = measured ? `ACR ${measured.acr.toFixed(3)}, abstains ${percent(measured.abstention_rate)}` : "not measured yet";
-  const radio = make("input", { type: "radio", name: "model", value: card.name, checked, "aria-label": `${subject(card)}, ${card.name}, ${acr}` });
+  const radio = make("input", { type: "radio", name: "model", value: card.name, checked, disabled: Boolean(card.refused), "aria-label": `${subject(card)}, ${card.name}, ${acr}` });
   return make(
     "label",
     { class: "model", title: card.name },
@@ -110,6 +111,7 @@ function model(card, xEnd, checked) {
     make("b", {}, `${subject(card)}, σ\u00a0=\u00a0${card.sigma}`),
     make("span", {}, [size(card), classes(card)].filter(Boolean).join(": ")),
     make("span", {}, `${card.architecture}, ${card.method}; ${acr}`),
+    card.refused ? make("span", { class: "warning" }, `Can’t be used: ${card.refused}`) : "",
     measured ? accuracyPlot(measured, xEnd) : "",
   );
 }
