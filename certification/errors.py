@@ -10,6 +10,7 @@ SmoothCertError
 └── Failure                the machine or the installation failed; exit 1
     ├── BadCheckpoint
     ├── BrokerUnavailable
+    ├── NotACertificate    a document that can't be one; it names the field
     ├── BadKeyFile         of API keys, or of keys that sign certificates
     └── QueueFull
 """
@@ -48,6 +49,15 @@ class Failure(SmoothCertError):  # noqa: N818
 
 class BadCheckpoint(Failure):
     """The checkpoint folder is not whole: it needs card.json and a model.safetensors that match."""
+
+
+class NotACertificate(Failure):
+    """This is no certificate."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
 
 
 class BrokerUnavailable(Failure):

@@ -14,14 +14,17 @@ Legend: m integer noise in steps of 1/255; sigma in pixels in [0,1]; a word is 6
 non-negative int64.
 """
 
+import math
+from bisect import bisect_left
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from itertools import count, takewhile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from certification.errors import UserMistake
+from certification.contract.parameters import check_sigma
 from certification.normal import scaled_cumulative
 
 BITS = 63
@@ -29,7 +32,6 @@ LANE_BITS = 16  # most draws are settled by this many bits: one table look-up
 REST_BITS = BITS - LANE_BITS
 UNSETTLED = np.int16(-(2**15))  # in `first_level`: a threshold lies inside this cell, more bits are needed
 _LAST_WORD = 2**BITS - 1
-LARGEST_SIGMA = 12.0  # beyond it x + m would not fit 16 bits
 
 Int16 = NDArray[np.int16]
 Int64 = NDArray[np.int64]
@@ -61,22 +63,14 @@ class NoiseTable:
 
     @property
     def slack_per_pixel(self) -> float:
-        """Total variation between the drawn law and P, rounded up.
-
-        Clipping: thresholds left out lie within half a unit of 0 or 1, so at most one unit (2^-63) of mass
-        moves on each side. Rounding: each threshold is off by less than one unit, and moves at most that
-        much mass.
-        """
-        return (len(self.thresholds_T) + 2) * 2.0**-BITS
+        """Total variation between the drawn law and P, rounded up."""
+        return _slack_of(len(self.thresholds_T))
 
 
 @lru_cache(maxsize=16)
 def noise_table(sigma: float) -> NoiseTable:
-    """The table for one sigma (pixels in [0,1]). Raises UserMistake when sigma is not in (0, 12]."""
-    if not 0 < sigma <= LARGEST_SIGMA:
-        raise UserMistake(
-            f"sigma must be above 0 and at most {LARGEST_SIGMA:g}, in pixels scaled to [0,1]; got {sigma}."
-        )
+    """The table for one sigma (pixels in [0,1]). Raises UserMistake when sigma is out of range."""
+    check_sigma(sigma)
     upper = _thresholds_above_half(Fraction(sigma))
     thresholds = np.array([2**BITS - word for word in reversed(upper)] + upper, dtype=np.int64)
     lowest = -len(upper)
@@ -87,21 +81,31 @@ def noise_table(sigma: float) -> NoiseTable:
     return NoiseTable(sigma, lowest, thresholds, at_start, first_level)
 
 
+@lru_cache(maxsize=256)
 def slack(sigma: float, num_pixels: int) -> float:
     """How far the probability of any event about one noisy image may be off, rounded up.
 
     To be taken from lower and added to upper bounds. num_pixels is C*H*W. 2e-13 for MNIST at sigma 0.5,
-    8e-11 for 224x224 colour images at sigma 1.
+    8e-11 for 224x224 colour images at sigma 1. Without the table, which takes seconds at the largest sigma.
     """
-    return float(np.nextafter(noise_table(sigma).slack_per_pixel * num_pixels, 1.0))
+    check_sigma(sigma)
+    level, beyond = Fraction(sigma), math.ceil(10 * 255 * sigma) + 1  # Phi(10) is 1 to 63 bits
+    above_half = bisect_left(range(beyond), 2**BITS, key=lambda m: _threshold(level, m))
+    return math.nextafter(_slack_of(2 * above_half) * num_pixels, 1.0)
+
+
+def _slack_of(thresholds: int) -> float:
+    """Clipping: thresholds left out lie within half a unit of 0 or 1, so at most one unit (2^-63) of mass
+    moves on each side. Rounding: each threshold is off by less than one unit, and moves at most that much.
+    """
+    return (thresholds + 2) * 2.0**-BITS
 
 
 def _thresholds_above_half(sigma: Fraction) -> list[int]:
-    """round(2^63 * Phi((m - 1/2) / (255 sigma))) for m = 1, 2, ... while below 2^63: sorted."""
-    words: list[int] = []
-    while True:
-        boundary = Fraction(2 * len(words) + 1, 510) / sigma
-        word = scaled_cumulative(boundary, BITS)
-        if word >= 2**BITS:
-            return words
-        words.append(word)
+    """The thresholds above one half, below 2^63: sorted."""
+    return list(takewhile(lambda word: word < 2**BITS, (_threshold(sigma, m) for m in count())))
+
+
+def _threshold(sigma: Fraction, m: int) -> int:
+    """round(2^63 * Phi((m + 1/2) / (255 sigma)))"""
+    return scaled_cumulative(Fraction(2 * m + 1, 510) / sigma, BITS)

@@ -15,6 +15,9 @@ DeviceKind = Literal["cpu", "cuda"]
 Backend = Literal["eager", "compile", "openvino", "cuda-graph", "compile-cuda-graph"]
 Precision = Literal["float32", "tf32", "bfloat16", "float16", "int8"]
 
+MOST_BATCH = 65_536  # anybody's certificate names one, and memory is taken before the first vote
+MOST_DIGITS = 4  # of the number of threads
+
 _BACKEND_TEXT = re.compile(
     r"(?P<backend>[a-z-]+?)(?P<last>/channels-last)?(?P<fold>/folded)?(/(?P<threads>\d+)-threads)?"
 )
@@ -71,7 +74,7 @@ class Setup:
     @classmethod
     def _from_parts(cls, device: str, backend: str, precision: str, batch: int) -> "Setup":
         found = _BACKEND_TEXT.fullmatch(backend)
-        if found is None or batch < 1:
+        if found is None or not 1 <= batch <= MOST_BATCH or len(found["threads"] or "") > MOST_DIGITS:
             raise ValueError(backend)
         return cls(
             device=_one_of(DeviceKind, device),

@@ -9,7 +9,6 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import rfc8785
 from cryptography.exceptions import InvalidSignature
@@ -17,10 +16,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from certification.contract.certificate import Certificate
+from certification.contract.reading import Document
 from certification.contract.signature import PublicKey, PublicKeys, Signature
 from certification.errors import BadKeyFile
 
-Document = dict[str, Any]  # a certificate as JSON
 MEND = "Make one with `smoothcert keys signing`, readable by the worker, or unset SMOOTHCERT_SIGNING_KEY."
 
 
@@ -96,4 +95,5 @@ def _encode(data: bytes) -> str:
 
 
 def _decode(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    """Raises ValueError for anything but base64url."""
+    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)

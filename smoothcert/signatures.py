@@ -1,15 +1,14 @@
 """The keys of signatures: made here, and got from a file or a service to check a certificate."""
 
-import json
 from pathlib import Path
 
+from certification.contract.reading import Document
 from certification.contract.signature import PublicKeys
 from certification.errors import UserMistake
 from certification.files import write_whole
 from certification.signing import Signer, what_is_wrong
 from certification.verify import Check
 from smoothcert.client import ServiceClient
-from smoothcert.images import read_file
 from smoothcert.output import check_out
 from smoothcert.settings import settings
 
@@ -40,7 +39,7 @@ def trusted_keys(public_key: Path | None, url: str | None) -> PublicKeys | None:
     return None
 
 
-def check_signature(certificate: Path, keys: PublicKeys) -> Check:
-    """Whether one of these keys signed this very document."""
-    wrong = what_is_wrong(json.loads(read_file(certificate)), keys)
+def check_signature(document: Document, keys: PublicKeys) -> Check:
+    """Whether one of these keys signed the document with these very values."""
+    wrong = what_is_wrong(document, keys)
     return Check("signature", wrong is None, wrong or "")

@@ -1,30 +1,39 @@
 """What can be checked of a certificate beyond its own figures: its network, image and votes."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-from pydantic import ValidationError
 
 from certification.contract.card import INT8, ModelCard, Preprocessing
 from certification.contract.certificate import Certificate, Shape
 from certification.contract.images import read_image
 from certification.contract.pixels import CertifiedImage
-from certification.errors import UnknownModel, UserMistake
+from certification.contract.reading import MOST_BYTES, Received, read_document
+from certification.errors import Failure, NotACertificate, UnknownModel, UserMistake
 from certification.verify import Check
 from certification.votes import VoteRange
 from smoothcert.checkpoints import Checkpoint, build_engine, find_checkpoint
-from smoothcert.images import read_file
+from smoothcert.images import read_file, read_up_to
+from smoothcert.settings import settings
+
+# What no figure follows from: confirmed by the model, the image, a replay, or by whoever signs.
+PREMISES = "sigma", "selection_counts", "counts", "model", "label", "input", "seed", "engine", "issued_at"
 
 
-def read_certificate(path: Path) -> Certificate:
-    """A certificate's document. Raises UserMistake."""
+def read_certificate(path: Path) -> Received:
+    """A certificate's document. Raises Failure naming the field where it is none, UserMistake: unreadable."""
+    if path.is_dir():
+        raise Failure(f"{path} is not a certificate: it is a directory.")
     try:
-        return Certificate.model_validate_json(read_file(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise UserMistake(f"{path} is not a certificate: {where}: {first['msg']}.") from error
+        return read_document(read_up_to(path, MOST_BYTES + 1))
+    except NotACertificate as error:
+        raise Failure(f"{path} is not a certificate: {error}.") from error
+
+
+def senders_word(received: Received, checked: Collection[str]) -> list[str]:
+    """The fields that nothing here confirms: who signs vouches for them, or nobody."""
+    absent = {"label"} if received.certificate.label is None else set()
+    return [name for name in PREMISES if name not in absent.union(checked)] + received.unknown
 
 
 def check_evidence(
@@ -34,10 +43,8 @@ def check_evidence(
     if replay and image is None:
         raise UserMistake("--replay needs the image that was certified: give it with --image.")
     checkpoint = _find(certificate, model, needed=replay)
-    if checkpoint and (model or replay):
-        yield check_model(certificate, checkpoint.card)
-    if checkpoint and checkpoint.card.weights_sha256 == certificate.model.sha256:
-        yield check_label(certificate, checkpoint.card)
+    if checkpoint:
+        yield from check_model(certificate, checkpoint, meant=replay or model is not None)
     if image is None:
         return
     certified = read_image(read_file(image), checkpoint.card if checkpoint else Pixels.of(certificate))
@@ -62,27 +69,55 @@ class Pixels:
 
 
 def _find(certificate: Certificate, model: str | None, *, needed: bool) -> Checkpoint | None:
+    """The model that is meant. The name a document gives is looked up in the catalogue, never as a folder."""
+    if model:
+        return find_checkpoint(model)
+    name, catalogue = certificate.model.name, settings().catalogue
     try:
-        return find_checkpoint(model or certificate.model.name)
+        return Checkpoint(catalogue.folder(name), catalogue.card(name))
     except UnknownModel:
-        if model or needed:
+        if needed:
             raise
         return None
 
 
-def check_model(certificate: Certificate, card: ModelCard) -> Check:
-    """Whether the network here is the one that voted: its weights, and what its card says of it.
+def check_model(certificate: Certificate, checkpoint: Checkpoint, *, meant: bool) -> Iterator[Check]:
+    """Whether the network here voted, and what its card says of noise, picture and classes.
+
+    Where it is not `meant`, but only goes by the same name here, it may be another: then nothing is compared.
+    """
+    card = checkpoint.card
+    same_weights = certificate.model.sha256 == card.weights_sha256
+    differing = _difference(certificate, card)
+    if meant or not differing:
+        yield Check("model", not differing, f"the {differing} of {card.name} here differ")
+    if not meant and not same_weights:
+        return
+    names = {card.name, checkpoint.folder.resolve().name}
+    if certificate.model.name not in names:
+        yield Check("model", False, f"it names {certificate.model.name}, not {card.name}")
+    yield Check("sigma", certificate.sigma == card.sigma, f"{card.name} is certified at {card.sigma:g}")
+    shape = "x".join(map(str, card.input_shape))
+    if certificate.input.shape != card.input_shape:
+        yield Check("input.shape", False, f"{card.name} takes {shape}")
+    if len(certificate.counts) != len(card.labels):
+        yield Check("counts", False, f"{card.name} has {len(card.labels)} classes")
+    yield check_label(certificate, card)
+
+
+def _difference(certificate: Certificate, card: ModelCard) -> str:
+    """What of the network here is not that of the one that voted; empty when nothing is.
 
     The oldest certificates name the weights only. In int8 these are not the classifier, whose rounding
     nothing else names.
     """
-    voted, same_weights = certificate.model, certificate.model.sha256 == card.weights_sha256
-    rounds = certificate.engine.precision == INT8
+    voted, rounds = certificate.model, certificate.engine.precision == INT8
+    if voted.sha256 != card.weights_sha256:
+        return "weights"
     here = card.classifier_sha256_in(certificate.engine.precision)
-    same = same_weights and voted.classifier_sha256 in ({here} if rounds else {None, here})
-    rounded = " or int8 rounding" if rounds else ""
-    what = f"architecture or normalisation{rounded}" if same_weights else "weights"
-    return Check("model", same, f"the {what} of {card.name} here differ")
+    if voted.classifier_sha256 in ({here} if rounds else {None, here}):
+        return ""
+    return f"architecture or normalisation{' or int8 rounding' if rounds else ''}"
 
 
 def check_label(certificate: Certificate, card: ModelCard) -> Check:
@@ -97,8 +132,13 @@ def check_votes(certificate: Certificate, checkpoint: Checkpoint, image: Certifi
     from certification.setup import Setup
     from certification.streams import parse_seed
 
-    engine = build_engine(checkpoint, str(Setup.of(certificate.engine)))
-    differs = "" if engine.description == certificate.engine else "; but the engine here is another one"
+    try:
+        engine = build_engine(checkpoint, str(Setup.of(certificate.engine)))
+    except UserMistake as error:
+        yield Check("engine", False, str(error).removesuffix("."))
+        return
+    same_engine = engine.description == certificate.engine
+    differs = "" if same_engine else "; but the engine here is another one"
     source = engine.sampler(image.to_array(), certificate.sigma, parse_seed(certificate.seed))
     selection = 0 if certificate.procedure == "predict" else certificate.n0
     for field, stage, n, claimed in (
@@ -107,3 +147,6 @@ def check_votes(certificate: Certificate, checkpoint: Checkpoint, image: Certifi
     ):
         drawn = source.count(VoteRange(stage, 0, n)).tolist()  # type: ignore[arg-type]
         yield Check(field, drawn == claimed, f"redrawn from the seed they are {drawn}{differs}")
+    yield Check("seed", True, "")
+    if same_engine:
+        yield Check("engine", True, "")

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from certification.contract.parameters import Sigma
+
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 INT8 = "int8"  # the precision, as set-ups and certificates name it
 INT8_ACR_MARGIN = 0.005
@@ -89,7 +91,7 @@ class ModelCard(BaseModel):
     input_shape: tuple[Channels, Side, Side]
     labels: Annotated[list[Words], Field(min_length=1, max_length=MOST_LABELS)]
     preprocessing: Preprocessing
-    sigma: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    sigma: Sigma
     method: Words
     method_options: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(

@@ -1,5 +1,6 @@
 """The Certificate document: the answer with all its evidence, enough to recompute it from the counts."""
 
+import re
 from datetime import datetime
 from typing import Literal
 
@@ -10,6 +11,8 @@ from certification.contract.signature import Signature
 
 Bound = Literal["one_sided", "runner_up"]
 Shape = tuple[int, int, int]  # C,H,W of an image
+SEED = re.compile(r"[0-9a-fA-F]{32}")
+SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
 class Look(BaseModel):

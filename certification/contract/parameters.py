@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from certification.errors import UserMistake
+
 ProcedureName = Literal["anytime", "certify", "predict"]
 
 DEFAULT_N0 = 100
@@ -11,6 +13,26 @@ DEFAULT_N = 100_000
 DEFAULT_ALPHA = 0.001
 MIN_ALPHA = 1e-12  # far below it the bounds' arithmetic fails; nobody needs it
 MAX_N = 10_000_000  # votes; keeps one job within hours on the slowest model
+LEAST_SIGMA = 1e-4  # from 2e-4 down the noise never reaches another pixel value: 63 bits can't tell
+LARGEST_SIGMA = 12.0  # beyond it a pixel with its noise would not fit 16 bits
+
+Sigma = Annotated[
+    float,
+    Field(
+        ge=LEAST_SIGMA,
+        le=LARGEST_SIGMA,
+        allow_inf_nan=False,
+        description="noise level, pixels in [0,1]; set by the model",
+    ),
+]
+
+
+def check_sigma(sigma: float) -> None:
+    """Raises UserMistake where no noise of this level is drawn."""
+    if not LEAST_SIGMA <= sigma <= LARGEST_SIGMA:
+        raise UserMistake(
+            f"sigma must be from {LEAST_SIGMA:g} to {LARGEST_SIGMA:g}, for pixels from 0 to 1; got {sigma}."
+        )
 
 
 class Question(BaseModel):
@@ -49,6 +71,4 @@ class Parameters(Question):
     because the answer is about it.
     """
 
-    sigma: Annotated[
-        float, Field(gt=0, allow_inf_nan=False, description="noise level, pixels in [0,1]; set by the model")
-    ]
+    sigma: Sigma

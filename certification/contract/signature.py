@@ -1,11 +1,13 @@
 """Who says what a certificate says: signatures, and the public keys they are checked with."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from certification.errors import BadKeyFile
+
+MOST_KEYS = 1_000_000  # bytes of a key set
 
 
 class Signature(BaseModel):
@@ -13,9 +15,9 @@ class Signature(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    key_id: str
+    key_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
     algorithm: Literal["Ed25519"] = "Ed25519"
-    value: str
+    value: Annotated[str, Field(max_length=200)]
 
 
 class PublicKey(BaseModel):
@@ -41,6 +43,7 @@ class PublicKeys(BaseModel):
     def read(cls, path: Path) -> "PublicKeys":
         """Raises BadKeyFile."""
         try:
-            return cls.model_validate_json(path.read_bytes())
+            with path.open("rb") as file:
+                return cls.model_validate_json(file.read(MOST_KEYS))
         except (OSError, ValidationError) as error:
             raise BadKeyFile(f"{path} is no file of public keys: {type(error).__name__}.") from error

@@ -2,12 +2,15 @@
 
 from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from certification.errors import Failure
 from smoothcert.output import show
+
+if TYPE_CHECKING:
+    from certification.contract.signature import Signature
 
 
 def verify(
@@ -33,11 +36,12 @@ def verify(
     """
     from certification.verify import verify as recompute
     from smoothcert.signatures import check_signature, trusted_keys
-    from smoothcert.verifying import check_evidence, read_certificate
+    from smoothcert.verifying import check_evidence, read_certificate, senders_word
 
-    claimed = read_certificate(certificate)
+    received = read_certificate(certificate)
+    claimed = received.certificate
     keys = trusted_keys(public_key, url) if public_key or url else None
-    signed = [check_signature(certificate, keys)] if keys else []
+    signed = [check_signature(received.document, keys)] if keys else []
     checked = []
     for check in chain(recompute(claimed).checks, check_evidence(claimed, model, image, replay), signed):
         if not check.holds:
@@ -45,7 +49,17 @@ def verify(
         checked.append(check.field)
     redrawn = ", every vote redrawn" if replay else ""
     show(f"{certificate} holds: checked {', '.join(dict.fromkeys(checked))}{redrawn}")
+    if "model" not in checked:
+        show("not compared with a model; --model does that")
     if image is None:
         show("not compared with an image; --image does that")
-    if claimed.signature and keys is None:
-        show(f"signed by {claimed.signature.key_id}, which was not checked; --public-key or --url does that")
+    if keys is None:
+        _say_who_says_so(claimed.signature, senders_word(received, checked))
+
+
+def _say_who_says_so(signature: "Signature | None", words: list[str]) -> None:
+    """What nothing has confirmed, and that nobody's signature was checked."""
+    if signature:
+        show(f"signed by {signature.key_id}, which was not checked; --public-key or --url does that")
+    who = "an unchecked signature's" if signature else "unsigned, so only its sender's"
+    show(f"{who} word: {', '.join(words)}")

@@ -1,4 +1,5 @@
 import itertools
+import math
 from fractions import Fraction
 
 import mpmath
@@ -102,3 +103,9 @@ def test_extreme_sigmas_fit_sixteen_bits(sigma: float) -> None:
     table = noise_table(sigma)
     assert table.lowest - 255 > -(2**15)
     assert table.lowest + len(table.thresholds_T) + 255 < 2**15
+
+
+@pytest.mark.parametrize("sigma", [1e-4, 2.1e-4, 3e-4, 0.01, 0.25, 0.5, 1.0, 1.7])
+def test_the_slack_is_known_without_the_table(sigma: float) -> None:
+    whole = math.nextafter(noise_table(sigma).slack_per_pixel * 784, 1.0)
+    assert slack(sigma, 784) == whole

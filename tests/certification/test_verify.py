@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from certification.contract.certificate import Look
 from certification.contract.parameters import Parameters
 from certification.noise import slack
 from certification.procedure import Certification, drive
@@ -96,11 +97,31 @@ def test_a_certificate_cut_short_before_anything_holds() -> None:
         ("alpha", {"alpha": 1.0}),
         ("alpha", {"alpha": 2.0}),
         ("counts", {"counts": []}),
-        ("p_lower", {"counts": [], "selection_counts": []}),
+        ("selection_counts", {"counts": [], "selection_counts": []}),
         ("selection_counts", {"selection_counts": [-1, 101, 0]}),
         ("predicted_class", {"predicted_class": None}),
         ("target_met", {"target_met": False}),
         ("n", {"n": 9_999, "counts": [0, 0, 0]}),
+        ("sigma", {"sigma": 1e-7}),
+        ("sigma", {"sigma": 2e-6}),
+        ("n0", {"n0": 0}),
+        ("n0", {"n0": 10**400}),
+        ("alpha", {"alpha": 5.0}),
+        ("alpha", {"alpha": float("inf")}),
+        ("target_radius", {"target_radius": -1.0}),
+        ("tolerance", {"tolerance": 1.0}),
+        ("schedule", {"target_radius": 20.0, "target_met": False}),
+        ("schedule", {"schedule": [Look(n=10_000, alpha=1e308)] * 3}),
+        ("schedule", {"schedule": [Look(n=10_000, alpha=0.001, alpha_runner_up=-1.0)]}),
+        ("schedule", {"schedule": [Look(n=10**400, alpha=0.001)]}),
+        ("drawn", {"n": 10**400, "drawn": 10**400}),
+        ("slack", {"slack": -0.5}),
+        ("slack", {"slack": 1.1}),
+        ("slack", {"slack": float("nan")}),
+        ("seed", {"seed": "5e"}),
+        ("seed", {"seed": "0x" + "0" * 30}),
+        ("seed", {"seed": "g" * 32}),
+        ("p_lower", {"p_lower": float("nan")}),
     ],
 )
 def test_an_edited_certificate_is_refused_with_the_field_that_is_wrong(
@@ -173,3 +194,50 @@ def test_a_class_no_test_supports_is_refused() -> None:
     certificate = certificate_for({"procedure": "predict"}, EVEN)
     edits = {"outcome": "certified", "predicted_class": 1, "label": "one"}
     assert wrong_field(certificate, **edits) == "outcome"
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(0, 28, 28), (1, 0, 28), (1, 28, -28), (-(10**30), 1, 1), (2, 28, 28), (1, 10**400, 1), (1, 4097, 28)],
+)
+def test_a_picture_that_cannot_be_is_refused(shape: tuple[int, int, int]) -> None:
+    certificate = certificate_for({})
+    edited = certificate.input.model_copy(update={"shape": shape})
+    assert wrong_field(certificate, input=edited) == "input.shape"
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "value"),
+    [
+        ("input", "sha256", "0" * 63),
+        ("model", "sha256", ""),
+        ("model", "classifier_sha256", ""),
+        ("model", "name", "../elsewhere"),
+        ("engine", "batch", 0),
+    ],
+)
+def test_what_identifies_nothing_is_refused(part: str, field: str, value: Any) -> None:
+    certificate = certificate_for({})
+    edited = getattr(certificate, part).model_copy(update={field: value})
+    assert wrong_field(certificate, **{part: edited}) == f"{part}.{field}"
+
+
+def test_a_class_without_votes_is_not_certified_by_a_negative_slack() -> None:
+    certificate = certificate_for({"procedure": "certify"})
+    edits = {"slack": -0.9, "p_lower": 0.9, "p_upper": 0.1, "counts": [10_000, 0, 0]}
+    assert wrong_field(certificate, **edits) == "slack"
+
+
+@pytest.mark.parametrize("wish", [{"procedure": "predict", "n": 500}, {"procedure": "certify"}])
+def test_where_nothing_is_proved_not_even_a_billionth_is(wish: dict[str, Any]) -> None:
+    abstained = certificate_for(wish, EVEN)
+    assert abstained.outcome == "abstained"
+    assert wrong_field(abstained, radius=1e-10) == "radius"
+    if wish["procedure"] == "predict":
+        assert wrong_field(abstained, p_lower=1e-10) == "p_lower"
+        assert wrong_field(abstained, p_upper=1 - 1e-10) == "p_upper"
+
+
+def test_only_what_was_confirmed_is_listed_as_checked() -> None:
+    listed = {check.field for check in verify(certificate_for({})).checks}
+    assert not listed & {"sigma", "counts", "selection_counts", "label", "seed", "model", "input", "engine"}

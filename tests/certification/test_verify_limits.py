@@ -23,11 +23,15 @@ def test_a_radius_is_not_forgiven_its_ninth_digit() -> None:
 
 def test_what_lies_within_the_arithmetics_own_error_is_not_held_against_anybody() -> None:
     certificate = certificate_for({})
-    for field, error in [("p_lower", 1e-8), ("p_upper", 1e-8), ("radius", -1e-6)]:
+    for field, safe, unsafe in [
+        ("p_lower", -1e-8, 1e-9),
+        ("p_upper", 1e-8, -1e-9),
+        ("radius", -1e-6, 1e-9),
+    ]:
         claimed = getattr(certificate, field)
-        assert wrong_field(certificate, **{field: claimed + 0.9 * error}) is None
-        assert wrong_field(certificate, **{field: claimed + 1.1 * error}) == field
-        assert wrong_field(certificate, **{field: claimed - 1.1 * abs(error)}) == field
+        assert wrong_field(certificate, **{field: claimed + 0.9 * safe}) is None
+        assert wrong_field(certificate, **{field: claimed + 1.1 * safe}) == field
+        assert wrong_field(certificate, **{field: claimed + 1.2 * unsafe}) == field
 
 
 def spends(certificate: Certificate, change: float, part: str) -> list[Look]:
@@ -79,7 +83,7 @@ def test_a_certificate_of_next_to_nothing_needs_a_proof_of_it() -> None:
     certificate = certificate_for({}, EVEN)
     winner = certificate.selection_counts.index(max(certificate.selection_counts))
     edits = {"outcome": "certified", "predicted_class": winner, "label": "zero", "radius": 1e-10}
-    assert wrong_field(certificate, **edits) == "outcome"
+    assert wrong_field(certificate, **edits) == "radius"
 
 
 def test_a_radius_that_rounding_down_has_left_nothing_of_is_an_abstention() -> None:

@@ -20,7 +20,7 @@ def asked(**options: Any) -> Parameters:
         ("alpha", [1e-12, 0.999], [0.9e-12, 0.0, -0.1, 1.0]),
         ("target_radius", [1e-9, 1e9, None], [0.0, -1.0, float("inf"), float("nan")]),
         ("tolerance", [1e-9, 0.999, None], [0.0, 1.0, -0.1]),
-        ("sigma", [1e-9, 12.0], [0.0, -0.5, float("inf"), float("nan")]),
+        ("sigma", [1e-4, 12.0], [0.0, -0.5, 0.99e-4, 12.1, float("inf"), float("nan")]),
         ("procedure", ["anytime", "certify", "predict"], ["guess"]),
     ],
 )
