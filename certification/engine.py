@@ -11,6 +11,7 @@ from certification.contract.certificate import Engine as EngineDescription
 from certification.contract.certificate import Shape
 from certification.errors import Failure, UserMistake
 from certification.hardware import describe, has_int8
+from certification.install import how_to_install
 from certification.sampler import BatchVoter, Image, Sampler
 from certification.setup import Backend, DeviceKind, Precision, Setup
 from certification.votes import VoteSource
@@ -61,7 +62,7 @@ def check_runnable(setup: Setup) -> None:
     if setup.device == "cuda" and not torch.cuda.is_available():
         raise Failure(f"{setup}: this machine has no CUDA device.")
     if setup.backend == "openvino" and find_spec("openvino") is None:
-        raise Failure(f"{setup}: OpenVINO is not installed; it comes with smoothcert's extra `cpu`.")
+        raise Failure(f"{setup}: OpenVINO is not installed. To get it: {how_to_install('cpu')}")
     if setup.precision == "int8":
         _check_int8(setup)
 

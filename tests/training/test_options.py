@@ -2,6 +2,7 @@ import pytest
 
 from certification.errors import UserMistake
 from training.defaults import data_defaults
+from training.methods import build_method
 from training.methods.consistency import Consistency
 from training.options import build_recipe, parse_options, shortened
 from training.schedule import Schedule
@@ -93,3 +94,9 @@ def test_grey_images_without_published_statistics_stay_as_they_are() -> None:
     recipe = build_recipe("gaussian", "folder:x", 0.5, options={}, channels=1, arch="lenet")
     assert (recipe.mean, recipe.std) == ((0.0,), (1.0,))
     assert len(build_recipe("gaussian", "folder:x", 0.5, options={}, channels=3).mean) == 3
+
+
+@pytest.mark.parametrize("sigma", [1e-7, 12.5, 0.0])
+def test_a_sigma_that_no_card_may_hold_is_refused_before_training(sigma):
+    with pytest.raises(UserMistake, match="sigma"):
+        build_method("gaussian", "mnist", sigma)

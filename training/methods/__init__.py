@@ -7,6 +7,7 @@ from dataclasses import fields
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
+from certification.contract.parameters import check_sigma
 from certification.errors import UserMistake
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def build_method(name: str, dataset: str, sigma: float, **options: Any) -> "Meth
     if unknown:
         known = ", ".join(option_names(name))
         raise UserMistake(f"{name} has no option {unknown[0]!r}; it has: {known}.")
+    check_sigma(sigma)
     return find_method(name)(sigma=sigma, **(defaults(name, dataset, sigma, **options) | options))  # type: ignore[call-arg]
 
 
