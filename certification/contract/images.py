@@ -1,30 +1,43 @@
 """From an image file, which nobody trusts, to the exact uint8 pixels that are certified. No torch.
 
-What is refused: any format but the five below, more than MAX_PIXELS pixels (checked in the header, before
-anything is decoded), truncated or damaged files, animations (which frame is meant?). What is done to the
-others is said, step by step and in order, in the `digest` of the result, which becomes part of the
-certificate: turned upright as EXIF says -> 16 bits reduced to 8 (high byte) -> transparency composited on
-white -> converted to the model's grey or RGB -> resized and cropped as the model's card says, unless it has
-the input's size already, so that the pixels of `to_png` read back as themselves.
+A file means what browsers show of it. What is refused: any format but the five below, more than MAX_PIXELS
+pixels (checked in the header, before anything is decoded), truncated or damaged files, animations (which
+frame is meant?). What is done to the others is said, step by step and in order, in the `digest` of the
+result, which becomes part of the certificate: turned upright as EXIF says -> 16 bits reduced to 8 (high
+byte) -> transparency composited on white -> converted to the model's grey or RGB -> resized and cropped as
+the model's card says, unless it has the input's size already, so that the pixels of `to_png` read back as
+themselves.
 """
 
+import math
+import threading
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
 from io import BytesIO
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
+from certification.contract.bmp import BmpHeader, decode_bmp, is_ours, read_bmp_header
 from certification.contract.card import Preprocessing
 from certification.contract.certificate import Shape
+from certification.contract.exif import orientation
+from certification.contract.jpeg import read_jpeg
 from certification.contract.pixels import CertifiedImage
+from certification.contract.png import GREY, SIGNATURE, Png, read_png
 from certification.errors import BadImage
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
-MAX_PIXELS = 4096 * 4096  # 64 MiB as RGBA; bounds the memory one upload can take
-ORIENTATION = 0x0112  # the EXIF tag
+MAX_PIXELS = 8192 * 6144  # what the largest phone cameras make; 192 MiB as RGBA
+MAX_WEBP = 4096 * 6144  # its decoder keeps four copies
+LARGE = 4096 * 4096  # pixels: larger pictures are decoded one at a time in each process
 MOST_SCANS = 100  # of a JPEG; a progressive one has about ten, and each one costs a pass over all its pixels
-SCAN = b"\xff\xda"
-RUN_LENGTHS = {1, 2}  # a BMP's `compression`: decoded in Python, seconds for some thousand bytes
+MOST_PASSED = 20 * MAX_PIXELS  # pixels times scans
+BAND = 256  # rows that are brought to another mode at a time: a large picture is not kept twice
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -34,6 +47,11 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+
+PROFILE = "embedded colour profile ignored"
+Mode = Literal["L", "RGB"]
+Opacity = Callable[[tuple[int, int, int, int]], Image.Image]  # of a box, as L
 
 
 class Frame(Protocol):
@@ -46,11 +64,27 @@ class Frame(Protocol):
     def preprocessing(self) -> Preprocessing: ...
 
 
+@dataclass
+class Opened:
+    """A file's header, and what it says beside the pixels. No pixel is decoded yet."""
+
+    format: str
+    size: tuple[int, int]  # width, height
+    image: ImageFile | None = None  # none: it isn't Pillow that decodes it
+    orientation: int = 1
+    managed: str | None = None  # what a viewer would convert and we don't
+    png: Png | None = None
+    bmp: BmpHeader | None = None
+    frame: tuple[int, int, int, int] | None = None  # the part of a GIF's screen that has pixels
+
+
 def read_image(data: bytes, card: Frame) -> CertifiedImage:
     """Decode a file and bring it to `card.input_shape`. Raises BadImage."""
     try:
-        image, notes = _decode(data)
-        image, more = _fit(_as_mode(image, card.preprocessing.mode, notes), card)
+        opened = _open(data)
+        with _one_at_a_time if math.prod(opened.size) > LARGE else nullcontext():
+            image, notes = _decode(opened, data, card.preprocessing.mode)
+            image, more = _fit(image, card)
     except BadImage:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -58,6 +92,9 @@ def read_image(data: bytes, card: Frame) -> CertifiedImage:
     except Exception as error:  # a decoder fed with a stranger's bytes raises whatever it likes
         raise BadImage("The image file is truncated or damaged.") from error
     return _certified([*notes, *more], image, card)
+
+
+_one_at_a_time = threading.Lock()
 
 
 def _certified(notes: list[str], image: Image.Image, card: Frame) -> CertifiedImage:
@@ -76,79 +113,161 @@ def to_png(image: CertifiedImage) -> bytes:
     return out.getvalue()
 
 
-def _decode(data: bytes) -> tuple[Image.Image, list[str]]:
-    """An upright 8-bit image without transparency, in whatever mode, and what was done to get there."""
-    image: Image.Image = _open(data)  # one name throughout: a large picture is not kept twice
-    notes = [f"decoded from {image.format}, {image.width}x{image.height}"]
-    deep = image.format == "PNG" and data[24] == 16  # the IHDR chunk's bit depth
-    transpose = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
-    if image.info.get("icc_profile"):
-        notes.append("embedded colour profile ignored")
-    image.load()
-    if transpose is not None:
-        image = image.transpose(transpose)
+def _decode(opened: Opened, data: bytes, mode: Mode) -> tuple[Image.Image, list[str]]:
+    """An upright 8-bit image without transparency in the card's mode, and what was done to get there."""
+    notes = [f"decoded from {opened.format}, {opened.size[0]}x{opened.size[1]}"]
+    if opened.managed:
+        notes.append(opened.managed)
+    if opened.orientation in UPRIGHT:
         notes.append("turned upright as its EXIF orientation says")
-    if deep:
-        image = _reduce_depth(image)
+    image, opacity = _pixels(opened, data)  # one name throughout: a large picture is not kept twice
+    if opened.png and opened.png.depth == 16:
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if image.mode == "I;16" else image
         notes.append("reduced from 16 to 8 bits a channel (high byte)")
-    if image.has_transparency_data:
-        image = _on_white(image)
+    clear = opacity is not None or image.has_transparency_data
+    if clear:
         notes.append("transparency composited on white")
-    return image, notes
+    notes += _conversion(_opaque_mode(image) if clear else image.mode, mode)
+    image = _flat(image, opacity, mode)
+    return (image.transpose(UPRIGHT[opened.orientation]) if opened.orientation in UPRIGHT else image), notes
 
 
-def _open(data: bytes) -> Image.Image:
-    """The file's header, checked; no pixel is decoded yet."""
+def _pixels(opened: Opened, data: bytes) -> tuple[Image.Image, Opacity | None]:
+    """As they are in the file, and their opacity where the image itself doesn't tell it."""
+    if opened.image is None:
+        assert opened.bmp is not None
+        image, mask = decode_bmp(data, opened.bmp)
+        return image, mask.crop if mask else None
+    opened.image.load()
+    return opened.image, _opacity(opened, opened.image)
+
+
+def _open(data: bytes) -> Opened:
+    """The header, checked. Raises BadImage."""
+    if data.startswith(SIGNATURE):
+        png = read_png(data)
+        return _header(png.picture, orientation=orientation(png.exif), managed=png.managed, png=png)
+    if data.startswith(b"\xff\xd8"):
+        return _open_jpeg(data)
+    if is_ours(header := read_bmp_header(data)):
+        assert header is not None
+        _refuse_large(header.width, header.height)
+        return Opened("BMP", (header.width, header.height), bmp=header)
+    opened = _header(data)
+    assert opened.image is not None
+    opened.managed = PROFILE if opened.image.info.get("icc_profile") else None
+    if opened.format == "GIF":
+        opened.frame = opened.image.tile[0][1]
+    return opened
+
+
+def _open_jpeg(data: bytes) -> Opened:
+    jpeg = read_jpeg(data)
+    if jpeg.scans > MOST_SCANS:
+        raise BadImage(f"The JPEG has too many scans; at most {MOST_SCANS} are taken.")
+    managed = PROFILE if jpeg.profile else None
+    opened = _header(jpeg.picture, orientation=orientation(jpeg.exif), managed=managed)
+    if jpeg.scans * math.prod(opened.size) > MOST_PASSED:
+        raise BadImage("The JPEG has too many scans for its size: save it again with fewer.")
+    return opened
+
+
+def _header(data: bytes, **said: Any) -> Opened:
     try:
         image = Image.open(BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
         raise BadImage from error
-    if image.width * image.height > MAX_PIXELS:
-        raise _too_many_pixels()
-    if image.format in ("JPEG", "MPO") and data.count(SCAN) > MOST_SCANS:
-        raise BadImage(f"The JPEG has too many scans; at most {MOST_SCANS} are taken.")
-    if image.format == "BMP" and image.info.get("compression") in RUN_LENGTHS:
-        raise BadImage("Run-length encoded BMP files are not taken: save it without compression, or as PNG.")
-    several = getattr(image, "is_animated", False)
-    if several and image.format != "MPO":  # a phone's JPEG with a preview beside it: the first is the picture
+    _refuse_large(*image.size, MAX_WEBP if image.format == "WEBP" else MAX_PIXELS)
+    if getattr(image, "is_animated", False):
         raise BadImage("Animated images are not taken: send the one frame to certify as a still image.")
+    return Opened(str(image.format), image.size, image, **said)
+
+
+def _refuse_large(width: int, height: int, most: int = MAX_PIXELS) -> None:
+    if width * height > most:
+        raise _too_many_pixels(most)
+
+
+def _too_many_pixels(most: int = MAX_PIXELS) -> BadImage:
+    return BadImage(f"The image has too many pixels; at most {most} ({most // 6144}x6144) are taken.")
+
+
+def _opacity(opened: Opened, image: Image.Image) -> Opacity | None:
+    """Where Pillow doesn't say it, or not rightly: the rest of a GIF's screen, a PNG's transparent colour."""
+    if opened.frame not in (None, (0, 0, *image.size)):
+        mask = Image.new("L", image.size)
+        mask.paste(image.convert("RGBA").getchannel("A").crop(opened.frame), opened.frame)
+        return mask.crop
+    png = opened.png
+    if png is None or png.key is None:
+        return None
+    if png.colour == GREY:
+        spread = png.depth < 8  # Pillow has spread those over 0 to 255
+        value = png.key[0] * 255 // (2**png.depth - 1) if spread else png.key[0]
+        return lambda box: _mask(_equal(image.crop(box).convert("L" if spread else image.mode), value))
+    if png.depth == 8:
+        key = png.key
+        return lambda box: _mask(_equal(image.crop(box), *key))
+    low = _low_bytes(png)
+    high_key, low_key = ([value >> shift & 255 for value in png.key] for shift in (8, 0))
+    return lambda box: _mask(_equal(image.crop(box), *high_key) & _equal(low.crop(box), *low_key))
+
+
+def _equal(image: Image.Image, *key: int) -> NDArray[np.bool_]:
+    """Which pixels have this colour; shape (H, W)."""
+    channels = np.atleast_3d(np.asarray(image))
+    return np.asarray(np.logical_and.reduce([channels[:, :, i] == value for i, value in enumerate(key)]))
+
+
+def _mask(clear_HW: NDArray[np.bool_]) -> Image.Image:
+    return Image.fromarray(np.where(clear_HW, 0, 255).astype(np.uint8))
+
+
+def _low_bytes(png: Png) -> Image.Image:
+    """Of 16-bit colour, of which Pillow keeps the high bytes: read as if it had the other byte order."""
+    image = Image.open(BytesIO(png.picture), formats=["PNG"])
+    image.tile = [tile._replace(args="RGB;16L") for tile in image.tile]
+    image.load()
     return image
 
 
-def _too_many_pixels() -> BadImage:
-    return BadImage(f"The image has too many pixels; at most {MAX_PIXELS} (4096x4096) are taken.")
+def _opaque_mode(image: Image.Image) -> str:
+    return "L" if image.mode in ("1", "L", "LA") else "RGB"
 
 
-def _reduce_depth(image: Image.Image) -> Image.Image:
-    """Pillow has reduced 16-bit colour by the high byte and kept 16-bit grey: do the same to grey."""
-    if not image.mode.startswith("I"):
-        return image
-    key = image.info.get("transparency")
-    grey = (np.asarray(image) >> 8).astype(np.uint8)
-    reduced = Image.fromarray(grey)
-    if key is not None:
-        reduced.putalpha(Image.fromarray(np.where(np.asarray(image) == key, 0, 255).astype(np.uint8)))
-    return reduced
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    mode = "L" if image.mode in ("L", "LA") else "RGB"
-    opaque = image if image.mode in ("LA", "RGBA") else image.convert("RGBA")
-    white = Image.new(mode, image.size, "white")
-    white.paste(opaque.convert(mode), mask=opaque.getchannel("A"))
-    return white
-
-
-def _as_mode(image: Image.Image, mode: str, notes: list[str]) -> Image.Image:
-    if image.mode == mode:
-        return image
-    grey = image.mode in ("1", "L")
+def _conversion(source: str, mode: Mode) -> list[str]:
     how = "grey" if mode == "L" else "RGB"
-    source = "palette" if image.mode == "P" else "grey" if grey else image.mode
-    if source != how:
-        notes.append(f"converted from {source} to {how}" + (" (ITU-R 601 luma)" if mode == "L" else ""))
-    colour = image if image.mode in ("1", "L", "RGB") else image.convert("RGB")  # CMYK has no way to grey
-    return colour.convert(mode)
+    name = {"P": "palette", "1": "grey", "L": "grey"}.get(source, source)
+    if name == how:
+        return []
+    return [f"converted from {name} to {how}" + (" (ITU-R 601 luma)" if mode == "L" else "")]
+
+
+def _flat(image: Image.Image, opacity: Opacity | None, mode: Mode) -> Image.Image:
+    """Composited on white and in the card's mode, some rows at a time."""
+    if image.mode == mode and opacity is None and not image.has_transparency_data:
+        return image
+    flat = Image.new(mode, image.size)
+    for top in range(0, image.height, BAND):
+        box = 0, top, image.width, min(top + BAND, image.height)
+        band = image.crop(box)
+        if opacity is not None:
+            band = _on_white(band, opacity(box))
+        elif band.has_transparency_data:
+            band = _on_white(band)
+        colour = band if band.mode in ("1", "L", "RGB") else band.convert("RGB")  # CMYK has no way to grey
+        flat.paste(colour.convert(mode), box)
+    return flat
+
+
+def _on_white(image: Image.Image, opacity: Image.Image | None = None) -> Image.Image:
+    mode = _opaque_mode(image)
+    if opacity is None:
+        image = image if image.mode in ("LA", "RGBA") else image.convert("RGBA")
+        opacity = image.getchannel("A")
+    white = Image.new(mode, image.size, "white")
+    white.paste(image.convert(mode), mask=opacity)
+    return white
 
 
 def _fit(image: Image.Image, card: Frame) -> tuple[Image.Image, list[str]]:

@@ -74,7 +74,7 @@ def peak(process: "subprocess.Popen[bytes]") -> float:
 
 
 def largest() -> bytes:
-    return encode(Image.new("RGBA", (4096, 4096)))
+    return encode(Image.new("RGBA", (8192, 6144)))
 
 
 def test_a_service_told_to_stop_ends_its_streams_and_is_gone_within_two_seconds(

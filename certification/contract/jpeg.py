@@ -1,0 +1,54 @@
+"""A JPEG's segments: what shows the picture, and what is said beside it that decides how it is shown.
+
+The decoder gets what shows the picture alone, up to its end: a video behind it (phones' motion photos),
+previews, profiles and texts neither count as part of it nor break it, as in browsers.
+"""
+
+import re
+from dataclasses import dataclass
+
+MARKER = re.compile(rb"\xff+([^\x00\xff])")  # in front of a segment, as libjpeg looks for it
+AFTER_SCAN = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # restarts are part of the scan
+ALONE = {0x01, 0xD8, *range(0xD0, 0xD8)}  # markers without a segment
+SCAN, END, COMMENT = 0xDA, 0xD9, 0xFE
+JFIF, EXIF, PROFILE, ADOBE = 0xE0, 0xE1, 0xE2, 0xEE
+BESIDE = {*range(0xE0, 0xF0), COMMENT} - {JFIF, ADOBE}  # those two say what the numbers mean as colours
+
+
+@dataclass
+class Jpeg:
+    """`picture`: the file without what needn't be there. `exif`: TIFF bytes of the first such segment."""
+
+    picture: bytes = b""
+    exif: bytes = b""
+    profile: bool = False
+    scans: int = 0
+
+
+def read_jpeg(data: bytes) -> Jpeg:
+    """What is damaged is left to the decoder."""
+    jpeg, kept, at, copied = Jpeg(), [], 2, 0
+    expected = MARKER
+    while found := expected.search(data, at):
+        marker, after = found[1][0], found.end()
+        if marker == END:
+            kept.append(data[copied:after])
+            copied = len(data)
+            break
+        at = after if marker in ALONE else after + max(2, int.from_bytes(data[after : after + 2]))
+        expected = AFTER_SCAN if marker == SCAN else MARKER
+        jpeg.scans += marker == SCAN
+        if marker in BESIDE:
+            kept.append(data[copied : found.start()])
+            copied = at
+            _note(jpeg, marker, data[after + 2 : at])
+    kept.append(data[copied:])
+    jpeg.picture = b"".join(kept)
+    return jpeg
+
+
+def _note(jpeg: Jpeg, marker: int, body: bytes) -> None:
+    if marker == EXIF and body.startswith(b"Exif\0") and not jpeg.exif:
+        jpeg.exif = body[6:]
+    if marker == PROFILE and body.startswith(b"ICC_PROFILE\0"):
+        jpeg.profile = True
