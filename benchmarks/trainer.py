@@ -3,20 +3,22 @@
     python benchmarks/trainer.py lenet --data-root data --seconds 60
     python benchmarks/trainer.py resnet20 --data-root data --seconds 90 --learn-images 5000 --learn-epochs 2
 
-Consistency at sigma = 0.5 by the published recipe. First speed: the two take turns. Then both train for a few
-epochs from fresh weights (ours from two seeds, which shows what a seed moves), and are certified on the same
-test images.
+Consistency at sigma = 0.5 by the published recipe; ours in the precision that `smoothcert train` would measure
+and take, unless --precision names it. First speed: the two take turns. Then both train for a few epochs from
+fresh weights (ours from two seeds, which shows what a seed moves), and are certified on the same test images.
 """
 
 import argparse
+import os
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import cycle
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar, get_args
 
 import torch
 from plain_training import PlainTraining, dataset_of
@@ -25,7 +27,9 @@ from torch import nn
 from certification.architectures import build_network
 from certification.candidates import default_setup
 from certification.engine import Engine
-from certification.hardware import device_name, usable_cpus
+from certification.hardware import cpu_model, usable_cpus
+from smoothcert.fitting import MEASURED, AskedPrecision, wait_asleep
+from training.autotune import tune
 from training.datasets import ImageSet, load_dataset
 from training.evaluate import evaluate, wanted
 from training.journal import Run
@@ -42,6 +46,8 @@ SIGMA = 0.5
 ROUNDS = 4
 WARM_UP = 10  # steps of each turn that don't count: the loader's processes fill their queues
 CERTIFIED, VOTES = 200, 1000  # test images, votes each
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -71,11 +77,19 @@ def prepared(args: argparse.Namespace) -> Subject:
     dataset = DATASETS[args.network]
     images = load_dataset(dataset, "train", args.data_root, download=False)
     channels = images.input_shape[0]
-    recipe = build_recipe(
-        "consistency", dataset, SIGMA, options={}, channels=channels, arch=args.network,
-        precision=args.precision,
-    )  # fmt: skip
-    return Subject(recipe, images, str(args.data_root))
+    recipe = build_recipe("consistency", dataset, SIGMA, options={}, channels=channels, arch=args.network)
+    return Subject(replace(recipe, **args.chosen), images, str(args.data_root))
+
+
+def choose(args: argparse.Namespace) -> dict[str, object]:
+    """What of the recipe is measured, as `smoothcert train` does it, in a process of its own."""
+    keep_freed_memory()
+    if args.precision != "auto":
+        return {"precision": args.precision}
+    subject = prepared(args)
+    tuned = tune(subject.recipe, subject.images, CPU)
+    print(f"{tuned}\n", flush=True)
+    return {name: getattr(tuned.best.recipe, name) for name in MEASURED}
 
 
 def turn(steps: Iterator[object], seconds: float) -> float:
@@ -114,9 +128,21 @@ def race(args: argparse.Namespace) -> tuple[list[float], list[float]]:
     found: tuple[list[float], list[float]] = ([], [])
     for _ in range(ROUNDS):
         for times, side in zip(found, (plain_turn, our_turn), strict=True):
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
-                times.append(alone.submit(side, args, share).result())
+            times.append(alone(side, args, share, asleep=side is our_turn))
     return found
+
+
+def alone(side: Callable[..., T], *arguments: object, asleep: bool) -> T:
+    """In a process of its own, whose threads wait as those of `smoothcert train` do, or as by default."""
+    before = os.environ.copy()
+    if asleep:
+        wait_asleep()
+    try:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            return process.submit(side, *arguments).result()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def learn(subject: Subject, epochs: int, images: int | None) -> dict[str, nn.Module]:
@@ -157,7 +183,7 @@ def certified(network: nn.Module, test: ImageSet, recipe: Recipe) -> str:
 
 def report_speed(subject: Subject, found: tuple[list[float], list[float]]) -> None:
     plain, ours = (statistics.median(seconds) for seconds in found)
-    print(f"| {subject.recipe.architecture}, {subject.recipe.precision} | ms a step | s an epoch | |")
+    print(f"| {subject.recipe.architecture}, {subject.recipe.engine} | ms a step | s an epoch | |")
     print("|---|---:|---:|---:|")
     print(f"| plain loop | {1e3 * plain:.1f} | {plain * subject.steps:.1f} | |")
     print(f"| ours | {1e3 * ours:.1f} | {ours * subject.steps:.1f} | **{plain / ours:.1f}×** |\n", flush=True)
@@ -170,7 +196,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("network", choices=sorted(DATASETS))
     parser.add_argument("--data-root", type=Path, default=Path("data"))
     parser.add_argument("--seconds", type=float, default=60, help="of measuring speed")
-    parser.add_argument("--precision", choices=["bfloat16", "float32"], default="bfloat16")
+    parser.add_argument("--precision", choices=get_args(AskedPrecision), default="auto")
     parser.add_argument("--learn-epochs", type=int, default=3, help="0 leaves out what they learn")
     parser.add_argument("--learn-images", type=int, help="of the training set; else all")
     return parser.parse_args()
@@ -178,8 +204,10 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = arguments()
+    args.chosen = {}
+    print(f"{cpu_model()}, {usable_cpus()} cores, PyTorch {torch.__version__}\n", flush=True)
+    args.chosen = alone(choose, args, asleep=True)
     subject = prepared(args)
-    print(f"{device_name('cpu')}, {usable_cpus()} cores, PyTorch {torch.__version__}\n")
     report_speed(subject, race(args))
     if not args.learn_epochs:
         return

@@ -14,7 +14,7 @@ from certification.hardware import heed_quota
 from smoothcert.asking import parameters
 from smoothcert.checkpoints import Checkpoint
 from smoothcert.evaluating import Selection, run_evaluation
-from smoothcert.fitting import fit
+from smoothcert.fitting import AskedPrecision, fit
 from smoothcert.output import check_out, note
 from smoothcert.settings import settings
 from training.datasets import FOLDER, ImageSet, Split, load_dataset
@@ -43,6 +43,7 @@ class Bench:
     train: bool = True
     evaluate: bool = True
     image: int = 0  # test image of Figure 1
+    precision: AskedPrecision = "auto"  # of what is trained
 
 
 def reproduce(experiment: Experiment, bench: Bench) -> str:
@@ -119,7 +120,8 @@ def _train(arm: Arm, bench: Bench) -> None:
     note(f"training {name}")
     images = _images(_images_at(arm, bench), "train", bench.data_root)
     recipe = arm.recipe(_images_at(arm, bench), bench.scale, images.input_shape[0])
-    fit(recipe, images, folder, resume=(folder / STATE_FILE).exists())
+    resume = (folder / STATE_FILE).exists()
+    fit(recipe, images, folder, resume=resume, precision=bench.precision)
 
 
 def _log(arm: Arm, checkpoint: Checkpoint, bench: Bench) -> Log | None:

@@ -45,6 +45,15 @@ def is_first() -> bool:
     return not is_shared() or dist.get_rank() == 0
 
 
+def agreed(value: float, device: torch.device) -> float:
+    """The first process' value, in all of them."""
+    if not is_shared():
+        return value
+    told = torch.tensor([value], dtype=torch.float64, device=device)
+    dist.broadcast(told, src=0)
+    return told.item()
+
+
 class Shared(nn.Module):
     """A network of which this rank computes its rows; the answer holds all ranks' rows."""
 

@@ -30,7 +30,7 @@ def build_recipe(
     arch: str | None = None,
     epochs: int | None = None,
     seed: int = 0,
-    precision: Precision = "bfloat16",
+    precision: Precision = "float32",
     micro_batch: int | None = None,
     initial: str | None = None,
 ) -> Recipe:

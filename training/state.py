@@ -54,5 +54,15 @@ def load_state(path: Path, recipe: dict[str, Any], data: str) -> tuple[dict[str,
     return tensors, Position(**json.loads(metadata["position"]))
 
 
+def saved_recipe(path: Path) -> dict[str, Any]:
+    """The recipe's record in a state that `save_state` wrote. Raises BadCheckpoint."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            recipe: dict[str, Any] = json.loads(file.metadata()["recipe"])
+    except (OSError, SafetensorError) as error:
+        raise BadCheckpoint(f"{path} can't be read as a training state: {error}") from error
+    return recipe
+
+
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> str:
     return ", ".join(sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k)))

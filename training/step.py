@@ -9,15 +9,16 @@ from training.augment import Augment
 from training.methods.base import Method, Moment
 
 
-class ChannelsLast(nn.Module):
-    """The network with its input laid out as its convolutions like it."""
+class LaidOut(nn.Module):
+    """The network, its weights and its input in one memory format."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, memory_format: torch.memory_format) -> None:
         super().__init__()
-        self.network = network.to(memory_format=torch.channels_last)
+        self.network = network.to(memory_format=memory_format)
+        self._format = memory_format
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
-        logits: Tensor = self.network(images_BCHW.contiguous(memory_format=torch.channels_last))
+        logits: Tensor = self.network(images_BCHW.contiguous(memory_format=self._format))
         return logits
 
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from certification.architectures import build_network
-from certification.architectures.resnet_cifar import BasicBlock
 from certification.errors import UserMistake
 from training import distributed
+from training.compiled import compile_blocks
 from training.datasets import ImageSet
 from training.defaults import augmentation_for
 from training.divergence import need_convergence
@@ -23,7 +23,7 @@ from training.methods.base import Moment
 from training.quick import quickened
 from training.recipe import Recipe
 from training.state import Position, load_state, save_state
-from training.step import ChannelsLast, GraphedStep, Step
+from training.step import GraphedStep, LaidOut, Step
 
 GLOBAL = "global_generator"  # the CPU's default generator in a saved state
 
@@ -61,7 +61,7 @@ class Trainer:
         forget_peak(device)
         with self._on_stream():
             torch.manual_seed(recipe.seed)  # of the global generator: fresh weights, and any dropout
-            self.network = _fresh_network(recipe, images).to(device)
+            self.network = fresh_network(recipe, images).to(device)
             self._optimizer = _optimizer(self.network, recipe)
             self._step = self._build_step(images)
         self._run_step: GraphedStep | Step = (
@@ -94,6 +94,21 @@ class Trainer:
         """
         while not self.done:
             yield from self._epoch()
+
+    def trial_steps(self) -> Iterator[None]:
+        """The run's first step, taken again and again, to time it: each has ended when it is yielded.
+
+        Afterwards the weights, the generators and the optimizer are of no more use.
+        """
+        with self._on_stream():
+            batch_B = self._order(0)[self._slices[0]]
+        ((indices_B, images_u8),) = self._fed([batch_B])
+        while True:
+            with self._on_stream():
+                self._run_step(indices_B, images_u8)
+            if self._stream:
+                self._stream.synchronize()
+            yield
 
     def save(self, path: Path) -> None:
         """Write the state; only between two steps."""
@@ -173,9 +188,10 @@ class Trainer:
         device, recipe = self.device, self.recipe
         self._slices = _slices(len(images.labels), recipe.schedule.batch, recipe.method.chunks)
         self.network.train()
-        network = ChannelsLast(quickened(self.network) if self._quick else self.network)
+        memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
+        network = LaidOut(quickened(self.network) if self._quick else self.network, memory_format)
         if recipe.compile:
-            _compile_blocks(network)
+            compile_blocks(network, device)
         if recipe.narrow_kernels:
             # Triton, which it needs, comes with CUDA only.
             from training.conv3x3 import use_narrow_convolutions  # noqa: PLC0415
@@ -207,7 +223,7 @@ class Trainer:
         return torch.cuda.stream(self._stream) if self._stream else nullcontext()
 
 
-def _fresh_network(recipe: Recipe, images: ImageSet) -> nn.Module:
+def fresh_network(recipe: Recipe, images: ImageSet) -> nn.Module:
     """Raises UserMistake where it isn't made for images of that size: before training, not in its middle."""
     network = build_network(recipe.architecture, len(images.class_names), recipe.mean, recipe.std)
     try:
@@ -243,13 +259,6 @@ def _slices(images: int, batch: int, chunks: int) -> list[slice]:
     if len(slices) > 1 and slices[-1].start == images - 1:
         slices[-2:] = [slice(slices[-2].start, images)]
     return slices
-
-
-def _compile_blocks(network: nn.Module) -> None:
-    """Compile each residual block, not the whole network: blocks of one shape share the compiled code."""
-    for module in network.modules():
-        if isinstance(module, BasicBlock):
-            module.compile(dynamic=False)
 
 
 def _strip(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

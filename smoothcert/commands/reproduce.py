@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from certification.errors import UserMistake
+from smoothcert.fitting import PRECISION, AskedPrecision, wait_asleep
 from smoothcert.output import show
 
 
@@ -30,12 +31,14 @@ def reproduce(
     train: Annotated[bool, typer.Option(help="Train what has no checkpoint.")] = True,
     evaluate: Annotated[bool, typer.Option(help="Certify what has no rows yet.")] = True,
     image: Annotated[int, typer.Option(min=0, help="The test image of figure1.")] = 0,
+    precision: Annotated[AskedPrecision, typer.Option(help=PRECISION)] = "auto",
 ) -> None:
     """Reproduce a table or figure of the paper.
 
     Bundled checkpoints, and those of an earlier call, are used; what is missing is trained, everything is
     certified into logs that a later call continues, and the figures stand beside the published ones.
     """
+    wait_asleep()
     from training.experiments import EXPERIMENTS, find_experiment
 
     if list_all:
@@ -51,5 +54,5 @@ def reproduce(
     from smoothcert.reproducing import Bench
     from smoothcert.reproducing import reproduce as run
 
-    bench = Bench(data_root, out, scale, every or experiment.every, n, train, evaluate, image)
+    bench = Bench(data_root, out, scale, every or experiment.every, n, train, evaluate, image, precision)
     show(run(experiment, bench))

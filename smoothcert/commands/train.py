@@ -1,11 +1,12 @@
 """smoothcert train: a base classifier by one of the published methods."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from smoothcert.asking import Dataset
+from smoothcert.fitting import PRECISION, AskedPrecision, fit, wait_asleep
 from smoothcert.output import show
 
 METHOD_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}  # the method's own fields
@@ -41,7 +42,7 @@ def train(
     seed: Annotated[int, typer.Option(min=0, help="Of weights, order and noise.")] = 0,
     size: Annotated[int | None, typer.Option(min=1, help="Side of a folder's images, in pixels.")] = None,
     stream: Stream = None,
-    precision: Annotated[Literal["bfloat16", "float32"], typer.Option(help="Of autocast.")] = "bfloat16",
+    precision: Annotated[AskedPrecision, typer.Option(help=PRECISION)] = "auto",
     micro_batch: MicroBatch = None,
     init: Init = None,
     new_head: Annotated[bool, typer.Option("--new-head", help="The last layer starts fresh.")] = False,
@@ -52,7 +53,7 @@ def train(
     what is published for the data set. One that the method doesn't have is answered with those it has.
     Started by torchrun, several processes, one a GPU, train one network together.
     """
-    from smoothcert.fitting import fit
+    wait_asleep()
     from training.datasets import load_dataset
     from training.export import run_name
     from training.initial import Initial
@@ -71,12 +72,13 @@ def train(
         arch=arch,
         epochs=epochs,
         seed=seed,
-        precision=precision,
         micro_batch=micro_batch,
         initial=initial.digest if initial else None,
     )
     folder = out or Path("runs") / run_name(recipe)
-    card = fit(recipe, images, folder, resume=resume, initial=initial)
+    card = fit(recipe, images, folder, resume=resume, initial=initial, precision=precision)
     if card is not None:
-        said = f"loss {card.training['final_loss']}, {card.training['seconds']} s"
+        said = (
+            f"loss {card.training['final_loss']}, {card.training['seconds']} s, {card.training['precision']}"
+        )
         show(f"{card.name}: {folder}, {said}")

@@ -19,6 +19,7 @@ def test_what_is_missing_is_trained_and_certified_once(inside: Command, tmp_path
     assert "| **gaussian (scale 0.01, n = 100)** here | 5 |" in first.stdout
     assert "| published, the same images |  | 1.5370 |" in first.stdout
     assert "| difference, not like with like |" in first.stdout
+    assert re.search(r"^training in (float32|bfloat16)/channels-last", first.stderr, re.M)
     again = inside(*ask)
     assert "training" not in again.stderr
     assert again.stdout == first.stdout
@@ -45,9 +46,10 @@ def test_nothing_is_trained_where_that_is_not_wanted(inside: Command, tmp_path: 
 def test_figure_1_draws_the_gaps_of_what_there_is(inside: Command, tmp_path: Path) -> None:
     done = inside(
         *("reproduce", "figure1", *ROOT, "--out", tmp_path),
-        *("--only", "gaussian", "--scale", "0.01"),
+        *("--only", "gaussian", "--scale", "0.01", "--precision", "float32"),
     )
     assert done.returncode == 0, done.stderr
+    assert "training in" not in done.stderr  # nothing was measured
     assert "| gaussian (scale 0.01) |" in done.stdout
     assert (tmp_path / "figure1.svg").exists()
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from certification.catalogue import read_card
 from training.distributed import rows_of
 from training.session import METRICS_FILE
 
@@ -19,6 +20,11 @@ ASK = (
     *("train", "smoothadv-consistency", "--dataset", "mnist", "--data-root", "tests/data/mnist-tiny"),
     *("--sigma", "0.5", "--epochs", "2", "--precision", "float32"),
     *("--num-noises", "3", "--steps", "2", "--warmup", "0"),
+)
+
+MEASURED = (
+    *("train", "gaussian", "--dataset", "mnist", "--data-root", "tests/data/mnist-tiny"),
+    *("--sigma", "0.5", "--epochs", "1"),
 )
 
 
@@ -43,6 +49,23 @@ def test_two_processes_see_the_losses_of_one_and_end_with_its_weights(tmp_path: 
     ours, theirs = (load_file(tmp_path / name / "model.safetensors") for name in ("alone", "shared"))
     for name, weight in ours.items():
         torch.testing.assert_close(theirs[name], weight, rtol=1e-3, atol=1e-5)
+
+
+def test_the_first_process_decides_the_precision_of_all(tmp_path: Path) -> None:
+    command = [sys.executable, *TOGETHER, str(Path(sys.executable).with_name("smoothcert")), *MEASURED]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "shared")],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("training in ") == 1
+    assert read_card(tmp_path / "shared").training["precision"] in ("float32", "bfloat16")
 
 
 @pytest.mark.parametrize(("total", "ranks"), [(201, 2), (7, 4), (3, 4), (256, 8)])
