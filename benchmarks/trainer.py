@@ -3,9 +3,10 @@
     python benchmarks/trainer.py lenet --data-root data --seconds 60
     python benchmarks/trainer.py resnet20 --data-root data --seconds 90 --learn-images 5000 --learn-epochs 2
 
-Consistency at sigma = 0.5 by the published recipe; ours in the precision that `smoothcert train` would measure
-and take, unless --precision names it. First speed: the two take turns. Then both train for a few epochs from
-fresh weights (ours from two seeds, which shows what a seed moves), and are certified on the same test images.
+Consistency at sigma = 0.5 by the published recipe; ours in the precision that `smoothcert train` would
+measure and take, unless --precision names it. First speed: the two take turns. Then both train for a few
+epochs from fresh weights (ours from two seeds, which shows what a seed moves), and are certified on the same
+test images.
 """
 
 import argparse
