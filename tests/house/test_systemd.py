@@ -15,8 +15,8 @@ UNITS = ROOT / "deploy" / "systemd"
 def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     environment = Path(sys.prefix)
     for unit in UNITS.iterdir():
-        here = unit.read_text().replace("/opt/smoothcert/.venv", str(environment))
-        here = here.replace("/opt/smoothcert", str(ROOT)).replace("User=smoothcert", "User=root")
+        here = unit.read_text().replace("/srv/smoothcert/.venv", str(environment))
+        here = here.replace("/srv/smoothcert", str(ROOT)).replace("User=smoothcert", "User=root")
         (tmp_path / unit.name.replace("@.", "@0.")).write_text(here)
     command = ["systemd-analyze", "verify", *map(str, sorted(tmp_path.iterdir()))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
