@@ -13,7 +13,7 @@ from worker.settings import Settings as WorkerSettings
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "deploy.md").read_text()
 TOLD = set(re.findall(r"`SMOOTHCERT_([A-Z_]+)`", PAGE))
-OF_COMPOSE = {"PORT"}
+OF_COMPOSE = {"PORT", "VERSION"}
 
 
 def names(settings: type[BaseSettings]) -> set[str]:
