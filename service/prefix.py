@@ -10,29 +10,33 @@ from service.proxies import Proxies
 
 PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 HEADER = "x-forwarded-prefix"
+# Below one of these it couldn't be told whether a path still has its prefix.
+OUR_OWN = ("jobs", "batches", "models", "keys", "health", "metrics", "docs", "static")
 
 
 class Prefix:
-    """ASGI middleware. What a proxy says comes before the setting. It may cut the prefix off or not."""
+    """ASGI middleware. A proxy that tells the prefix has cut it off; with the setting it may be there."""
 
     def __init__(self, app: ASGIApp, root_path: str, proxies: Proxies) -> None:
         self.app, self.root_path, self.proxies = app, root_path, proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (prefix := self._prefix_of(scope)):
-            path = scope["path"]
-            if path == prefix:  # links on the page are relative to its folder
-                await RedirectResponse(f"{prefix}/")(scope, receive, send)
+        if scope["type"] == "http":
+            path, told = scope["path"], self._told(scope)
+            if told:
+                scope = {**scope, "root_path": told, "path": told + path}
+            elif self.root_path and path == self.root_path and scope["method"] in {"GET", "HEAD"}:
+                page = RedirectResponse(f"{path}/")  # links on the page are relative to its folder
+                await page(scope, receive, send)
                 return
-            whole = path if path.startswith(f"{prefix}/") else prefix + path
-            scope = {**scope, "root_path": prefix, "path": whole}
+            elif self.root_path:
+                whole = path if path.startswith(f"{self.root_path}/") else self.root_path + path
+                scope = {**scope, "root_path": self.root_path, "path": whole}
         await self.app(scope, receive, send)
 
-    def _prefix_of(self, scope: Scope) -> str:
+    def _told(self, scope: Scope) -> str:
         told = Headers(scope=scope).get(HEADER, "").rstrip("/")
-        if told and PREFIX.fullmatch(told) and self.proxies.trust(scope):
-            return told
-        return self.root_path
+        return told if PREFIX.fullmatch(told) and self.proxies.trust(scope) else ""
 
 
 def path_of(scope: Scope) -> str:

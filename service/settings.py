@@ -1,23 +1,33 @@
 """The service's environment, read once. Every name has the prefix SMOOTHCERT_."""
 
+import json
 import re
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from certification.catalogue import BUNDLED, DEFAULT_MODEL
 from certification.contract.store.broker import LOCAL_BROKER, Address, broker_url
 from certification.contract.store.jobs import DAY
-from service.prefix import PREFIX
+from service.prefix import OUR_OWN, PREFIX
+
+
+def _listed(value: object) -> object:
+    """A JSON list, or names with commas or spaces between them."""
+    if not isinstance(value, str) or value.lstrip().startswith("["):
+        return json.loads(value) if isinstance(value, str) else value
+    return [one for one in re.split(r"[,\s]+", value) if one]
 
 
 def _root_path(text: str) -> str:
     path = text.strip().rstrip("/")
     if not PREFIX.fullmatch(path):
         raise ValueError("write it like /certify, or leave it out")
+    if path.partition("/")[2].partition("/")[0] in OUR_OWN:
+        raise ValueError(f"{path} is one of the service's own paths: take another, or X-Forwarded-Prefix")
     return path
 
 
@@ -37,6 +47,9 @@ ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\]
 RootPath = Annotated[str, AfterValidator(_root_path)]
 Origin = Annotated[str, AfterValidator(_origin)]
 Network = Annotated[str, AfterValidator(_network)]
+Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+Origins = Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_listed)]
+Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_listed)]
 
 
 class Settings(BaseSettings):
@@ -56,10 +69,10 @@ class Settings(BaseSettings):
     max_queued: int = Field(default=10_000, gt=0, description="jobs waiting before new ones get 503")
     max_wait: float = Field(default=30.0, ge=0, description="seconds a ?wait= may take")
     max_watching: int = Field(default=1000, gt=0, description="waits and event streams at once, each process")
-    hosts: tuple[str, ...] = Field(default=(), description="the names it answers to; without any, see docs")
-    origins: tuple[Origin, ...] = Field(default=(), description="other sites whose pages may call (CORS)")
+    hosts: Hosts = Field(default=(), description="the names it answers to; without any, see docs")
+    origins: Origins = Field(default=(), description="other sites whose pages may call (CORS)")
     root_path: RootPath = Field(default="", description="path prefix that a proxy serves it below")
-    proxies: tuple[Network, ...] = Field(
+    proxies: Networks = Field(
         default=("127.0.0.1", "::1"), description="whose X-Forwarded-Prefix and -Host are believed"
     )
     keep_alive: int = Field(default=75, gt=0, description="seconds an idle connection stays open")

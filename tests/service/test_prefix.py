@@ -66,16 +66,20 @@ def whole_visit(client: TestClient, hand: WorkerHand, cut: str, prefix: str, **h
     assert again["jobs"][0]["links"]["self"].startswith(f"{prefix}/jobs/")
 
 
-@pytest.mark.parametrize("cut", ["", "/certify/v1"], ids=["cut off", "passed on"])
-def test_a_prefix_that_is_set_is_in_front_of_every_link(open_below: Open, hand: WorkerHand, cut: str) -> None:
-    client = open_below(root_path="/certify/v1/")
-    whole_visit(client, hand, cut, "/certify/v1")
-
-
-def test_a_prefix_that_a_trusted_proxy_tells_is_in_front_of_every_link(
-    open_below: Open, hand: WorkerHand
+@pytest.mark.parametrize("prefix", ["/certify", "/certify/v1", "/p"])  # the first is a path of ours too
+@pytest.mark.parametrize("cut_off", [True, False])
+def test_a_prefix_that_is_set_is_in_front_of_every_link(
+    open_below: Open, hand: WorkerHand, prefix: str, cut_off: bool
 ) -> None:
-    whole_visit(open_below(), hand, "", "/certify/v1", **TOLD)
+    whole_visit(open_below(root_path=f"{prefix}/"), hand, "" if cut_off else prefix, prefix)
+
+
+@pytest.mark.parametrize("root_path", ["", "/another"])
+@pytest.mark.parametrize("prefix", ["/certify", "/certify/v1", "/jobs", "/static"])
+def test_a_prefix_that_a_trusted_proxy_tells_is_in_front_of_every_link(
+    open_below: Open, hand: WorkerHand, prefix: str, root_path: str
+) -> None:
+    whole_visit(open_below(root_path=root_path), hand, "", prefix, **{"X-Forwarded-Prefix": f"{prefix}/"})
 
 
 def test_the_prefix_alone_leads_to_the_page(open_below: Open) -> None:
