@@ -70,6 +70,32 @@ def try_writing(path: Path, *, folder: bool = False) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
 
+def shown(path: Path | str) -> str:
+    """A path as text that can be written, sent and read anywhere: bytes that are no UTF-8 become \\xNN."""
+    try:
+        return as_text(path)
+    except UnicodeError:
+        return os.fsencode(path).decode(errors="backslashreplace")
+
+
+def as_text(path: Path | str) -> str:
+    """A path that is text, also where the locale knows nothing but ASCII. Raises UnicodeError for another."""
+    text = str(path)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(text).decode()
+    return text
+
+
+def from_home(path: Path) -> Path:
+    """With ~ as this user's home; for one who has none, as in some containers, a place that keeps nothing."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return Path(os.devnull, path.name)
+
+
 def read_bounded(path: Path, most_bytes: int, else_say: str) -> bytes:
     """A file of a checkpoint, which anybody may have made. Raises BadCheckpoint: unreadable, or larger."""
     try:

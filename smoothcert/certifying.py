@@ -12,6 +12,7 @@ from certification.contract.images import read_image
 from certification.contract.job import Job, Progress
 from certification.contract.pixels import CertifiedImage
 from certification.errors import BadImage, Failure
+from certification.files import shown
 from smoothcert.asking import parameters
 from smoothcert.checkpoints import build_engine, find_checkpoint
 from smoothcert.client import ServiceClient
@@ -92,7 +93,7 @@ class There:
 
     def one(self, path: Path) -> Stream:
         """Certify one file."""
-        job = self._client.submit(path.name, read_file(path), self._fields)
+        job = self._client.submit(shown(path.name), read_file(path), self._fields)
         try:
             for job in self._client.follow(job):  # noqa: B020
                 yield job.progress
@@ -104,7 +105,7 @@ class There:
     def all(self, paths: Sequence[Path]) -> Iterator[Certified]:
         """As batches, in the order of the paths."""
         for part in slices(paths):
-            batch = self._client.submit_batch([(path.name, data) for path, data in part], self._fields)
+            batch = self._client.submit_batch([(shown(path.name), data) for path, data in part], self._fields)
             told = 0
             try:
                 for batch in self._client.follow_batch(batch):  # noqa: B020

@@ -1,9 +1,12 @@
 """The HTTP face as the command line uses it: submit an image, follow the job, read the certificate."""
 
+import os
 import secrets
+import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from ipaddress import ip_address
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -31,13 +34,15 @@ class ServiceClient:
     """One service. Raises UserMistake for what it refuses, Failure where it can't be reached or breaks."""
 
     def __init__(self, url: str, api_key: str | None = None) -> None:
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         try:
-            self._http = httpx2.Client(base_url=url, headers=headers, timeout=TIMEOUT)
-        except httpx2.InvalidURL as error:
+            address = httpx2.URL(url)
+        except (httpx2.InvalidURL, UnicodeError) as error:
             raise UserMistake(f"--url {url!r} is no address: {error}.") from error
-        if self._http.base_url.scheme not in ("http", "https") or not self._http.base_url.host:
+        if address.scheme not in ("http", "https") or not address.host:
             raise UserMistake(f"--url {url!r} is no address; write it like http://127.0.0.1:8000.")
+        if api_key and not (api_key.isascii() and api_key.isprintable()):
+            raise UserMistake("SMOOTHCERT_API_KEY is no key as `smoothcert keys create` prints them.")
+        self._http = _http(address, {"Authorization": f"Bearer {api_key}"} if api_key else {})
 
     def submit(self, name: str, image: bytes, fields: dict[str, str]) -> Job:
         """POST /certify. Made once, though it is asked again where the answer was lost on its way."""
@@ -106,6 +111,8 @@ class ServiceClient:
             raise kind(
                 f"{self._http.base_url} does not answer ({reason}); `smoothcert up` starts a service."
             ) from error
+        except UnicodeError as error:
+            raise UserMistake("What is to be sent is no text: it isn't UTF-8.") from error
         if answer.is_success:
             return answer
         raise _refusal(answer)
@@ -122,6 +129,47 @@ class ServiceClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._http.close()
+
+
+def _http(address: httpx2.URL, headers: dict[str, str]) -> httpx2.Client:
+    """A client with the environment's proxies and certificates, except where none is asked: no proxy knows
+    this machine's loopback, and plain HTTP has no certificates. Raises UserMistake."""
+    secure = address.scheme == "https"
+    try:
+        return httpx2.Client(
+            base_url=address,
+            headers=headers,
+            timeout=TIMEOUT,
+            trust_env=not _is_loopback(address.host),
+            verify=_authorities() if secure else False,
+        )
+    except ImportError as error:
+        raise UserMistake(
+            "The environment names a SOCKS proxy (ALL_PROXY), which is not supported: name one of HTTP, or "
+            "the service's host in NO_PROXY."
+        ) from error
+    except (ValueError, httpx2.InvalidURL) as error:
+        raise UserMistake(f"A proxy of the environment (HTTP_PROXY, ...) can't be used: {error}.") from error
+
+
+def _authorities() -> ssl.SSLContext:
+    """Those that the environment names, else the system's. Raises UserMistake."""
+    file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    try:
+        if file or folder:
+            return ssl.create_default_context(cafile=file or None, capath=folder or None)
+        return httpx2.create_ssl_context()
+    except OSError as error:  # ssl.SSLError is one
+        named = f"SSL_CERT_FILE={file}" if file else f"SSL_CERT_DIR={folder}"
+        reason = error.strerror or str(error)
+        raise UserMistake(f"{named} holds no certificates that can be read: {reason}.") from error
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _read(kind: type[Document], answer: httpx2.Response) -> Document:

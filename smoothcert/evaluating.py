@@ -12,6 +12,7 @@ from certification.contract.feasibility import refuse_impossible
 from certification.contract.parameters import Parameters
 from certification.contract.store.broker import broker_url
 from certification.errors import UserMistake
+from certification.files import shown
 from certification.setup import Setup
 from smoothcert.checkpoints import Checkpoint, build_engine, fastest_setup, good_setup
 from smoothcert.fanout import FanOut, Workers
@@ -83,7 +84,7 @@ def run_evaluation(
         rows = _write(steps, journal, len(indices))
     if update_card:
         record_in_card(checkpoint.folder, rows, run)
-    return Outcome(run, Log(str(out), tuple(rows), of=run.split_images))
+    return Outcome(run, Log(shown(out), tuple(rows), of=run.split_images))
 
 
 def load_images(checkpoint: Checkpoint, selection: Selection) -> ImageSet:
@@ -135,7 +136,7 @@ def describe_run(
     return Run(
         model=checkpoint.card.name,
         weights_sha256=checkpoint.card.weights_sha256,
-        dataset=selection.dataset,
+        dataset=shown(selection.dataset),
         split=selection.split,
         split_images=len(images),
         data_sha256=images.listing,

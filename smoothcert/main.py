@@ -1,6 +1,8 @@
 """The command line. Each command lives in its own file and imports what is heavy only when it runs."""
 
+import os
 import sys
+from io import TextIOWrapper
 
 import typer
 from typer.exceptions import TyperException
@@ -56,6 +58,7 @@ commands.add_typer(keys.commands, name="keys")
 
 def app() -> None:
     """Run one command and exit: 0, 2 for the user's mistake, 1 for a failure, 130 when interrupted."""
+    _prepare_output()
     try:
         sys.exit(commands(sys.argv[1:] or ["--help"], standalone_mode=False) or 0)
     except TyperException as error:
@@ -69,6 +72,16 @@ def app() -> None:
         _fail(f"{error.name} is not installed. To get it: {how_to_install(extra)}", 1)
     except OSError as error:
         _fail(f"{error.filename or 'smoothcert'}: {error.strerror or error}", 1)
+
+
+def _prepare_output() -> None:
+    """What the output's encoding lacks is shown escaped; a stream that the caller closed takes everything."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _fail(message: str, code: int) -> None:

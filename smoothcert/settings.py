@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from certification.catalogue import BUNDLED, DEFAULT_MODEL, Catalogue
 from certification.contract.environment import read_environment
+from certification.files import from_home
 
 
 class Settings(BaseSettings):
@@ -33,7 +34,7 @@ class Settings(BaseSettings):
     @field_validator("cache")
     @classmethod
     def _home(cls, cache: Path) -> Path:
-        return cache.expanduser()
+        return from_home(cache)
 
     @property
     def bearer(self) -> str | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from certification.contract.certificate import Certificate
 from certification.contract.job import Progress
+from certification.files import shown
 from smoothcert.certifying import Certified
 from smoothcert.output import table
 
@@ -45,14 +46,19 @@ def as_tsv(certified: Sequence[Certified]) -> str:
 def to_json(certified: Sequence[Certified]) -> str:
     """A list of {image, certificate}."""
     return json.dumps(
-        [{"image": str(path), "certificate": c.model_dump(mode="json")} for path, c in certified], indent=2
+        [{"image": shown(path), "certificate": c.model_dump(mode="json")} for path, c in certified], indent=2
     )
+
+
+def as_document(certificate: Certificate) -> str:
+    """One certificate as JSON in ASCII, which every terminal and file can hold."""
+    return json.dumps(certificate.model_dump(mode="json"), indent=2)
 
 
 def _row(path: Path, c: Certificate) -> list[str]:
     winner = "-" if c.predicted_class is None else str(c.predicted_class)
     figures = [rounded_down(c.radius), str(c.n), str(c.alpha), f"{c.sigma:g}"]
-    return [str(path), c.outcome, winner, c.label or "-", *figures, c.model.name]
+    return [shown(path), c.outcome, winner, c.label or "-", *figures, c.model.name]
 
 
 def _answer(c: Certificate) -> str:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property
+from http.client import HTTPException
 from pathlib import Path
 from typing import Literal
 
@@ -117,7 +118,7 @@ def _from_source(name: str, source: Source, split: Split, root: Path, download: 
     try:
         with redirect_stdout(sys.stderr):  # where torchvision says what it fetches
             files = source.read(root, train=split == "train", download=download)
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, HTTPException) as error:
         reason = "and can't be fetched from here" if download else "and fetching is switched off"
         raise UserMistake(
             f"{name} is not in {root} {reason}: name the folder that holds it, "

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from certification.errors import UserMistake
+from certification.files import shown
 from training.logfields import parse_fields
 
 FIELD_COLUMNS = ("idx", "label", "predict", "radius", "correct", "time")
@@ -109,7 +110,7 @@ def read_log(path: Path) -> Log:
         raise UserMistake(f"{path} can't be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise UserMistake(f"{path} is not a log: it isn't text.") from error
-    return parse_log(text, str(path))
+    return parse_log(text, shown(path))
 
 
 def parse_log(text: str, name: str) -> Log:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from certification.errors import UserMistake
+from certification.files import as_text
 from certification.pictures import LeftOut, folders_in, pictures_below, pictures_in
 
 # Names of a split's folder, whatever their capitals; "test" goes before "val".
@@ -145,10 +146,9 @@ def _holds_pictures(folder: Path) -> bool:
 def _class_name(folder: Path) -> str:
     """In one Unicode form: file systems and archives write accents in two ways."""
     try:
-        folder.name.encode()
-    except UnicodeEncodeError:
+        return unicodedata.normalize("NFC", as_text(folder.name))
+    except UnicodeError:
         raise UserMistake(f"A class's name is text: the folder {folder} has one that isn't UTF-8.") from None
-    return unicodedata.normalize("NFC", folder.name)
 
 
 def _pictures_of(place: Path) -> tuple[list[Path], LeftOut]:

@@ -7,6 +7,7 @@ from certification.candidates import available_device
 from certification.checkpoint import load_network
 from certification.contract.card import INT8, ModelCard
 from certification.engine import Engine
+from certification.files import from_home
 from certification.hardware import device_name, platform_versions
 from certification.setup import Setup
 from certification.tuner import Subject, choose_setup
@@ -40,7 +41,7 @@ class Engines:
         if self._settings.setup:
             return Setup.parse(self._settings.setup)
         if self._settings.tune:
-            return choose_setup(subject, self._settings.cache.expanduser())
+            return choose_setup(subject, from_home(self._settings.cache))
         return subject.candidates(available_device())[0]
 
 

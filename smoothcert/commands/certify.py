@@ -92,9 +92,9 @@ def _watch_all(certified: "Iterator[Certified]", of: int) -> "list[Certified]":
 
 
 def _tell(certified: "list[Certified]", format_name: Format, out: Path | None, *, alone: bool) -> None:
-    from smoothcert.wording import as_table, as_tsv, describe, to_json
+    from smoothcert.wording import as_document, as_table, as_tsv, describe, to_json
 
-    document = certified[0][1].model_dump_json(indent=2) if alone else to_json(certified)
+    document = as_document(certified[0][1]) if alone else to_json(certified)
     try:
         if out is not None:
             write_file(out, document + "\n", "--out")

@@ -4,8 +4,10 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -146,22 +148,27 @@ def test_what_can_be_written_is_left_as_it_was(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_bytes() == b"old"
 
 
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Others may look into it, which they may not below pytest's own."""
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
+
+
 @root_alone
-def test_a_user_who_may_not_add_files_writes_those_that_are_there(tmp_path: Path) -> None:
+def test_a_user_who_may_not_add_files_writes_those_that_are_there(open_folder: Path) -> None:
     """As a file mounted into a container by itself, or another's that the group may write."""
-    shared, closed = tmp_path / "shared", tmp_path / "closed"
+    shared, closed = open_folder / "shared", open_folder / "closed"
     for path, kept in ((shared, 0o666), (closed, 0o644)):
         path.write_bytes(b"old")
         path.chmod(kept)
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder != Path(folder.anchor):
-            folder.chmod(folder.stat().st_mode | 0o055)
     script = (
         "import os, sys; from pathlib import Path; import certification.files as files;"
         f"os.setgid({STRANGER}); os.setuid({STRANGER});"
         f"files.try_writing(Path({str(shared)!r})); files.write_whole(Path({str(shared)!r}), b'new')\n"
         "for act in (files.try_writing, lambda path: files.write_whole(path, b'new')):\n"
-        f" for path in ({str(closed)!r}, {str(tmp_path / 'another')!r}):\n"
+        f" for path in ({str(closed)!r}, {str(open_folder / 'another')!r}):\n"
         "  try: act(Path(path)); print('written')\n"
         "  except PermissionError: print('refused')\n"
     )

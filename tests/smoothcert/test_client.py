@@ -1,5 +1,6 @@
 """The command line's client, over a connection that breaks when it hurts most."""
 
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -10,10 +11,11 @@ import uvicorn
 
 from certification.contract.store.broker import connect
 from certification.contract.store.jobs import JobStore
-from certification.errors import Failure
+from certification.errors import Failure, UserMistake
 from service.app import create_app
 from service.settings import Settings
 from smoothcert.broker import free_port
+from smoothcert.certifying import There
 from smoothcert.client import ServiceClient
 from tests.acceptance.visit import Server
 from tests.smoothcert.conftest import DATA
@@ -91,3 +93,47 @@ def test_a_service_that_was_never_there_is_not_asked_for_long() -> None:
         pytest.raises(Failure, match="smoothcert up"),
     ):
         client.submit(*IMAGES[0], FIELDS)
+
+
+PROXIES = {
+    "ALL_PROXY": "socks5://127.0.0.1:1",
+    "HTTP_PROXY": "http://127.0.0.1:1",
+    "SSL_CERT_FILE": "/no/such.pem",
+}
+
+
+def test_no_proxy_is_asked_for_this_machine_and_any_file_name_is_sent(
+    service: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in PROXIES.items():
+        monkeypatch.setenv(name, value)
+    picture = Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9.png"))
+    picture.write_bytes(IMAGES[0][1])
+    for host in ("127.0.0.1", "localhost"):
+        with ServiceClient(f"http://{host}:{service}") as client:
+            submitted = next(There(client, FIELDS).one(picture))
+        assert submitted is not None
+
+
+@pytest.mark.parametrize(
+    ("url", "variables", "complaint"),
+    [
+        ("http://service.invalid", {"ALL_PROXY": "socks5://127.0.0.1:1"}, "a SOCKS proxy"),
+        ("http://service.invalid", {"HTTP_PROXY": "ftp://127.0.0.1:1"}, "A proxy of the environment"),
+        ("https://service.invalid", {"SSL_CERT_FILE": "/no/such.pem"}, "SSL_CERT_FILE=/no/such.pem holds no"),
+        ("http://\udcff", {}, "is no address"),
+    ],
+)
+def test_what_the_environment_says_of_the_way_is_named_where_it_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, url: str, variables: dict[str, str], complaint: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserMistake, match=complaint):
+        ServiceClient(url)
+
+
+def test_a_key_that_cannot_be_sent_is_refused_without_showing_it() -> None:
+    with pytest.raises(UserMistake, match="SMOOTHCERT_API_KEY") as refused:
+        ServiceClient("http://127.0.0.1:1", "swordfish\n")
+    assert "swordfish" not in str(refused.value)
