@@ -71,15 +71,16 @@ def app() -> None:
             raise
         _fail(f"{error.name} is not installed. To get it: {how_to_install(extra)}", 1)
     except OSError as error:
-        _fail(f"{error.filename or 'smoothcert'}: {error.strerror or error}", 1)
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror or error}", 1)
 
 
 def _prepare_output() -> None:
     """What the output's encoding lacks is shown escaped; a stream that the caller closed takes everything."""
     if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
+        sys.stdout = open(os.devnull, "w", errors="backslashreplace")  # noqa: PTH123, SIM115
     if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
+        sys.stderr = open(os.devnull, "w", errors="backslashreplace")  # noqa: PTH123, SIM115
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
