@@ -260,9 +260,11 @@ def usual(site: Site) -> Variables:
 def test_no_command_ends_in_a_traceback_whatever_the_environment_says(site: Site) -> None:
     """At last as a user without an entry in the system's list, and so without a home."""
     out = site.given.parent
-    rounds = [Round(name, all_calls(site, out / name), variables) for name, variables in SOFT.items()]
+    rounds = [
+        Round(name, all_calls(site, out / f"out {name}"), variables) for name, variables in SOFT.items()
+    ]
     if os.geteuid() == 0:
-        calls = [*all_calls(site, out / STRANGE), ("up", "--port", free_port())]
+        calls = [*all_calls(site, out / f"out {STRANGE}"), ("up", "--port", free_port())]
         lend(out)
         rounds.append(Round(STRANGE, calls, without=HOMES, user=STRANGER))
     run(site, rounds, usual(site))
