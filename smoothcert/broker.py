@@ -103,11 +103,18 @@ def await_answer(url: str, timeout: float, process: "subprocess.Popen[bytes] | N
     raise why
 
 
+def _launch(command: list[str], log: Path) -> "subprocess.Popen[bytes]":
+    with log.open("ab") as out:
+        return spawn(command, stdout=out, stderr=out)
+
+
 @dataclass
 class Broker:
     """A running server on the loopback interface; use it as a context manager."""
 
     url: str
+    log: Path
+    command: list[str]
     process: "subprocess.Popen[bytes]"
 
     @classmethod
@@ -120,14 +127,19 @@ class Broker:
         port = free_port()
         command = [str(server_binary()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
         command += ["--save", "", "--appendonly", "yes", "--maxmemory-policy", "noeviction", *options]
-        with (folder / LOG).open("ab") as log:
-            broker = cls(f"redis://127.0.0.1:{port}/0", spawn(command, stdout=log, stderr=log))
+        url, log = f"redis://127.0.0.1:{port}/0", folder / LOG
+        broker = cls(url, log, command, _launch(command, log))
         try:
             await_answer(broker.url, START_TIMEOUT, broker.process)
         except BrokerUnavailable as error:
             broker.stop()
-            raise BrokerUnavailable(f"The broker did not start; see {folder / LOG}.") from error
+            raise BrokerUnavailable(f"The broker did not start; see {log}.") from error
         return broker
+
+    def restart(self) -> "subprocess.Popen[bytes]":
+        """Starts a dead server again, on the same port and file; does not wait for its answer."""
+        self.process = _launch(self.command, self.log)
+        return self.process
 
     def stop(self) -> None:
         """Ends the server; it writes its file out first."""

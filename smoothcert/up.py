@@ -11,14 +11,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from functools import partial
+from http.client import HTTPException
 from pathlib import Path
 from types import FrameType
 
 from certification.contract.store.broker import broker_url, need_no_eviction
 from certification.errors import Failure, UserMistake
-from smoothcert.broker import LOG as BROKER_LOG
 from smoothcert.broker import Broker, await_answer, end, spawn
+from smoothcert.parts import Part, kill_group
 
 HOST = "127.0.0.1"
 WORKER = ["-m", "celery", "-A", "worker.app", "worker", "--without-mingle", "--without-gossip"]
@@ -30,35 +31,6 @@ STOP_TIMEOUT = 30.0  # seconds for a worker to finish its chunk and hand its job
 FAILED_TIMEOUT = 2.0  # seconds for the others when a part has died: they may wait for it in vain
 POLL = 0.1  # seconds
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy knows nothing of our loopback
-LOG_TAIL = 5  # lines shown of the log of a child that died
-
-
-@dataclass(frozen=True)
-class Child:
-    """One of our processes, and where it writes."""
-
-    name: str
-    process: "subprocess.Popen[bytes]"
-    log: Path
-
-    @classmethod
-    def start(cls, name: str, arguments: list[str], folder: Path, environment: dict[str, str]) -> "Child":
-        log = folder / f"{name}.log"
-        with log.open("wb") as out:
-            process = spawn(
-                [sys.executable, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                env=environment,
-            )
-        return cls(name, process, log)
-
-    def check(self) -> None:
-        """Raises Failure, with the end of its log, when it has died."""
-        if self.process.poll() is not None:
-            tail = " | ".join(self.log.read_text(errors="replace").splitlines()[-LOG_TAIL:])
-            raise Failure(f"The {self.name} ended by itself; see {self.log}: {tail}")
 
 
 class Stopped(Exception):  # noqa: N818
@@ -71,25 +43,32 @@ def up(port: int = 8000, data: Path | None = None, say: Callable[[str], None] = 
     `say` gets the URL as soon as the page is there, seconds before the worker has loaded its model (jobs wait
     for that), then a line when it has. The broker is the one of SMOOTHCERT_REDIS_URL, else one of our own,
     whose jobs survive a restart in `data` (by default one folder a port in the user's state folder).
-    Raises UserMistake when the port is taken, Failure when a part dies or the page doesn't appear.
+    A part that dies is started again, which `say` is told; its jobs go on.
+    Raises UserMistake when the port is taken, Failure when a part dies before it has worked at all or too
+    often in a short time, or when the page doesn't appear.
     """
     _check_free(port)
     folder = data or state_folder(port)
     folder.mkdir(parents=True, exist_ok=True)
-    children: list[Child] = []
+    parts: list[Part] = []
     with _stop_signals(), suppress(Stopped), ExitStack() as stack:
         try:
-            url = stack.enter_context(_broker(folder, children))
-            stack.enter_context(_stopping(children))
+            url = stack.enter_context(_broker(folder, parts))
+            stack.enter_context(_stopping(parts))
             environment = os.environ | {"SMOOTHCERT_REDIS_URL": url}
-            children.append(Child.start("service", [*SERVICE, "--port", str(port)], folder, environment))
+            service = _start("service", [*SERVICE, "--port", str(port)], folder, environment)
+            parts.append(service)
             name = f"up-{port}@{socket.gethostname()}"
-            children.append(Child.start("worker", [*WORKER, "-n", name], folder, environment))
-            _await_page(port, children)
+            worker = _start("worker", [*WORKER, "-n", name], folder, environment)
+            parts.append(worker)
+            watch = partial(_watch, parts, say)
+            _await_page(port, watch)
+            service.proven = True
             say(f"SmoothCert: http://{HOST}:{port}/ (logs in {folder}; Ctrl-C stops it)")
-            _await_ready(port, children, say)
+            _await_ready(port, watch, say)
+            worker.proven = True
             while True:
-                _watch(children)
+                watch()
         except Stopped:
             say("Stopping.")
             raise
@@ -134,22 +113,40 @@ def _stop_signals() -> Iterator[None]:
             signal.signal(signum, handler)
 
 
-def _await_page(port: int, children: list[Child]) -> None:
+def _start(name: str, arguments: list[str], folder: Path, environment: dict[str, str]) -> Part:
+    """A part in a Python of its own. Its log begins anew, and is continued when it is started again."""
+    log = folder / f"{name}.log"
+    log.write_bytes(b"")
+
+    def start() -> "subprocess.Popen[bytes]":
+        with log.open("ab") as out:
+            return spawn(
+                [sys.executable, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env=environment,
+            )
+
+    return Part(name, log, start, start())
+
+
+def _await_page(port: int, watch: Callable[[], None]) -> None:
     deadline = time.monotonic() + PAGE_TIMEOUT
     while missing := _missing(port, "live"):
         if time.monotonic() > deadline:
             raise Failure(f"No page after {PAGE_TIMEOUT:.0f} s: {missing}")
-        _watch(children)
+        watch()
 
 
-def _await_ready(port: int, children: list[Child], say: Callable[[str], None]) -> None:
+def _await_ready(port: int, watch: Callable[[], None], say: Callable[[str], None]) -> None:
     """As long as it takes: a large model loads for minutes. Says so once when it takes long."""
     start, told = time.monotonic(), False
     while missing := _missing(port, "ready"):
         if not told and time.monotonic() - start > LONG:
             say(missing)
             told = True
-        _watch(children)
+        watch()
     say("Ready to certify.")
 
 
@@ -161,19 +158,19 @@ def _missing(port: int, what: str) -> str:
     except urllib.error.HTTPError as error:
         with error:
             return str(json.load(error).get("detail", error))
-    except OSError as error:
+    except (OSError, HTTPException, ValueError) as error:  # also when it dies in the middle of its answer
         return f"the service does not answer ({error})."
 
 
-def _watch(children: list[Child]) -> None:
-    for child in children:
-        child.check()
+def _watch(parts: list[Part], say: Callable[[str], None]) -> None:
+    for part in parts:
+        part.watch(say)
     time.sleep(POLL)
 
 
 @contextmanager
-def _broker(folder: Path, children: list[Child]) -> Iterator[str]:
-    """The URL of the configured broker, or of our own, which is then watched like any child."""
+def _broker(folder: Path, parts: list[Part]) -> Iterator[str]:
+    """The URL of the configured broker, or of our own, which is then watched like any part."""
     if url := os.environ.get("SMOOTHCERT_REDIS_URL"):
         password = os.environ.get("SMOOTHCERT_REDIS_PASSWORD_FILE")
         address = broker_url(url, Path(password) if password else None)
@@ -182,13 +179,13 @@ def _broker(folder: Path, children: list[Child]) -> Iterator[str]:
         yield url
         return
     with Broker.start(folder) as broker:
-        children.append(Child("broker", broker.process, folder / BROKER_LOG))
+        parts.append(Part("broker", broker.log, broker.restart, broker.process, proven=True))
         yield broker.url
 
 
 @contextmanager
-def _stopping(children: list[Child]) -> Iterator[None]:
-    """Ends all children but the broker: SIGTERM, then SIGKILL to those that don't heed it."""
+def _stopping(parts: list[Part]) -> Iterator[None]:
+    """Ends all parts but the broker: SIGTERM, then SIGKILL to what is left of them."""
     timeout = STOP_TIMEOUT
     try:
         yield
@@ -197,8 +194,9 @@ def _stopping(children: list[Child]) -> Iterator[None]:
         raise
     finally:
         deadline = time.monotonic() + timeout
-        parts = [child.process for child in children if child.name != "broker"]
-        for process in parts:
+        processes = [part.process for part in parts if part.name != "broker"]
+        for process in processes:
             process.terminate()
-        for process in parts:
+        for process in processes:
             end(process, max(0.0, deadline - time.monotonic()))
+            kill_group(process)
