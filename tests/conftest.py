@@ -1,6 +1,8 @@
-"""What every test may ask for: a real Valkey, with a fresh database for each test."""
+"""What every test may ask for: a real Valkey, with a fresh database for each. What was skipped is told."""
 
-from collections.abc import Iterator
+import os
+from collections import Counter
+from collections.abc import Generator, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -9,6 +11,9 @@ import pytest
 import redis
 
 from smoothcert.broker import Broker
+
+# Tools, named as in the reasons of skips, without which a test fails instead; .ci/run sets it.
+REQUIRED = os.environ.get("REQUIRED_TOOLS", "").split()
 
 # The same examples in every run, however slow the machine is.
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
@@ -22,6 +27,35 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if not torch.cuda.is_available():
             pytest.skip("needs a CUDA device")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that is skipped for want of a tool that must be there has failed."""
+    report = yield
+    if report.skipped and any(tool in (reason := _reason(report)) for tool in REQUIRED):
+        report.outcome, report.longrepr = (
+            "failed",
+            f"{item.nodeid} would be skipped, but it must run: {reason}",
+        )
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None]:
+    """How many tests were skipped for want of what: the last words before pytest's own closing line."""
+    yield
+    skipped = Counter(map(_reason, terminalreporter.stats.get("skipped", [])))
+    if skipped:
+        terminalreporter.section("skipped, by reason")
+    for reason, times in skipped.most_common():
+        terminalreporter.line(f"{times:4d} {reason}")
+
+
+def _reason(report: pytest.TestReport) -> str:
+    """Why a test was skipped."""
+    where = report.longrepr
+    return (where[2] if isinstance(where, tuple) else str(where)).removeprefix("Skipped: ")
 
 
 _DATABASES = 64

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import uvicorn
+from axe_playwright_python import sync_playwright as axe
+from playwright import sync_api as playwright
 
 from certification.contract.job import Progress
 from certification.contract.store.leases import Claim
@@ -18,9 +20,6 @@ from tests.acceptance.visit import Server, Visit
 from tests.service.hand import WorkerHand, certificate
 from tests.service.shelf import MODEL, measured, write_model
 from tests.worker.plant import eventually
-
-playwright = pytest.importorskip("playwright.sync_api")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 
 OBJECTS = "objects"
 DATA = Path(__file__).parents[1] / "data"

@@ -59,7 +59,9 @@ def rendered(overlay: str) -> Iterator[Manifest]:
 
 @pytest.fixture(scope="module")
 def validate() -> Any:
-    return pytest.importorskip("kubernetes_validate").validate
+    import kubernetes_validate
+
+    return kubernetes_validate.validate
 
 
 @pytest.mark.parametrize("file", BASE)

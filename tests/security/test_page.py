@@ -15,7 +15,6 @@ from tests.acceptance.visit import Server, Visit
 from tests.service.hand import WorkerHand, certificate, progress
 from tests.service.shelf import MODEL, measured, write_model
 
-playwright = pytest.importorskip("playwright.sync_api")
 __all__ = ["broker", "chromium", "hand", "pytestmark", "visit"]
 
 EVIL = '<img src=x onerror="window.hurt=1"><script>window.hurt=1</script>\'"\u202e'

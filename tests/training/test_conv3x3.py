@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-triton = pytest.importorskip("triton")
+triton = pytest.importorskip("triton", reason="needs Triton, which PyTorch for CUDA brings")
 
 INTERPRETED = """
 import torch
