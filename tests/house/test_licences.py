@@ -28,7 +28,7 @@ def installed(name: str) -> Distribution:
     try:
         return distribution(name)
     except PackageNotFoundError:
-        pytest.skip("of another platform")
+        pytest.skip("a dependency of another platform, not installed here")
 
 
 def licence(package: Distribution) -> str:

@@ -216,7 +216,7 @@ def test_worker_service_and_broker_killed_in_one_job_leave_its_votes_to_its_seed
         "SMOOTHCERT_TUNE": "false",
     }
     with started(tmp_path, settings) as running:
-        job_id = submit(running, LENET, n=50_000)
+        job_id = submit(running, LENET, n=30_000)
         for victim in VICTIMS.values():
             running.further(job_id, by=3000)
             os.kill(running.part(victim), signal.SIGKILL)
