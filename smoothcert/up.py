@@ -1,5 +1,6 @@
 """Service, worker and broker on this machine, as children of this process; none outlives it."""
 
+import errno
 import json
 import os
 import signal
@@ -23,7 +24,8 @@ from smoothcert.parts import Part, kill_group
 
 HOST = "127.0.0.1"
 WORKER = ["-m", "celery", "-A", "worker.app", "worker", "--without-mingle", "--without-gossip"]
-SERVICE = ["-m", "service", "--host", HOST]
+SERVICE = ["-m", "service"]
+EVERYWHERE = {"0.0.0.0": HOST, "::": "::1"}  # noqa: S104  (all interfaces, and where to ask one of them)
 BROKER_TIMEOUT = 3.0  # seconds for a configured broker to answer
 PAGE_TIMEOUT = 60.0  # seconds
 LONG = 15.0  # seconds of loading after which a person wants to know what is going on
@@ -37,8 +39,15 @@ class Stopped(Exception):  # noqa: N818
     """Ctrl-C, or SIGTERM."""
 
 
-def up(port: int = 8000, data: Path | None = None, say: Callable[[str], None] = print) -> None:
+def up(
+    port: int = 8000,
+    data: Path | None = None,
+    say: Callable[[str], None] = print,
+    host: str = HOST,
+) -> None:
     """Runs until Ctrl-C or SIGTERM. Call it in the main thread.
+
+    host: the address the service listens on; without API keys it takes loopback addresses only.
 
     `say` gets the URL as soon as the page is there, seconds before the worker has loaded its model (jobs wait
     for that), then a line when it has. The broker is the one of SMOOTHCERT_REDIS_URL, else one of our own,
@@ -47,7 +56,8 @@ def up(port: int = 8000, data: Path | None = None, say: Callable[[str], None] = 
     Raises UserMistake when the port is taken, Failure when a part dies before it has worked at all or too
     often in a short time, or when the page doesn't appear.
     """
-    _check_free(port)
+    _check_free(host, port)
+    base = f"http://{_in_url(EVERYWHERE.get(host, host))}:{port}"
     folder = data or state_folder(port)
     folder.mkdir(parents=True, exist_ok=True)
     parts: list[Part] = []
@@ -56,16 +66,16 @@ def up(port: int = 8000, data: Path | None = None, say: Callable[[str], None] = 
             url = stack.enter_context(_broker(folder, parts))
             stack.enter_context(_stopping(parts))
             environment = os.environ | {"SMOOTHCERT_REDIS_URL": url}
-            service = _start("service", [*SERVICE, "--port", str(port)], folder, environment)
+            service = _start("service", [*SERVICE, "--host", host, "--port", str(port)], folder, environment)
             parts.append(service)
             name = f"up-{port}@{socket.gethostname()}"
             worker = _start("worker", [*WORKER, "-n", name], folder, environment)
             parts.append(worker)
             watch = partial(_watch, parts, say)
-            _await_page(port, watch)
+            _await_page(base, watch)
             service.proven = True
-            say(f"SmoothCert: http://{HOST}:{port}/ (logs in {folder}; Ctrl-C stops it)")
-            _await_ready(port, watch, say)
+            say(f"SmoothCert: {base}/ (logs in {folder}; Ctrl-C stops it)")
+            _await_ready(base, watch, say)
             worker.proven = True
             while True:
                 watch()
@@ -83,16 +93,24 @@ def state_folder(port: int) -> Path:
     return Path(home) / "smoothcert" / f"up-{port}"
 
 
-def _check_free(port: int) -> None:
-    with socket.socket() as probe:
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _check_free(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
+        except socket.gaierror as error:
+            raise UserMistake(f"--host {host}: there is no such address: {error.strerror}.") from error
         except PermissionError as error:
             raise UserMistake(
                 f"Port {port} is the administrator's on this machine; choose one from 1024 on with --port."
             ) from error
         except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise UserMistake(f"--host {host}: this machine has no such address.") from error
             raise UserMistake(f"Port {port} is taken; choose another with --port.") from error
 
 
@@ -131,18 +149,18 @@ def _start(name: str, arguments: list[str], folder: Path, environment: dict[str,
     return Part(name, log, start, start())
 
 
-def _await_page(port: int, watch: Callable[[], None]) -> None:
+def _await_page(base: str, watch: Callable[[], None]) -> None:
     deadline = time.monotonic() + PAGE_TIMEOUT
-    while missing := _missing(port, "live"):
+    while missing := _missing(base, "live"):
         if time.monotonic() > deadline:
             raise Failure(f"No page after {PAGE_TIMEOUT:.0f} s: {missing}")
         watch()
 
 
-def _await_ready(port: int, watch: Callable[[], None], say: Callable[[str], None]) -> None:
+def _await_ready(base: str, watch: Callable[[], None], say: Callable[[str], None]) -> None:
     """As long as it takes: a large model loads for minutes. Says so once when it takes long."""
     start, told = time.monotonic(), False
-    while missing := _missing(port, "ready"):
+    while missing := _missing(base, "ready"):
         if not told and time.monotonic() - start > LONG:
             say(missing)
             told = True
@@ -150,10 +168,10 @@ def _await_ready(port: int, watch: Callable[[], None], say: Callable[[str], None
     say("Ready to certify.")
 
 
-def _missing(port: int, what: str) -> str:
+def _missing(base: str, what: str) -> str:
     """What /health/live or /health/ready still lacks; nothing when it is content."""
     try:
-        with DIRECT.open(f"http://{HOST}:{port}/health/{what}", timeout=5):
+        with DIRECT.open(f"{base}/health/{what}", timeout=5):
             return ""
     except urllib.error.HTTPError as error:
         with error:

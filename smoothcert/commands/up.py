@@ -8,7 +8,10 @@ from smoothcert.output import show
 
 
 def up(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Of the loopback interface.")] = 8000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where the service listens.")] = 8000,
+    host: Annotated[
+        str, typer.Option(help="Its address; without API keys (`smoothcert keys`) a loopback one.")
+    ] = "127.0.0.1",
 ) -> None:
     """Start service, worker and broker here.
 
@@ -16,4 +19,4 @@ def up(
     """
     from smoothcert import up as machine
 
-    machine.up(port, say=show)
+    machine.up(port, say=show, host=host)

@@ -17,10 +17,9 @@ import numpy as np
 import pytest
 
 from certification.catalogue import BUNDLED, Catalogue
-from certification.errors import BrokerUnavailable, UserMistake
+from certification.errors import BrokerUnavailable, Failure, UserMistake
 from certification.votes import VoteRange
 from smoothcert.broker import free_port, spawn
-from smoothcert.parts import Part
 from smoothcert.up import DIRECT, up
 from tests.worker.conftest import write_model
 from tests.worker.plant import ROOT, eventually
@@ -261,23 +260,6 @@ def test_a_wrong_setting_ends_it_at_once_and_is_named(tmp_path: Path, name: str)
     assert name.encode() in complaints.splitlines()[-1]
 
 
-def test_what_a_dead_part_leaves_behind_is_ended(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    log.touch()
-
-    def launch() -> "subprocess.Popen[bytes]":
-        return spawn(["sh", "-c", f"sleep 60 & echo $! > {tmp_path / 'pid'}; exit 3"])
-
-    part = Part("part", log, launch, launch(), proven=True)
-    part.process.wait()
-    left = int((tmp_path / "pid").read_text())
-    assert alive(left)
-    said: list[str] = []
-    part.watch(said.append)
-    eventually(lambda: ended(left), patience=5)
-    assert said == [f"The part ended by itself (status 3); it starts again in 0.5 s (see {log})."]
-
-
 def test_a_taken_port_is_the_users_mistake(tmp_path: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -290,3 +272,19 @@ def test_a_configured_broker_that_is_away_is_named(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("SMOOTHCERT_REDIS_URL", "redis://127.0.0.1:1/0")
     with pytest.raises(BrokerUnavailable, match="SMOOTHCERT_REDIS_URL"):
         up(free_port(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("host", "said"), [("192.0.2.1", "this machine has no such address"), ("no such host", "no such address")]
+)
+def test_an_address_that_is_not_ours_is_the_users_mistake(tmp_path: Path, host: str, said: str) -> None:
+    with pytest.raises(UserMistake, match=said):
+        up(free_port(), tmp_path, host=host)
+
+
+def test_without_keys_it_does_not_listen_to_other_machines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redis_url: str
+) -> None:
+    monkeypatch.setenv("SMOOTHCERT_REDIS_URL", redis_url)
+    with pytest.raises(Failure, match=r"without API keys it listens on loopback only, not on 0\.0\.0\.0"):
+        up(free_port(), tmp_path, host="0.0.0.0")

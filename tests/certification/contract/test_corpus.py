@@ -28,7 +28,12 @@ def allowed(name: str) -> int:
     return 2 if name.startswith(("jpeg", "webp")) else 0
 
 
-@pytest.mark.parametrize("name", FILES.keys() - WHERE_WE_DIFFER)
+def alike(one: np.ndarray, other: np.ndarray, most: int) -> bool:
+    """Equal up to so many levels: another release of Chromium, or another processor, may round otherwise."""
+    return one.shape == other.shape and bool((np.abs(one.astype(int) - other) <= most).all())
+
+
+@pytest.mark.parametrize("name", sorted(FILES.keys() - WHERE_WE_DIFFER))
 def test_a_picture_means_what_chromium_shows(name: str) -> None:
     theirs = SHOWN[name]
     pixels, notes = ours(FILES[name], theirs.shape)
@@ -36,7 +41,7 @@ def test_a_picture_means_what_chromium_shows(name: str) -> None:
     assert np.abs(pixels.astype(int) - theirs).max() <= allowed(name), notes
 
 
-@pytest.mark.parametrize("name", FILES.keys() - WHERE_WE_DIFFER)
+@pytest.mark.parametrize("name", sorted(FILES.keys() - WHERE_WE_DIFFER))
 def test_a_grey_model_sees_the_same_picture(name: str) -> None:
     theirs = SHOWN[name]
     image = read_image(FILES[name], card("L", (1, *theirs.shape[:2])))
@@ -55,7 +60,7 @@ def test_what_is_kept_is_what_chromium_shows() -> None:
     pytest.importorskip("playwright.sync_api")
     live = shown(FILES)
     assert live.keys() == set(SHOWN.files) == FILES.keys()
-    assert [name for name in FILES if not np.array_equal(live[name], SHOWN[name])] == []
+    assert [name for name in FILES if not alike(live[name], SHOWN[name], allowed(name))] == []
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name.startswith(("png colour", "bmp", "gif"))])
