@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from io import TextIOWrapper
 
 import typer
@@ -72,6 +73,7 @@ def app() -> None:
         _fail(f"{error.name} is not installed. To get it: {how_to_install(extra)}", 1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
+        _drop_output()
         _fail(f"{where}{error.strerror or error}", 1)
 
 
@@ -83,6 +85,12 @@ def _prepare_output() -> None:
         sys.stderr = open(os.devnull, "w", errors="backslashreplace")  # noqa: PTH123, SIM115
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """What a full output has not taken is not tried again when Python ends, with another exit status."""
+    with suppress(OSError, ValueError):  # it may be closed, or no file at all
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, code: int) -> None:

@@ -183,8 +183,9 @@ def test_an_architecture_is_a_name_from_a_list(evil: Path, name: str) -> None:
         load_network(evil)
 
 
-def test_weights_that_are_no_numbers_load_and_answer_something(evil: Path) -> None:
-    """A hostile network may answer what it likes: certificates are about that network, by its digest."""
+def test_weights_that_are_no_numbers_are_refused(evil: Path) -> None:
+    """What they answer depends on the back end, so no certificate could be about one network."""
     network = build_network("lenet", 10, [0.0], [1.0])
     put_weights(evil, save({k: torch.full_like(v, torch.nan) for k, v in network.state_dict().items()}))
-    assert load_network(evil)(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+    with pytest.raises(BadCheckpoint, match="NaN or infinite"):
+        load_network(evil)

@@ -83,4 +83,6 @@ def test_totals_tell_inside_from_outside_and_round_to_the_safe_side() -> None:
 def test_a_data_set_the_model_does_not_take_is_refused(inside: Command) -> None:
     done = inside("attack", MODEL, "--dataset", f"folder:{DATA / 'folder-tiny'}", "--setup", SETUP)
     assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
+    what_was_found, refusal = done.stderr.splitlines()
+    assert what_was_found.startswith("12 training images of 3 classes")
+    assert refusal.startswith("smoothcert: folder:")

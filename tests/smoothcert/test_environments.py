@@ -260,9 +260,7 @@ def usual(site: Site) -> Variables:
 def test_no_command_ends_in_a_traceback_whatever_the_environment_says(site: Site) -> None:
     """At last as a user without an entry in the system's list, and so without a home."""
     out = site.given.parent
-    rounds = [
-        Round(name, all_calls(site, out / f"out {name}"), variables) for name, variables in SOFT.items()
-    ]
+    rounds = [Round(name, all_calls(site, out / f"out {name}"), SOFT[name]) for name in SOFT]
     if os.geteuid() == 0:
         calls = [*all_calls(site, out / f"out {STRANGE}"), ("up", "--port", free_port())]
         lend(out)
@@ -271,8 +269,8 @@ def test_no_command_ends_in_a_traceback_whatever_the_environment_says(site: Site
 
 
 def test_no_command_ends_in_a_traceback_where_nothing_but_ascii_is_known(site: Site) -> None:
-    calls = all_calls(site, site.given.parent / "out")
-    run(site, [Round("plain", calls)], usual(site) | ASCII)
+    plain = Round("plain", all_calls(site, site.given.parent / "out"))
+    run(site, [plain], usual(site) | ASCII)
 
 
 def lend(folder: Path) -> None:
@@ -281,12 +279,14 @@ def lend(folder: Path) -> None:
         os.chown(one, STRANGER, STRANGER)
 
 
+def in_bash(command: str, site: Site) -> "subprocess.CompletedProcess[str]":
+    everything = {"env": usual(site), "cwd": ROOT, "capture_output": True, "text": True, "timeout": 60}
+    return subprocess.run(["bash", "-c", command], check=False, **everything)
+
+
 def test_a_reader_that_goes_away_ends_a_command_without_a_word(site: Site) -> None:
     command = f"{Path(sys.executable).with_name('smoothcert')} models --json | true"
-    done = subprocess.run(
-        ["bash", "-c", f"sleep 0.1; {command}; exit ${{PIPESTATUS[0]}}"],
-        env=usual(site), cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+    done = in_bash(f"sleep 0.1; {command}; exit ${{PIPESTATUS[0]}}", site)
     assert done.returncode == 1
     assert "smoothcert:" not in done.stderr
     assert "Traceback" not in done.stderr
@@ -295,10 +295,7 @@ def test_a_reader_that_goes_away_ends_a_command_without_a_word(site: Site) -> No
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "< /dev/null >/dev/full"])
 def test_streams_that_are_closed_or_full_end_in_no_traceback(site: Site, closed: str) -> None:
     command = f"{Path(sys.executable).with_name('smoothcert')} models {closed}"
-    done = subprocess.run(
-        ["bash", "-c", command],
-        env=usual(site), cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+    done = in_bash(command, site)
     assert "Traceback" not in done.stderr
     assert done.stderr.count("smoothcert: No") == ("full" in closed)
     assert done.returncode == (1 if "full" in closed else 0)
