@@ -1,8 +1,4 @@
-"""Every command in environments that users have: none ends in a traceback for what they or these did.
-
-Commands are found in the application: a new one is run too, with made-up arguments until `Site.calls` has
-better ones.
-"""
+"""Every command, as found in the application, in environments that users have: none ends in a traceback."""
 
 import base64
 import json
