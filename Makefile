@@ -29,8 +29,16 @@ TEST_THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 # The tests that certification/ is measured by: its own, and of those around it what exercises the contract.
 COVERING := tests/certification tests/worker tests/service/test_callers.py tests/service/test_batches.py tests/smoothcert/test_keys.py
 
+# Bracketed letters, so that this line does not match itself.
+MACHINE_PATH := '(^|[^[:alnum:]_.}~-])/(roo[t]|hom[e]/[[:alnum:]_]+|User[s]/[[:alnum:]_]+|wor[k]|op[t])/|py[p]i\.|pythonhoste[d]|registr[y]\.npm|file:[/]{3}|-index-ur[l][= ]h'
+
+# What `make mutants` changes, where, and the tests that it asks: by default those that mirror the module.
+MODULE ?= certification/bounds.py
+MUTATED := build/mutants/tree
+MIRROR = $(patsubst smoothcert/%,tests/%,$(dir $(MODULE)))test_$(notdir $(MODULE))
+
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types imports format unit stats coverage mutants faults bench docs lock lowest audit release-check clean
+.PHONY: help run test lint types imports format unit duplicates coverage mutants faults bench docs lock lowest audit release-check clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -40,9 +48,11 @@ run: $(RUN_STAMP) ## start service, worker and broker; prints the page's address
 
 test: lint types imports unit ## the whole check, as CI runs it
 
-lint: $(DEV_STAMP) ## formatting and lint
+lint: $(DEV_STAMP) ## formatting, lint, dead code
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/vulture
+	@! git grep -nIE $(MACHINE_PATH) || { echo "make lint: a path of one machine, or a registry's host" >&2; exit 1; }
 
 types: $(DEV_STAMP) ## strict static types
 	$(BIN)/mypy
@@ -57,8 +67,8 @@ format: $(DEV_STAMP) ## mend formatting and what lint can mend by itself
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-stats: $(DEV_STAMP) ## the code itself, measured: lengths, duplicates, dead code, unsaid shapes
-	$(BIN)/python benchmarks/house/stats.py
+duplicates: $(DEV_STAMP) ## code that stands twice (a minute)
+	$(BIN)/pylint --jobs $(JOBS) certification training worker service smoothcert benchmarks
 
 coverage: $(DEV_STAMP) ## branches of certification/ that no test takes; fails below 98 %
 	@rm -rf build/coverage
@@ -66,8 +76,13 @@ coverage: $(DEV_STAMP) ## branches of certification/ that no test takes; fails b
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-mutants: $(DEV_STAMP) build/mutants/bin/cosmic-ray ## do the tests notice wrong code? One module: make mutants MODULE=certification/bounds.py
-	$(BIN)/python -m benchmarks.mutants $(MODULE)
+# cosmic-ray edits the module in place, so it gets a copy of the last commit.
+mutants: $(DEV_STAMP) build/mutants/bin/cosmic-ray ## do the tests notice wrong code? make mutants MODULE=... TESTS=... (minutes)
+	@rm -rf $(MUTATED) && mkdir -p $(MUTATED) && git archive HEAD | tar -x -C $(MUTATED)
+	@sed -i 's|certification/bounds.py|$(MODULE)|; s|tests/certification/test_bounds.py|$(or $(TESTS),$(MIRROR))|' $(MUTATED)/cosmic-ray.toml
+	@cd $(MUTATED) && export PATH="$(abspath build/mutants/bin):$(abspath $(BIN)):$$PATH" $(TEST_THREADS) && cosmic-ray baseline cosmic-ray.toml \
+		&& cosmic-ray init cosmic-ray.toml session.sqlite && cosmic-ray exec cosmic-ray.toml session.sqlite \
+		&& cr-report session.sqlite --surviving-only --show-diff && cr-rate session.sqlite --estimate
 
 faults: $(DEV_STAMP) ## break a real deployment in every way we know; writes the table of docs/reliability.md (15 minutes)
 	$(BIN)/python -m tests.faults

@@ -1,11 +1,7 @@
 """What the pages tell a reader to type exists: the parser takes each command; targets, scripts are there."""
 
-import json
-import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,8 +23,6 @@ INLINE = re.compile(r"`(?:\.venv/bin/)?smoothcert ((?:[a-z]+)(?: [^`]*)?)`")
 SEPARATORS = {"&&", "||", "|", ";", "&"}
 ASSIGNMENT = re.compile(r"[A-Z_]+=.*")
 GROUP: Any = typer.main.get_command(commands)
-
-SETUP = "cpu:eager/1-threads:float32:128"
 
 Words = list[str]
 
@@ -155,54 +149,3 @@ def test_the_bound_computed_by_hand_is_the_pages(capsys: pytest.CaptureFixture[s
     (script,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/how-to-verify.md").read_text(), re.DOTALL)
     exec(compile(script, "how-to-verify.md", "exec"), {})
     assert capsys.readouterr().out.startswith("1.90201")
-
-
-def said(*words: object, cache: Path) -> list[str]:
-    """The lines that a command prints, on a machine that has measured nothing yet."""
-    own = {
-        "SMOOTHCERT_CACHE": str(cache),
-        "SMOOTHCERT_TUNE": "false",
-        "SMOOTHCERT_MODELS": str(ROOT / "models"),
-    }
-    done = subprocess.run(
-        [Path(sys.executable).with_name("smoothcert"), *map(str, words)],
-        capture_output=True, text=True, env=os.environ | own, cwd=ROOT, check=True,
-    )  # fmt: skip
-    return done.stdout.splitlines()
-
-
-def test_the_readmes_first_certificate_reads_as_it_says(tmp_path: Path) -> None:
-    """With fewer votes, for time's sake; the figures are those of another draw."""
-    first, _, third = said("certify", "tests/data/digit-7.png", "--n", 10_000, cache=tmp_path)
-    page = (ROOT / "README.md").read_text()
-    (shown,) = re.findall(r"^class 7, certified .*$", page, re.MULTILINE)
-    assert re.sub(r"[\d.]+", "#", first) == re.sub(r"[\d.]+", "#", shown)
-    assert third in page.splitlines()
-
-
-@pytest.mark.parametrize("name", ["table1", "mnist-supplement", "fashion-mnist"])
-def test_the_results_page_has_the_rows_that_reproduce_prints(name: str, tmp_path: Path) -> None:
-    page = (ROOT / "docs/results.md").read_text().splitlines()
-    asked = ("reproduce", name, "--no-train", "--no-evaluate", "--out", "docs/results")
-    measured = [line for line in said(*asked, cache=tmp_path) if "** here " in line and "–" not in line]
-    assert measured
-    assert [row for row in measured if row not in page] == []
-
-
-def test_the_results_page_has_the_figures_of_the_eight_bit_classifier(tmp_path: Path) -> None:
-    log = "docs/results/mnist-lenet-consistency-0.50.int8.tsv"
-    (row,) = [line for line in said("report", log, cache=tmp_path) if line.startswith(f"| {log} | 500")]
-    assert f"| here | {row.split('|')[3].split()[0]} |" in (ROOT / "docs/results.md").read_text()
-
-
-def test_the_results_page_has_the_figures_of_the_shortened_runs(tmp_path: Path) -> None:
-    page = (ROOT / "docs/results.md").read_text()
-    logs = sorted((ROOT / "docs/results/scale-0.1").glob("*.tsv"))
-    report = json.loads(
-        "\n".join(said("report", *logs, "--radii", "0,0.5,1,1.5", "--format", "json", cache=tmp_path))
-    )
-    for one in report:
-        method = Path(one["log"]).stem.removeprefix("mnist-lenet-").removesuffix("-0.50-x0.1")
-        shares = " | ".join(f"{100 * share:.1f}" for share in one["certified_accuracy"].values())
-        assert f"| {method} | {one['acr']:.4f} | {shares} |" in page
-    assert len(report) == 6

@@ -240,10 +240,3 @@ def test_keda_scales_the_worker_by_figures_that_the_service_exports() -> None:
         assert f"smoothcert_{figure}" in trigger["metadata"]["query"]
         assert figure in exported
         assert isinstance(trigger["metadata"]["threshold"], str)
-
-
-def test_every_secret_is_explained() -> None:
-    page = (ROOT / "docs" / "kubernetes.md").read_text()
-    for name in ("smoothcert-redis", "smoothcert-api-keys", "smoothcert-signing", "smoothcert-signing-keys"):
-        assert name in page
-        assert name in "".join((FOLDER / "base" / file).read_text() for file in BASE)

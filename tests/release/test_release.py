@@ -19,8 +19,15 @@ CHANGELOG = "## [Unreleased]\n\n## [1.2.0] - 2026-01-02\n\n## [1.1.0] - 2025-01-
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_page_renders(page: Path) -> None:
+def test_every_page_renders_and_its_links_lead_somewhere(page: Path) -> None:
     assert tree.unrendered(page.read_text()) == []
+    assert tree.unlinked(page) == []
+
+
+def test_a_link_to_a_missing_file_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("[a](page.md#part) [b](gone.md#part) [c](https://example.org)\n")
+    assert tree.unlinked(page) == ["page.md links to gone.md"]
 
 
 @pytest.mark.parametrize(

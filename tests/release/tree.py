@@ -60,3 +60,9 @@ def unrendered(markdown: str) -> list[str]:
     fences = len(re.findall(r"^ *```", markdown, re.MULTILINE))
     wrong = [text for text in sentences if re.search(r"^(\|.*\|\s*$|#+\w)", text, re.MULTILINE)]
     return [f"not rendered: {text[:60]!r}" for text in wrong] + ["a block has no end"] * (fences % 2)
+
+
+def unlinked(page: Path) -> list[str]:
+    """Links of a page to files of this repository that are not there."""
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+    return [f"{page.name} links to {link}" for link in links if not page.parent.joinpath(link).exists()]
