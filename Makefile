@@ -38,7 +38,7 @@ MUTATED := build/mutants/tree
 MIRROR = $(patsubst smoothcert/%,tests/%,$(dir $(MODULE)))test_$(notdir $(MODULE))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types imports format unit duplicates coverage mutants faults bench docs lock lowest audit release-check clean
+.PHONY: help run test lint types imports format unit duplicates coverage mutants faults soak images bench docs lock lowest audit release-check clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -86,6 +86,12 @@ mutants: $(DEV_STAMP) build/mutants/bin/cosmic-ray ## do the tests notice wrong 
 
 faults: $(DEV_STAMP) ## break a real deployment in every way we know; writes the table of docs/reliability.md (15 minutes)
 	$(BIN)/python -m tests.faults
+
+soak: $(DEV_STAMP) ## a deployment under load, with a fault every 30 seconds (20 minutes)
+	$(BIN)/python -m benchmarks.soak --minutes 20
+
+images: ## build both images, tagged with the version
+	docker compose build
 
 bench: $(DEV_STAMP) ## measure this machine: start to first page, post to certificate
 	$(BIN)/python benchmarks/end_to_end.py

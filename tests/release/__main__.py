@@ -22,6 +22,7 @@ def said(root: Path) -> list[str]:
         *tree.disagreeing(root, released),
         *tree.unlogged((root / "CHANGELOG.md").read_text(), released),
         *tree.unrendered((root / "README.md").read_text()),
+        *tree.unlinked(root / "README.md"),
     ]
 
 
@@ -35,6 +36,7 @@ def built(root: Path, uv: Path) -> list[str]:
         *build.wrong_in_wheel(build.wheel_holds(wheel), packages),
         *build.wrong_in_sdist(build.sdist_holds(sdist), packages, present),
         *build.wrong_when_installed(wheel),
+        *build.wrong_in_an_empty_environment(wheel, uv.absolute(), root / "requirements.lock"),
     ]
 
 

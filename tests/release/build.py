@@ -13,17 +13,22 @@ from tests.release.tree import git
 PACKAGES = ("certification", "training", "worker", "service", "smoothcert")
 BESIDE = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "requirements.lock", "MANIFEST.in"}
 GENERATED = ("PKG-INFO", "setup.cfg", "smoothcert.egg-info/")
-TRIAL = """
-import importlib, pathlib, sys
-for name in {packages}:
-    assert pathlib.Path(importlib.import_module(name).__path__[0]).parent == pathlib.Path({where!r}), name
-import smoothcert.main, worker.app, training.report
+SERVE = """
 from fastapi.testclient import TestClient
 from service.app import create_app
 with TestClient(create_app(), base_url="http://localhost") as client:
     assert client.get("/").status_code == client.get("/static/js/app.js").status_code == 200
+"""
+TRIAL = (
+    """
+import importlib, pathlib, sys
+for name in {packages}:
+    assert pathlib.Path(importlib.import_module(name).__path__[0]).parent == pathlib.Path({where!r}), name
+import smoothcert.main, worker.app, training.report
 from certification.contract.store.scripts import Scripts
 """
+    + SERVE
+)
 
 
 def build(root: Path, uv: Path, out: Path) -> tuple[Path, Path]:
@@ -82,3 +87,26 @@ def wrong_when_installed(wheel: Path) -> list[str]:
             capture_output=True, text=True, check=False,
         )  # fmt: skip
     return [f"the wheel's own packages don't work: {done.stderr.strip()[-500:]}"] if done.returncode else []
+
+
+def wrong_in_an_empty_environment(wheel: Path, uv: Path, constraints: Path) -> list[str]:
+    """The wheel with its extra `service`, in an environment that has nothing else: it serves the page.
+
+    The extras with PyTorch take gigabytes; `wrong_when_installed` tries their packages.
+    """
+    with tempfile.TemporaryDirectory() as where:
+        python = Path(where) / "bin" / "python"
+        trial = (
+            [uv, "venv", "--quiet", "--python", sys.executable, where],
+            [uv, "pip", "install", "--quiet", "--python", python, "-c", constraints, f"{wheel}[service]"],
+            [python.with_name("smoothcert"), "--help"],
+            [python, "-c", SERVE],
+        )  # fmt: skip
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        for command in trial:
+            done = subprocess.run(
+                command, cwd=where, env=environment, capture_output=True, text=True, check=False
+            )
+            if done.returncode:
+                return [f"in an empty environment {command[0]} fails: {done.stderr.strip()[-500:]}"]
+    return []

@@ -42,7 +42,9 @@ def test_the_version_is_written_once_and_every_place_takes_it_from_there() -> No
     released = tree.version(ROOT)
     assert re.fullmatch(r"\d+\.\d+\.\d+", released)
     assert tree.disagreeing(ROOT, released) == []
-    assert "OpenAPI says" in " ".join(tree.disagreeing(ROOT, "9.9.9"))
+    wrong = " ".join(tree.disagreeing(ROOT, "9.9.9"))
+    assert "OpenAPI says" in wrong
+    assert "CITATION.cff says" in wrong
 
 
 def test_a_tag_of_an_image_is_compared(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from service.app import create_app
 
 RELEASED = re.compile(r"^## \[([0-9][^\]]*)\] - (\d{4}-\d{2}-\d{2})$", re.MULTILINE)
 IMAGE = re.compile(r"\b(smoothcert-(?:service|worker)):(?:\$\{SMOOTHCERT_VERSION:-)?([0-9][\w.-]*)")
+CITED = re.compile(r"^version: (\S+)$", re.MULTILINE)
 DEPLOYED = ("docker-compose*.yml", "docker/*.Dockerfile", "deploy/kubernetes/**/*.yaml")
 
 
@@ -45,6 +46,8 @@ def unlogged(changelog: str, released: str) -> list[str]:
 def disagreeing(root: Path, released: str) -> list[str]:
     """Other places that tell a version."""
     told = {"the installed package": installed_version("smoothcert"), "OpenAPI": create_app().version}
+    if (root / "CITATION.cff").exists():
+        told |= {"CITATION.cff": "".join(CITED.findall((root / "CITATION.cff").read_text()))}
     for pattern in DEPLOYED:
         for path in root.glob(pattern):
             told |= {
