@@ -26,14 +26,14 @@ DEV_STAMP := $(VENV)/.installed-dev
 # Two test processes on two cores: one thread each, or they wait for each other.
 TEST_THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
-# The tests that certification/ is measured by: its own, and of those around it what exercises the contract.
-COVERING := tests/certification tests/worker tests/service/test_callers.py tests/service/test_batches.py tests/smoothcert/test_keys.py
+# The tests that smoothcert/ is measured by: its own, and of those around it what exercises documents and jobs.
+COVERING := tests/stats tests/noise tests/engines tests/models tests/schemas tests/images tests/jobs tests/attack tests/test_files.py tests/test_signing.py tests/worker tests/service/test_callers.py tests/service/test_batches.py tests/cli/test_keys.py
 
 # Bracketed letters, so that this line does not match itself.
 MACHINE_PATH := '(^|[^[:alnum:]_.}~-])/(roo[t]|hom[e]/[[:alnum:]_]+|User[s]/[[:alnum:]_]+|wor[k]|op[t])/|py[p]i\.|pythonhoste[d]|registr[y]\.npm|file:[/]{3}|-index-ur[l][= ]h'
 
 # What `make mutants` changes, where, and the tests that it asks: by default those that mirror the module.
-MODULE ?= certification/bounds.py
+MODULE ?= smoothcert/stats/bounds.py
 MUTATED := build/mutants/tree
 MIRROR = $(patsubst smoothcert/%,tests/%,$(dir $(MODULE)))test_$(notdir $(MODULE))
 
@@ -60,7 +60,7 @@ types: $(DEV_STAMP) ## strict static types
 imports: $(DEV_STAMP) ## which package may import which
 	$(BIN)/lint-imports
 
-unit: $(DEV_STAMP) ## the tests alone; one part of them: make unit TESTS=tests/certification
+unit: $(DEV_STAMP) ## the tests alone; one part of them: make unit TESTS=tests/stats
 	$(TEST_THREADS) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(TESTS)
 
 format: $(DEV_STAMP) ## mend formatting and what lint can mend by itself
@@ -68,9 +68,9 @@ format: $(DEV_STAMP) ## mend formatting and what lint can mend by itself
 	$(BIN)/ruff check --fix .
 
 duplicates: $(DEV_STAMP) ## code that stands twice (a minute)
-	$(BIN)/pylint --jobs $(JOBS) certification training worker service smoothcert benchmarks
+	$(BIN)/pylint --jobs $(JOBS) smoothcert training worker service benchmarks
 
-coverage: $(DEV_STAMP) ## branches of certification/ that no test takes; fails below 98 %
+coverage: $(DEV_STAMP) ## branches of smoothcert/ that no test takes; fails below 98 %
 	@rm -rf build/coverage
 	$(TEST_THREADS) $(BIN)/coverage run -m pytest -n $(JOBS) --dist loadfile $(COVERING)
 	@$(BIN)/coverage combine --quiet
@@ -79,7 +79,7 @@ coverage: $(DEV_STAMP) ## branches of certification/ that no test takes; fails b
 # cosmic-ray edits the module in place, so it gets a copy of the last commit.
 mutants: $(DEV_STAMP) build/mutants/bin/cosmic-ray ## do the tests notice wrong code? make mutants MODULE=... TESTS=... (minutes)
 	@rm -rf $(MUTATED) && mkdir -p $(MUTATED) && git archive HEAD | tar -x -C $(MUTATED)
-	@sed -i 's|certification/bounds.py|$(MODULE)|; s|tests/certification/test_bounds.py|$(or $(TESTS),$(MIRROR))|' $(MUTATED)/cosmic-ray.toml
+	@sed -i 's|smoothcert/stats/bounds.py|$(MODULE)|; s|tests/stats/test_bounds.py|$(or $(TESTS),$(MIRROR))|' $(MUTATED)/cosmic-ray.toml
 	@cd $(MUTATED) && export PATH="$(abspath build/mutants/bin):$(abspath $(BIN)):$$PATH" $(TEST_THREADS) && cosmic-ray baseline cosmic-ray.toml \
 		&& cosmic-ray init cosmic-ray.toml session.sqlite && cosmic-ray exec cosmic-ray.toml session.sqlite \
 		&& cr-report session.sqlite --surviving-only --show-diff && cr-rate session.sqlite --estimate

@@ -25,13 +25,13 @@ from plain_loop import PlainLoop
 from subjects import SPECS, Measured, load
 from torch import Tensor, nn
 
-from certification.candidates import available_device
-from certification.engine import Engine
-from certification.hardware import device_name, platform_versions, usable_cpus
-from certification.setup import DeviceKind, Setup
-from certification.tuner import Subject, Tuning, measure, tune
-from certification.votes import VoteRange
-from certification.yardstick import matrix_rate
+from smoothcert.engines.autotune import Subject, Tuning, measure, tune
+from smoothcert.engines.candidates import available_device
+from smoothcert.engines.config import DeviceKind, EngineConfig
+from smoothcert.engines.engine import Engine
+from smoothcert.engines.hardware import device_name, platform_versions, usable_cpus
+from smoothcert.engines.matmul_rate import peak_matmul_rate
+from smoothcert.votes import VoteRange
 
 N0 = 100
 ROUNDS = 5
@@ -53,7 +53,7 @@ class NoNetwork(nn.Module):
 def screen(measured: Measured, device: DeviceKind, args: argparse.Namespace, seconds: float) -> Tuning:
     """All candidates, or those named."""
     if args.setups:
-        setups = [Setup.parse(text) for text in args.setups.split(",")]
+        setups = [EngineConfig.parse(text) for text in args.setups.split(",")]
         return Tuning(tuple(measure(measured.subject, setup, seconds) for setup in setups))
     return tune(measured.subject, device, seconds=seconds, compile_too=args.compile)
 
@@ -69,7 +69,7 @@ def plain(measured: Measured, batch: int, device: DeviceKind) -> Turn:
     return lambda votes: loop.count(votes, measured.spec.num_classes)
 
 
-def engine(measured: Measured, setup: Setup) -> Turn:
+def engine(measured: Measured, setup: EngineConfig) -> Turn:
     built = Engine(measured.network, measured.spec.shape_CHW, measured.spec.num_classes, setup)
     return lambda votes: built.sampler(measured.image_CHW, measured.sigma, time.time_ns()).count(
         VoteRange("estimation", 0, votes)
@@ -105,7 +105,7 @@ def interleave(turns: dict[str, Turn], rates: dict[str, float], seconds: float) 
     return {name: statistics.median(values) for name, values in rounds.items()}
 
 
-def overhead(measured: Measured, setup: Setup, rate: float) -> dict[str, Any]:
+def overhead(measured: Measured, setup: EngineConfig, rate: float) -> dict[str, Any]:
     """The cost of a vote without its network, alone on the machine, as a share of the whole vote's."""
     spec = measured.spec
     nothing = Subject(NoNetwork(spec.num_classes), spec.shape_CHW, spec.num_classes, "none")
@@ -121,7 +121,7 @@ def overhead(measured: Measured, setup: Setup, rate: float) -> dict[str, Any]:
     }
 
 
-def peak_memory(name: str, setup: Setup, args: argparse.Namespace) -> dict[str, Any]:
+def peak_memory(name: str, setup: EngineConfig, args: argparse.Namespace) -> dict[str, Any]:
     """Run benchmarks/memory.py; what goes wrong there is the answer."""
     command = [sys.executable, str(Path(__file__).with_name("memory.py")), name, str(setup)]
     if args.checkpoint:
@@ -134,10 +134,10 @@ def peak_memory(name: str, setup: Setup, args: argparse.Namespace) -> dict[str, 
     return answer
 
 
-def matrix_rate_of(setup: Setup, host: dict[str, Any]) -> float:
+def matrix_rate_of(setup: EngineConfig, host: dict[str, Any]) -> float:
     """In int8 measured now: only who runs it wants to know."""
     if setup.precision == "int8":
-        return matrix_rate(setup.device, "int8")
+        return peak_matmul_rate(setup.device, "int8")
     half = setup.precision in {"bfloat16", "float16"}
     return float(host["matrix_product_flops"]["bfloat16" if half else "float32"])
 
@@ -182,8 +182,8 @@ def machine(device: DeviceKind) -> dict[str, Any]:
         "processors": usable_cpus(),
         "versions": platform_versions(device),
         "matrix_product_flops": {
-            "float32": matrix_rate(device, "float32"),
-            "bfloat16": matrix_rate(device, "bfloat16"),
+            "float32": peak_matmul_rate(device, "float32"),
+            "bfloat16": peak_matmul_rate(device, "bfloat16"),
         },
     }
 

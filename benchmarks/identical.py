@@ -18,15 +18,15 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from certification.contract.card import ModelCard
-from certification.contract.images import read_image
-from certification.contract.parameters import Parameters, ProcedureName
-from certification.contract.pixels import CertifiedImage
-from certification.engine import Engine
-from certification.issue import issue
-from certification.procedure import Certification, drive
-from smoothcert.checkpoints import Checkpoint, build_engine, find_checkpoint
-from smoothcert.settings import settings
+from smoothcert.cli.checkpoints import Checkpoint, build_engine, find_checkpoint
+from smoothcert.cli.settings import settings
+from smoothcert.engines.engine import Engine
+from smoothcert.images.decode import read_image
+from smoothcert.images.pixels import CertifiedImage
+from smoothcert.schemas.card import ModelCard
+from smoothcert.schemas.parameters import Parameters, ProcedureName
+from smoothcert.stats.certificate import build_certificate
+from smoothcert.stats.procedure import Certification, drive
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = 10
@@ -76,7 +76,7 @@ def _certificate(
     certification = Certification(asked, source.num_classes, slack=source.slack)
     for _ in drive(certification, source, CHUNK):
         pass
-    certificate = issue(
+    certificate = build_certificate(
         certification.result,
         asked,
         card=card,

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from subjects import load
 
-from certification.engine import Engine
-from certification.setup import Setup
-from certification.votes import VoteRange
+from smoothcert.engines.config import EngineConfig
+from smoothcert.engines.engine import Engine
+from smoothcert.votes import VoteRange
 
 MEBIBYTE = 2**20
 
@@ -23,7 +23,7 @@ def resident(field: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("network")
-    parser.add_argument("setup", type=Setup.parse)
+    parser.add_argument("setup", type=EngineConfig.parse)
     parser.add_argument("--checkpoint", type=Path)
     args = parser.parse_args()
     measured = load(args.network, args.checkpoint)

@@ -19,15 +19,15 @@ from pathlib import Path
 from light_http import Connection, get, post
 from stack import stack
 
-from certification.catalogue import BUNDLED, Catalogue
-from certification.checkpoint import load_network
-from certification.contract.card import ModelCard
-from certification.contract.certificate import Engine as Description
-from certification.contract.images import read_image
-from certification.contract.parameters import Parameters
-from certification.engine import Engine
-from certification.procedure import Certification, drive
-from certification.setup import Setup
+from smoothcert.engines.config import EngineConfig
+from smoothcert.engines.engine import Engine
+from smoothcert.images.decode import read_image
+from smoothcert.models.checkpoint import load_network
+from smoothcert.models.registry import BUNDLED, ModelRegistry
+from smoothcert.schemas.card import ModelCard
+from smoothcert.schemas.certificate import Engine as Description
+from smoothcert.schemas.parameters import Parameters
+from smoothcert.stats.procedure import Certification, drive
 
 MODEL = "mnist-lenet-consistency-0.50"
 DIGIT = (Path(__file__).resolve().parent.parent / "tests" / "data" / "digit-7.png").read_bytes()
@@ -49,9 +49,9 @@ class Bare:
     """The engine alone, with the set-up that the worker chose."""
 
     def __init__(self, card: ModelCard, description: Description) -> None:
-        network = load_network(Catalogue(BUNDLED).folder(card.name), card)
+        network = load_network(ModelRegistry(BUNDLED).folder(card.name), card)
         self.card = card
-        self.engine = Engine(network, card.input_shape, len(card.labels), Setup.of(description))
+        self.engine = Engine(network, card.input_shape, len(card.labels), EngineConfig.of(description))
 
     def certify(self, n: int) -> float:
         """Seconds for all votes of one certificate."""
@@ -69,7 +69,7 @@ class Bare:
 def measure(port: int, votes: list[int], repeats: int) -> None:
     """Service and engine in turns, for each number of votes."""
     _, certificate = asyncio.run(serve(port, max(votes)))
-    card = Catalogue(BUNDLED).card(MODEL)
+    card = ModelRegistry(BUNDLED).card(MODEL)
     bare = Bare(card, Description.model_validate_json(json.dumps(certificate["engine"])))
     bare.certify(max(votes))
     print(f"\n{MODEL}, {certificate['engine']}\n")

@@ -9,7 +9,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision import datasets, transforms
 
-from certification.hardware import usable_cpus
+from smoothcert.engines.hardware import usable_cpus
 from training.recipe import Recipe
 
 WORKERS = min(4, usable_cpus())  # published code has 4 by default; more than cores only slow it down

@@ -24,9 +24,9 @@ import redis
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from certification.contract.job import Job  # noqa: E402
-from certification.contract.store.broker import connect  # noqa: E402
-from smoothcert.broker import Broker  # noqa: E402
+from smoothcert.cli.local_broker import Broker  # noqa: E402
+from smoothcert.jobs.broker import connect  # noqa: E402
+from smoothcert.schemas.job import Job  # noqa: E402
 from tests.worker.conftest import write_model  # noqa: E402
 from tests.worker.plant import MODEL, Plant, eventually  # noqa: E402
 

@@ -8,11 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from certification.architectures import build_network
-from certification.catalogue import read_card
-from certification.checkpoint import load_network
-from certification.tuner import Subject
-from certification.yardstick import flop_per_vote
+from smoothcert.engines.autotune import Subject
+from smoothcert.engines.matmul_rate import flop_per_vote
+from smoothcert.models.architectures import build_network
+from smoothcert.models.checkpoint import load_network
+from smoothcert.models.registry import read_card
 
 _COLOUR = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 

@@ -25,11 +25,11 @@ import torch
 from plain_training import PlainTraining, dataset_of
 from torch import nn
 
-from certification.architectures import build_network
-from certification.candidates import default_setup
-from certification.engine import Engine
-from certification.hardware import cpu_model, usable_cpus
-from smoothcert.fitting import MEASURED, AskedPrecision, wait_asleep
+from smoothcert.cli.fitting import MEASURED, AskedPrecision, wait_asleep
+from smoothcert.engines.candidates import default_config
+from smoothcert.engines.engine import Engine
+from smoothcert.engines.hardware import cpu_model, usable_cpus
+from smoothcert.models.architectures import build_network
 from training.autotune import tune
 from training.datasets import ImageSet, load_dataset
 from training.evaluate import evaluate, wanted
@@ -168,7 +168,7 @@ def learn(subject: Subject, epochs: int, images: int | None) -> dict[str, nn.Mod
 
 def certified(network: nn.Module, test: ImageSet, recipe: Recipe) -> str:
     """Accuracy and ACR over the same images, as two cells of a table."""
-    setup = default_setup(test.input_shape, "cpu")
+    setup = default_config(test.input_shape, "cpu")
     engine = Engine(network.eval(), test.input_shape, len(test.class_names), setup)
     run = Run(
         model="benchmark", weights_sha256="0" * 64, dataset=test.name, split="test", split_images=len(test),

@@ -13,7 +13,6 @@ COPY pyproject.toml requirements.lock ./
 RUN touch README.md LICENSE \
  && pip --python /venv/bin/python install --constraint requirements.lock '.[service]' \
  && find /venv -type d -name tests -prune -exec rm -r {} +
-COPY certification /app/certification
 COPY service /app/service
 COPY smoothcert /app/smoothcert
 COPY models /app/models

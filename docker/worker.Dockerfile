@@ -18,7 +18,6 @@ RUN if [ -n "$TORCH_INDEX" ]; then \
     fi
 RUN touch README.md LICENSE \
  && pip --python /venv/bin/python install --constraint requirements.lock '.[worker,cpu]'
-COPY certification /app/certification
 COPY worker /app/worker
 COPY smoothcert /app/smoothcert
 COPY models /app/models

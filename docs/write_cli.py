@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from smoothcert.main import commands
+from smoothcert.cli.main import commands
 from training.defaults import IMAGENET
 from training.methods import METHODS, defaults, find_method
 from training.sources import SOURCES, find_source

@@ -9,13 +9,13 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from certification.contract import logs
-from certification.contract.environment import read_environment
-from certification.errors import SmoothCertError
 from service.app import create_app
 from service.origins import LOCAL
 from service.protocol import PlainHttp
 from service.settings import Settings
+from smoothcert import logs
+from smoothcert.environment import read_environment
+from smoothcert.errors import SmoothCertError
 
 log = structlog.get_logger(__name__)
 

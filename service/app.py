@@ -17,12 +17,6 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Lifespan
 
-from certification.catalogue import Catalogue
-from certification.contract.store.broker import connect, evicts
-from certification.contract.store.delivery import Courier
-from certification.contract.store.jobs import JobStore, Limits
-from certification.contract.store.rates import Rates
-from certification.errors import BrokerUnavailable, SmoothCertError
 from service import batches, figures, health, jobs, metrics, models, page, signing
 from service.callers import Callers
 from service.errors import render
@@ -39,6 +33,12 @@ from service.seats import Seats
 from service.settings import Settings
 from service.state import Service, State
 from service.tracing import HEADER, Traced
+from smoothcert.errors import BrokerUnavailable, SmoothCertError
+from smoothcert.jobs.broker import connect, evicts
+from smoothcert.jobs.delivery import TaskPublisher
+from smoothcert.jobs.jobs import JobStore, Limits
+from smoothcert.jobs.rates import Rates
+from smoothcert.models.registry import ModelRegistry
 
 log = structlog.get_logger(__name__)
 
@@ -117,11 +117,11 @@ def _assemble(settings: Settings, registry: CollectorRegistry, closing: Event) -
     store = JobStore(connect(settings.broker, retries=0, timeout=PATIENCE), limits)
     return Service(
         settings=settings,
-        catalogue=Catalogue(settings.models),
+        catalogue=ModelRegistry(settings.models),
         store=store,
         keys=KeyFile(settings.api_keys) if settings.api_keys else None,
         rates=Rates(store.scripts),
-        courier=Courier(settings.broker),
+        courier=TaskPublisher(settings.broker),
         decoders=ThreadPoolExecutor(settings.decoders, "decoder"),
         sender=ThreadPoolExecutor(1, "sender"),
         registry=registry,

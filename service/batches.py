@@ -7,11 +7,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
 
-from certification.contract.batch import Batch
-from certification.contract.problem import FieldProblem
-from certification.contract.store.batches import Batches, Plan
-from certification.contract.store.jobs import Request
-from certification.errors import BadImage, SmoothCertError
 from service.callers import CallerOf
 from service.errors import NotAnImage, NotFound
 from service.examples import BATCH
@@ -21,6 +16,11 @@ from service.openapi import problems, shows
 from service.state import Service, ServiceOf
 from service.submission import Upload, place, prepare
 from service.tracing import RequestId
+from smoothcert.errors import BadImage, SmoothCertError
+from smoothcert.jobs.batches import Batches, Plan
+from smoothcert.jobs.jobs import Request
+from smoothcert.schemas.batch import Batch
+from smoothcert.schemas.problem import FieldProblem
 
 RETRY_AFTER = "2"  # seconds until it is worth asking for a new batch's state
 

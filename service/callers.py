@@ -11,13 +11,13 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from certification.contract.store.jobs import ANYONE
-from certification.contract.store.rates import WINDOW, Allowance
-from certification.errors import SmoothCertError
 from service.errors import TooMany, Unauthorized, as_service_error, problem_response
 from service.origins import OUR_OWN
 from service.prefix import path_of
 from service.state import Service
+from smoothcert.errors import SmoothCertError
+from smoothcert.jobs.jobs import ANONYMOUS
+from smoothcert.jobs.rates import WINDOW, Allowance
 
 GUARDED = ("/certify", "/jobs", "/batches")
 SUBMITTING = ("/certify", "/batches")
@@ -31,7 +31,7 @@ class Caller:
     0 is no bound. While no keys are configured, everybody is the same caller.
     """
 
-    name: str = ANYONE
+    name: str = ANONYMOUS
     open_jobs: int = 0
     per_minute: int = 0
 

@@ -1,4 +1,3 @@
-# ruff: noqa: N818  (each is named for what it is)
 """What the service answers when it can't do what was asked: one tree, one handler, RFC 9457 throughout.
 
 ServiceError               carries its status; the docstring is the detail
@@ -24,19 +23,19 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from certification.contract.problem import FieldProblem, Problem
-from certification.errors import (
+from smoothcert.errors import (
     BadCheckpoint,
     BadImage,
     BadKeyFile,
     BrokerUnavailable,
     ImpossibleRequest,
+    InvalidRequest,
     KeyReused,
     OverQuota,
     QueueFull,
     UnknownModel,
-    UserMistake,
 )
+from smoothcert.schemas.problem import FieldProblem, Problem
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER = 2  # seconds
@@ -195,7 +194,7 @@ ANSWERS: tuple[tuple[type[Exception], Callable[[Exception], ServiceError]], ...]
     (UnknownModel, _naming("model")),
     (KeyReused, _naming("Idempotency-Key")),
     (OverQuota, lambda error: TooMany(str(error))),
-    (UserMistake, lambda error: Unprocessable(str(error))),
+    (InvalidRequest, lambda error: Unprocessable(str(error))),
     (QueueFull, lambda error: Unavailable(str(error))),
     (
         BadCheckpoint,

@@ -10,10 +10,10 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from certification.catalogue import Catalogue
-from certification.contract.store.figures import LOSSES, OUTCOMES, Figures, Queue
-from certification.contract.store.jobs import JobStore
-from certification.errors import BrokerUnavailable
+from smoothcert.errors import BrokerUnavailable
+from smoothcert.jobs.figures import LOSSES, OUTCOMES, Figures, Queue
+from smoothcert.jobs.jobs import JobStore
+from smoothcert.models.registry import ModelRegistry
 
 COUNTERS = {  # by the name that `_common.lua` counts under: one figure a model
     "submitted": ("smoothcert_jobs_submitted", "Jobs taken in"),
@@ -42,7 +42,7 @@ class BrokerMetrics(Collector):
     Models are those of the catalogue, from their first scrape on, and those that jobs were taken in for.
     """
 
-    def __init__(self, store: JobStore, catalogue: Catalogue) -> None:
+    def __init__(self, store: JobStore, catalogue: ModelRegistry) -> None:
         self.store = store
         self.catalogue = catalogue
 

@@ -8,12 +8,12 @@ from fastapi import Depends, Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import ConfigDict, Field, ValidationError
 
-from certification.contract.parameters import Question
-from certification.contract.problem import FieldProblem
 from service.bodies import FORM, Body, File, is_picture, read_form, read_picture
 from service.errors import Unprocessable
 from service.queries import unknown
 from service.state import ServiceOf
+from smoothcert.schemas.parameters import Question
+from smoothcert.schemas.problem import FieldProblem
 
 PICTURE = "PNG, JPEG, WebP, BMP or GIF"
 TWICE = "This field is there twice: send it once."

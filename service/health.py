@@ -3,11 +3,11 @@
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from certification.contract.store.broker import evicts
-from certification.errors import BrokerUnavailable
 from service.errors import Unavailable
 from service.openapi import problems
 from service.state import Service, ServiceOf
+from smoothcert.errors import BrokerUnavailable
+from smoothcert.jobs.broker import evicts
 
 router = APIRouter(prefix="/health", tags=["health"])
 

@@ -8,9 +8,6 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel
 
-from certification.contract.certificate import Certificate
-from certification.contract.images import to_png
-from certification.contract.job import Job
 from service.callers import CallerOf
 from service.errors import NotFound, NotYet
 from service.examples import CANCELLED, CERTIFICATE, LIST, QUEUED, SUCCEEDED
@@ -21,6 +18,9 @@ from service.state import ServiceOf
 from service.submission import Upload, submit
 from service.tracing import RequestId
 from service.watch import snapshots, when_ended
+from smoothcert.images.decode import to_png
+from smoothcert.schemas.certificate import Certificate
+from smoothcert.schemas.job import Job
 
 RETRY_AFTER = "1"  # seconds until it is worth asking for a new job's state
 SHOWN = 50  # jobs on a page of the list

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from certification.contract.keys import ApiKey, Keyring
+from smoothcert.schemas.api_keys import ApiKey, Keyring
 
 
 class KeyFile:

@@ -4,8 +4,8 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
-from certification.contract.batch import Batch, BatchLinks
-from certification.contract.job import Job, Links
+from smoothcert.schemas.batch import Batch, BatchLinks
+from smoothcert.schemas.job import Job, Links
 
 
 async def _prefix(request: Request) -> str:

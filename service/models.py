@@ -6,12 +6,12 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import Field
 
-from certification.contract.card import ModelCard
-from certification.contract.store.figures import Figures
-from certification.errors import BrokerUnavailable, UnknownModel
 from service.errors import NotFound
 from service.openapi import problems
 from service.state import ServiceOf
+from smoothcert.errors import BrokerUnavailable, UnknownModel
+from smoothcert.jobs.figures import Figures
+from smoothcert.schemas.card import ModelCard
 
 router = APIRouter(prefix="/models", tags=["models"])
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from certification.contract.problem import Problem
 from service.errors import PROBLEM_JSON
 from service.examples import Example
+from smoothcert.schemas.problem import Problem
 
 Responses = dict[int | str, dict[str, Any]]
 

@@ -9,8 +9,8 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
-from certification.contract.problem import FieldProblem
 from service.errors import Unprocessable
+from smoothcert.schemas.problem import FieldProblem
 
 
 async def refuse_unknown(request: Request) -> None:

@@ -9,10 +9,10 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from certification.catalogue import BUNDLED, DEFAULT_MODEL
-from certification.contract.store.broker import LOCAL_BROKER, Address, broker_url
-from certification.contract.store.jobs import DAY
 from service.prefix import OUR_OWN, PREFIX
+from smoothcert.jobs.broker import LOCAL_BROKER, Address, broker_url
+from smoothcert.jobs.jobs import DAY
+from smoothcert.models.registry import BUNDLED, DEFAULT_MODEL
 
 
 def _listed(value: object) -> object:

@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter
 
-from certification.contract.signature import PublicKeys
 from service.openapi import problems
 from service.state import ServiceOf
+from smoothcert.schemas.signature import PublicKeys
 
 router = APIRouter(prefix="/keys", tags=["keys"])
 

@@ -8,13 +8,13 @@ from typing import Annotated, TypedDict, cast
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
-from certification.catalogue import Catalogue
-from certification.contract.store.delivery import Courier
-from certification.contract.store.jobs import JobStore
-from certification.contract.store.rates import Rates
 from service.keys import KeyFile
 from service.seats import Seats
 from service.settings import Settings
+from smoothcert.jobs.delivery import TaskPublisher
+from smoothcert.jobs.jobs import JobStore
+from smoothcert.jobs.rates import Rates
+from smoothcert.models.registry import ModelRegistry
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Service:
     """
 
     settings: Settings
-    catalogue: Catalogue
+    catalogue: ModelRegistry
     store: JobStore
     keys: KeyFile | None
     rates: Rates
-    courier: Courier
+    courier: TaskPublisher
     decoders: ThreadPoolExecutor
     sender: ThreadPoolExecutor
     registry: CollectorRegistry

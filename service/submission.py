@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 import structlog
 
-from certification.contract.card import ModelCard
-from certification.contract.feasibility import refuse_impossible
-from certification.contract.images import read_image
-from certification.contract.job import Job
-from certification.contract.parameters import Parameters, Question
-from certification.contract.pixels import CertifiedImage
-from certification.contract.store.jobs import Lane, Request
-from certification.errors import BrokerUnavailable
 from service.callers import Caller
 from service.state import Service
+from smoothcert.errors import BrokerUnavailable
+from smoothcert.images.decode import read_image
+from smoothcert.images.pixels import CertifiedImage
+from smoothcert.jobs.jobs import Lane, Request
+from smoothcert.schemas.card import ModelCard
+from smoothcert.schemas.feasibility import refuse_impossible
+from smoothcert.schemas.job import Job
+from smoothcert.schemas.parameters import Parameters, Question
 
 log = structlog.get_logger(__name__)
 

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 import anyio
 from anyio.to_thread import run_sync
 
-from certification.contract.job import Job
-from certification.errors import BrokerUnavailable
 from service.pauses import pauses
 from service.state import Service
+from smoothcert.errors import BrokerUnavailable
+from smoothcert.schemas.job import Job
 
 
 async def snapshots(service: Service, job: Job, seconds: float) -> AsyncIterator[Job]:

@@ -60,7 +60,8 @@ class Tuned:
 def tune(recipe: Recipe, images: ImageSet, device: torch.device) -> Tuned:
     """Time a few steps of each candidate, from float32 on one change after the other.
 
-    Raises UserMistake (the network is unknown, or not made for such images), RuntimeError (none can be run).
+    Raises InvalidRequest (the network is unknown, or not made for such images), RuntimeError (none can be
+    run).
     """
     network = fresh_network(recipe, images)
     best, error = _trial(replace(recipe, precision="float32"), images, device, float("inf"))

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from certification.contract.quantization import LEVELS, Calibration, Quantization, Rounding
-from certification.setups.int8 import places
-from certification.setups.voter import fold_batch_norm
+from smoothcert.engines.int8 import places
+from smoothcert.engines.voter import fold_batch_norm
+from smoothcert.schemas.quantization import LEVELS, Calibration, Quantization, Rounding
 from training.datasets import ImageSet
 
 BATCH = 64
@@ -30,7 +30,9 @@ class Order:
 
 def calibrate(network: nn.Module, images: ImageSet, order: Order, told: Told) -> Quantization:
     """The rounding that just covers what most images bring: from the smallest to the largest number of each,
-    averaged over the images. The same order gives the same rounding. Raises Failure, as `places` does."""
+    averaged over the images. The same order gives the same rounding. Raises InternalError, as `places`
+    does.
+    """
     traced, nodes = places(fold_batch_norm(copy.deepcopy(network).eval()))
     observer = Observer(traced, {node.name for node in nodes})
     generator = torch.Generator().manual_seed(order.seed)

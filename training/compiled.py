@@ -5,8 +5,8 @@ import shutil
 import torch
 from torch import nn
 
-from certification.architectures.resnet_cifar import BasicBlock
-from certification.errors import UserMistake
+from smoothcert.errors import InvalidRequest
+from smoothcert.models.architectures.resnet_cifar import BasicBlock
 
 
 def has_compiler(device: torch.device) -> bool:
@@ -26,11 +26,11 @@ def has_blocks(network: nn.Module) -> bool:
 def compile_blocks(network: nn.Module, device: torch.device) -> None:
     """Compile each residual block, not the whole network: blocks of one shape share the compiled code.
 
-    Raises UserMistake where there is no compiler: uncompiled it would get other weights.
+    Raises InvalidRequest where there is no compiler: uncompiled it would get other weights.
     """
     if not has_compiler(device):
         needed = "Triton" if device.type == "cuda" else "a C++ compiler (g++ or clang++)"
-        raise UserMistake(f"This run is compiled, which needs {needed}; install it, or start another run.")
+        raise InvalidRequest(f"This run is compiled, which needs {needed}; install it, or start another run.")
     for module in network.modules():
         if isinstance(module, BasicBlock):
             module.compile(dynamic=False)

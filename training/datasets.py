@@ -14,8 +14,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from certification.errors import UserMistake
-from certification.hardware import usable_cpus
+from smoothcert.engines.hardware import usable_cpus
+from smoothcert.errors import InvalidRequest
 from training.folders import read_folder
 from training.sources import SOURCES, find_source
 from training.sources.base import Source
@@ -101,16 +101,16 @@ def load_dataset(
     root: where torchvision's files lie, or are put when `download` is true; not used by folders.
     size: side of a folder's images in pixels; without it their own where all are alike and square, else 224.
     stream: a folder's images stay in their files; None: where memory doesn't hold them.
-    Raises UserMistake when there is no such data set, or its files are absent and can't be fetched.
+    Raises InvalidRequest when there is no such data set, or its files are absent and can't be fetched.
     """
     if name.startswith(FOLDER):
         return _from_folder(name, split, size, stream)
     source = find_source(name)
     if source is None:
         known = ", ".join(SOURCES)
-        raise UserMistake(f"There is no data set {name!r}; there are: {known} and {FOLDER}PATH.")
+        raise InvalidRequest(f"There is no data set {name!r}; there are: {known} and {FOLDER}PATH.")
     if size is not None:
-        raise UserMistake(f"{name} has images of one size; only a folder's can be chosen.")
+        raise InvalidRequest(f"{name} has images of one size; only a folder's can be chosen.")
     return _from_source(name, source, split, root, download)
 
 
@@ -120,7 +120,7 @@ def _from_source(name: str, source: Source, split: Split, root: Path, download: 
             files = source.read(root, train=split == "train", download=download)
     except (RuntimeError, OSError, HTTPException) as error:
         reason = "and can't be fetched from here" if download else "and fetching is switched off"
-        raise UserMistake(
+        raise InvalidRequest(
             f"{name} is not in {root} {reason}: name the folder that holds it, "
             "as torchvision lays it out, with --data-root."
         ) from error

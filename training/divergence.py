@@ -5,18 +5,18 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from certification.errors import UserMistake
+from smoothcert.errors import InvalidRequest
 
 GREY = 0.5  # of pixels in [0,1]
 
 
 def need_convergence(network: nn.Module, input_shape: Sequence[int], epoch: int, loss: float) -> None:
-    """Raises UserMistake where weights, statistics or answers after this epoch aren't finite.
+    """Raises InvalidRequest where weights, statistics or answers after this epoch aren't finite.
 
     network: as it is exported, in training mode, where it stays. input_shape: (C, H, W).
     """
     if not (_has_finite_state(network) and _answers(network, input_shape)):
-        raise UserMistake(
+        raise InvalidRequest(
             f"the training has diverged: after epoch {epoch} (loss {loss:.4g}) the network's weights or "
             "answers are not finite. Try --precision float32, another seed, smaller weights of terms."
         )

@@ -9,10 +9,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from certification.contract.certificate import Certificate
-from certification.contract.parameters import Parameters
-from certification.procedure import Certification, Result, drive
-from certification.votes import VoteSource
+from smoothcert.schemas.certificate import Certificate
+from smoothcert.schemas.parameters import Parameters
+from smoothcert.stats.procedure import Certification, Result, drive
+from smoothcert.votes import VoteSource
 from training.datasets import ImageSet
 from training.journal import Run
 from training.log import Evidence, Row
@@ -23,7 +23,7 @@ ABSTAINED = -1
 
 
 class Sampling(Protocol):
-    """What casts the votes; certification.engine.Engine is one."""
+    """What casts the votes; smoothcert.engines.engine.Engine is one."""
 
     def sampler(self, image_CHW: NDArray[np.uint8], sigma: float, seed: int) -> VoteSource: ...
 

@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 import torch
 
-from certification.checkpoint import save_checkpoint
-from certification.contract.card import ModelCard, Preprocessing
+from smoothcert.models.checkpoint import save_checkpoint
+from smoothcert.schemas.card import ModelCard, Preprocessing
 from training.methods import hyperparameters
 from training.recipe import Recipe
 from training.trainer import Trainer

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from certification.contract.card import Preprocessing
-from certification.contract.images import FORMATS
-from certification.errors import UserMistake
+from smoothcert.errors import InvalidRequest
+from smoothcert.images.decode import FORMATS
+from smoothcert.schemas.card import Preprocessing
 from training.streaming import Frame, ImageFiles, Pixels
 from training.trees import HELD_OUT, Tree
 
@@ -40,7 +40,7 @@ def read_folder(root: Path, split: str, size: int | None, *, stream: bool | None
 
     Splits are folders as training.trees finds them; without a test folder every tenth image of each class is
     held out. stream: images stay in their files until they are wanted; None: if memory is short.
-    Raises UserMistake when there are no classes, or a file is not an image we take.
+    Raises InvalidRequest when there are no classes, or a file is not an image we take.
     """
     tree = Tree.find(root)
     headers = Headers.read([path for path, _ in tree.files("train")])
@@ -73,7 +73,7 @@ class Headers:
 
     @classmethod
     def read(cls, paths: Sequence[Path]) -> "Headers":
-        """Looks at every file, until nothing can change the answer. Raises UserMistake."""
+        """Looks at every file, until nothing can change the answer. Raises InvalidRequest."""
         sizes: set[tuple[int, int]] = set()
         first: dict[bool, Path] = {}
         for path in paths:
@@ -93,12 +93,12 @@ class Headers:
 
 
 def _header(path: Path) -> tuple[bool, tuple[int, int]]:
-    """Whether a file holds greys alone, and its width and height. Raises UserMistake."""
+    """Whether a file holds greys alone, and its width and height. Raises InvalidRequest."""
     try:
         with Image.open(path, formats=FORMATS) as image:
             return image.mode in GREY_MODES or image.mode.startswith("I"), image.size
     except (OSError, Image.DecompressionBombError) as error:
-        raise UserMistake(f"{path} is not an image we can use.") from error
+        raise InvalidRequest(f"{path} is not an image we can use.") from error
 
 
 def _summary(tree: Tree, headers: Headers) -> str:

@@ -10,8 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from certification.catalogue import WEIGHTS_FILE
-from certification.errors import UserMistake
+from smoothcert.errors import InvalidRequest
+from smoothcert.models.registry import WEIGHTS_FILE
 
 Weights = dict[str, Tensor]
 BODY = "1."  # the network's first layer normalises and has no weights; other programs save the rest alone
@@ -28,12 +28,12 @@ class Initial:
 
     @classmethod
     def read(cls, path: Path, *, new_head: bool = False) -> "Initial":
-        """Raises UserMistake when the file can't be read as weights."""
+        """Raises InvalidRequest when the file can't be read as weights."""
         path = path / WEIGHTS_FILE if path.is_dir() else path
         try:
             weights = load(path.read_bytes()) if path.suffix == ".safetensors" else _read_state_dict(path)
         except (OSError, SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise UserMistake(f"--init {path} can't be read as weights: {error}") from error
+            raise InvalidRequest(f"--init {path} can't be read as weights: {error}") from error
         return cls({_bare(name): tensor for name, tensor in weights.items()}, new_head)
 
     @property
@@ -47,7 +47,7 @@ class Initial:
     def fitted(self, network: nn.Module) -> Weights:
         """All of the network's tensors under its own names.
 
-        Raises UserMistake naming what is missing, what is too much and which shapes differ.
+        Raises InvalidRequest naming what is missing, what is too much and which shapes differ.
         """
         own = network.state_dict()
         head = _head(network) if self.new_head else None
@@ -72,7 +72,7 @@ def _check(given: Weights, wanted: Weights, new_head: bool) -> None:
     complaints = [f"{what}: {_some(sorted(names))}" for what, names in said.items() if names]
     if complaints:
         hint = "" if new_head else " A head for other classes is left out with --new-head."
-        raise UserMistake(f"--init does not fit the network: {'; '.join(complaints)}.{hint}")
+        raise InvalidRequest(f"--init does not fit the network: {'; '.join(complaints)}.{hint}")
 
 
 def _read_state_dict(path: Path) -> Weights:
@@ -80,7 +80,7 @@ def _read_state_dict(path: Path) -> Weights:
     for key in ("state_dict", "model"):
         loaded = loaded.get(key, loaded) if isinstance(loaded, dict) else loaded
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise UserMistake(f"--init {path} holds no state dict: names with tensors.")
+        raise InvalidRequest(f"--init {path} holds no state dict: names with tensors.")
     return loaded
 
 
@@ -91,10 +91,10 @@ def _bare(name: str) -> str:
 
 
 def _head(network: nn.Module) -> str:
-    """The last linear layer's name, with a dot. Raises UserMistake where there is none."""
+    """The last linear layer's name, with a dot. Raises InvalidRequest where there is none."""
     names = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
     if not names:
-        raise UserMistake("--new-head leaves out the last linear layer, and this architecture has none.")
+        raise InvalidRequest("--new-head leaves out the last linear layer, and this architecture has none.")
     return f"{names[-1]}."
 
 

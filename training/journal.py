@@ -12,9 +12,9 @@ from typing import BinaryIO, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from certification.contract.parameters import ProcedureName
-from certification.errors import UserMistake
-from certification.files import is_stream, open_stream, write_whole
+from smoothcert.errors import InvalidRequest
+from smoothcert.files import is_stream, open_stream, write_whole
+from smoothcert.schemas.parameters import ProcedureName
 from training.log import COLUMNS, Row, format_row, parse_log
 
 HEADER = "\t".join(COLUMNS) + "\n"
@@ -42,7 +42,8 @@ class Run(BaseModel):
     target_radius: float | None = None
     tolerance: float | None = None
     seed: int
-    setup: str  # the engine's, as certification.setup.Setup writes it: another one is another base classifier
+    # As smoothcert.engines.config.EngineConfig writes it: another one is another base classifier.
+    setup: str
     int8_sha256: str | None = None  # of the rounding, for a set-up in int8
 
 
@@ -52,21 +53,23 @@ def run_path(log: Path) -> Path:
 
 
 def read_run(log: Path) -> Run | None:
-    """The run that wrote a log; None where none is kept. Raises UserMistake when it is not one."""
+    """The run that wrote a log; None where none is kept. Raises InvalidRequest when it is not one."""
     path = run_path(log)
     try:
         return Run.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
-        raise UserMistake(f"{path} can't be read; start anew with another --out.") from error
+        raise InvalidRequest(f"{path} can't be read; start anew with another --out.") from error
 
 
 class Journal:
     """The log file, open for appending and locked: two evaluations can't mix their rows."""
 
     def __init__(self, path: Path, run: Run, *, resume: bool) -> None:
-        """Raises UserMistake: the log is there (without `resume`), is another run's, or is being written."""
+        """Raises InvalidRequest: the log is there (without `resume`), is another run's, or is being
+        written.
+        """
         self.path = path
         if is_stream(path):
             self._file = _open_stream(path, resume=resume)
@@ -76,7 +79,7 @@ class Journal:
         try:
             written = path.read_bytes()
             if written and not resume:
-                raise UserMistake(
+                raise InvalidRequest(
                     f"{path} is there already; --resume continues it, another --out starts anew."
                 )
             self.rows = self._continued(written, run) if written else self._begun(run)
@@ -114,40 +117,44 @@ class Journal:
 
 
 def check_same_run(log: Path, run: Run) -> None:
-    """Raises UserMistake naming the first parameter in which a log's own run differs from the one wanted."""
+    """Raises InvalidRequest naming the first parameter in which a log's own run differs from the one
+    wanted.
+    """
     kept = read_run(log)
     if kept is None:
-        raise UserMistake(
+        raise InvalidRequest(
             f"{log} has no {run_path(log).name} beside it, so what it asked is unknown; take another --out."
         )
     for name in Run.model_fields:
         there, here = getattr(kept, name), getattr(run, name)
         if name == "data_sha256":
             if there not in (None, here):
-                raise UserMistake(f"{log} is of other images: the files of {run.dataset} have changed since.")
+                raise InvalidRequest(
+                    f"{log} is of other images: the files of {run.dataset} have changed since."
+                )
         elif there != here:
-            raise UserMistake(
+            raise InvalidRequest(
                 f"{log} was made with {name} {there}, not {here}; ask the same or take another --out."
             )
 
 
 def _open_stream(path: Path, *, resume: bool) -> BinaryIO:
     if resume:
-        raise UserMistake(f"{path} keeps no rows, so that --resume has none to continue.")
+        raise InvalidRequest(f"{path} keeps no rows, so that --resume has none to continue.")
     try:
         return open_stream(path)
     except OSError as error:
-        raise UserMistake(f"--out {path} can't be written: {error.strerror}.") from error
+        raise InvalidRequest(f"--out {path} can't be written: {error.strerror}.") from error
 
 
 def _open_locked(path: Path) -> BinaryIO:
     try:
         file = path.open("ab")
     except OSError as error:
-        raise UserMistake(f"--out {path} can't be written: {error.strerror}.") from error
+        raise InvalidRequest(f"--out {path} can't be written: {error.strerror}.") from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
-        raise UserMistake(f"{path} is being written by another evaluation; let it end.") from None
+        raise InvalidRequest(f"{path} is being written by another evaluation; let it end.") from None
     return file

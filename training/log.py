@@ -10,8 +10,8 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from pathlib import Path
 from typing import Any
 
-from certification.errors import UserMistake
-from certification.files import shown
+from smoothcert.errors import InvalidRequest
+from smoothcert.files import shown
 from training.logfields import parse_fields
 
 FIELD_COLUMNS = ("idx", "label", "predict", "radius", "correct", "time")
@@ -103,13 +103,16 @@ def format_time(seconds: float) -> str:
 
 
 def read_log(path: Path) -> Log:
-    """A log of either kind, with or without header. Raises UserMistake naming the line and what is wrong."""
+    """A log of either kind, with or without header.
+
+    Raises InvalidRequest naming the line and what is wrong.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise UserMistake(f"{path} can't be read: {error.strerror}.") from error
+        raise InvalidRequest(f"{path} can't be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise UserMistake(f"{path} is not a log: it isn't text.") from error
+        raise InvalidRequest(f"{path} is not a log: it isn't text.") from error
     return parse_log(text, shown(path))
 
 
@@ -137,7 +140,7 @@ def _rows(lines: list[tuple[int, list[str]]], columns: tuple[str, ...], name: st
         try:
             yield _row(columns, fields)
         except ValueError as error:
-            raise UserMistake(f"{name}, line {number}: {error}.") from error
+            raise InvalidRequest(f"{name}, line {number}: {error}.") from error
 
 
 def _row(columns: tuple[str, ...], fields: list[str]) -> Row:
@@ -162,7 +165,7 @@ def _header(line: str) -> tuple[str, ...] | None:
 def _check_header(columns: tuple[str, ...], name: str) -> None:
     missing = [column for column in FIELD_COLUMNS if column not in columns]
     if missing:
-        raise UserMistake(f"{name}, line 1: the header has no column {', '.join(missing)}.")
+        raise InvalidRequest(f"{name}, line 1: the header has no column {', '.join(missing)}.")
 
 
 def _rounded(value: float, step: Decimal, rounding: str) -> str:

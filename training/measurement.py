@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from certification.catalogue import CARD_FILE, read_card
-from certification.checkpoint import save_card
-from certification.contract.card import Evaluation, ModelCard, Protocol
-from certification.errors import UserMistake
-from certification.files import try_writing
+from smoothcert.errors import InvalidRequest
+from smoothcert.files import try_writing
+from smoothcert.models.checkpoint import save_card
+from smoothcert.models.registry import CARD_FILE, read_card
+from smoothcert.schemas.card import Evaluation, ModelCard, Protocol
 from training.journal import Run
 from training.log import Row
 from training.summary import average_certified_radius, certified_accuracy
@@ -48,26 +48,26 @@ def accuracy_on_grid(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def check_card(folder: Path, dataset: str) -> ModelCard:
-    """The card of a checkpoint whose figures a data set may make. Raises UserMistake: it is not the model's
-    own data set, or the card can't be written."""
+    """The card of a checkpoint whose figures a data set may make. Raises InvalidRequest: it is not the
+    model's own data set, or the card can't be written."""
     card = read_card(folder)
     if dataset.partition(":")[0] != card.dataset:
-        raise UserMistake(f"--update-card: {card.name} was trained on {card.dataset}, not {dataset}.")
+        raise InvalidRequest(f"--update-card: {card.name} was trained on {card.dataset}, not {dataset}.")
     try:
         try_writing(folder / CARD_FILE)
     except OSError as error:
-        raise UserMistake(
+        raise InvalidRequest(
             f"--update-card: {folder / CARD_FILE} can't be written: {error.strerror}."
         ) from error
     return card
 
 
 def record_in_card(folder: Path, rows: Sequence[Row], run: Run) -> ModelCard:
-    """Write the figures into the card, those of int8 beside the network's own. Raises UserMistake as
+    """Write the figures into the card, those of int8 beside the network's own. Raises InvalidRequest as
     `check_card` does, for no rows, and for votes of an int8 rounding that is no longer the model's."""
     card = check_card(folder, run.dataset)
     if not rows:
-        raise UserMistake(f"--update-card: no image was certified, so there is no figure for {card.name}.")
+        raise InvalidRequest(f"--update-card: no image was certified, so there is no figure for {card.name}.")
     card = card.model_copy(update=_learned(card, measured(rows, run), run))
     save_card(folder, card)
     return card
@@ -77,5 +77,7 @@ def _learned(card: ModelCard, evaluation: Evaluation, run: Run) -> dict[str, Any
     if run.int8_sha256 is None:
         return {"evaluation": evaluation}
     if card.int8 is None or card.int8.sha256 != run.int8_sha256:
-        raise UserMistake(f"--update-card: {card.name} has another int8 rounding now than when it was run.")
+        raise InvalidRequest(
+            f"--update-card: {card.name} has another int8 rounding now than when it was run."
+        )
     return {"int8": card.int8.model_copy(update={"evaluation": evaluation})}

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, get_type_hints
 
-from certification.errors import UserMistake
+from smoothcert.errors import InvalidRequest
 from training.defaults import data_defaults, published_schedule
 from training.methods import build_method, find_method
 from training.recipe import Precision, Recipe
@@ -15,7 +15,7 @@ YES, NO = ("true", "yes", "1"), ("false", "no", "0")
 
 
 def parse_options(method: str, words: Sequence[str]) -> dict[str, Any]:
-    """`--weight 5 --form=legacy` as options of the types the method's fields have. Raises UserMistake."""
+    """`--weight 5 --form=legacy` as options of the types the method's fields have. Raises InvalidRequest."""
     types = get_type_hints(find_method(method))
     return {name: _convert(name, text, types.get(name, str)) for name, text in _pairs(words)}
 
@@ -34,7 +34,7 @@ def build_recipe(
     micro_batch: int | None = None,
     initial: str | None = None,
 ) -> Recipe:
-    """The recipe the field uses on this data set, or what is asked instead. Raises UserMistake."""
+    """The recipe the field uses on this data set, or what is asked instead. Raises InvalidRequest."""
     known, schedule = data_defaults(dataset), published_schedule(method, dataset)
     mean, std = _normalisation(known, channels)
     return Recipe(
@@ -73,9 +73,9 @@ def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:
         word = rest.pop(0)
         name, equals, text = word.removeprefix("--").partition("=")
         if not word.startswith("--") or not name:
-            raise UserMistake(f"{word!r} is no option; method options are written --name value.")
+            raise InvalidRequest(f"{word!r} is no option; method options are written --name value.")
         if not equals and not rest:
-            raise UserMistake(f"--{name} needs a value.")
+            raise InvalidRequest(f"--{name} needs a value.")
         pairs.append((name.replace("-", "_"), text if equals else rest.pop(0)))
     return pairs
 
@@ -85,7 +85,7 @@ def _convert(name: str, text: str, kind: type) -> Any:
         return _boolean(text) if kind is bool else kind(text)
     except ValueError:
         wanted = "yes or no" if kind is bool else "a whole number" if kind is int else "a number"
-        raise UserMistake(f"--{name.replace('_', '-')} {text!r} is not {wanted}.") from None
+        raise InvalidRequest(f"--{name.replace('_', '-')} {text!r} is not {wanted}.") from None
 
 
 def _boolean(text: str) -> bool:

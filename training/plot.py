@@ -10,8 +10,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from certification.errors import UserMistake
-from certification.files import try_writing, write_whole
+from smoothcert.errors import InvalidRequest
+from smoothcert.files import try_writing, write_whole
 from training.log import Log
 from training.summary import shares_classified_right
 
@@ -29,17 +29,17 @@ STYLE: dict[Any, Any] = {
 
 
 def check_plot_path(path: Path) -> None:
-    """Raises UserMistake where no plot could be written: before an hour of work, not after it."""
+    """Raises InvalidRequest where no plot could be written: before an hour of work, not after it."""
     if path.suffix.lower() not in SUFFIXES:
-        raise UserMistake(f"--plot {path} must end in {' or '.join(SUFFIXES)}.")
+        raise InvalidRequest(f"--plot {path} must end in {' or '.join(SUFFIXES)}.")
     try:
         try_writing(path)
     except OSError as error:
-        raise UserMistake(f"--plot {path} can't be written: {error.strerror}.") from error
+        raise InvalidRequest(f"--plot {path} can't be written: {error.strerror}.") from error
 
 
 def save_plot(logs: Sequence[Log], path: Path) -> None:
-    """Draw the logs into a .png or .svg file; the same logs give the same file. Raises UserMistake."""
+    """Draw the logs into a .png or .svg file; the same logs give the same file. Raises InvalidRequest."""
     check_plot_path(path)
     with mpl.rc_context(STYLE):
         figure = draw(logs)
@@ -47,13 +47,13 @@ def save_plot(logs: Sequence[Log], path: Path) -> None:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a .png or .svg file without its date: what is drawn alike is alike. Raises UserMistake."""
+    """Write a .png or .svg file without its date: what is drawn alike is alike. Raises InvalidRequest."""
     kind, drawn = path.suffix.lower().removeprefix("."), io.BytesIO()
     figure.savefig(drawn, format=kind, dpi=DPI, metadata={"Date": None} if kind == "svg" else None)
     try:
         write_whole(path, drawn.getvalue())
     except OSError as error:
-        raise UserMistake(f"--plot {path} can't be written: {error.strerror}.") from error
+        raise InvalidRequest(f"--plot {path} can't be written: {error.strerror}.") from error
 
 
 def draw(logs: Sequence[Log]) -> Figure:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from certification.errors import UserMistake
+from smoothcert.errors import InvalidRequest
 from training.journal import read_run
 from training.log import Log, read_log
 from training.summary import Interval, Summary, summarize
@@ -28,33 +28,33 @@ class Report:
 
 
 def make_report(paths: Sequence[Path], radii: Sequence[str]) -> Report:
-    """Read the logs and compare them with each other. Raises UserMistake for a malformed one."""
+    """Read the logs and compare them with each other. Raises InvalidRequest for a malformed one."""
     logs = tuple(map(_read, paths))
     summaries = [summarize(log, radii, [other for other in logs if other is not log]) for log in logs]
     return Report(logs, tuple(summaries))
 
 
 def with_mean(report: Report) -> Report:
-    """The report with one more line: the mean over its logs, seeds of one recipe. Raises UserMistake."""
+    """The report with one more line: the mean over its logs, seeds of one recipe. Raises InvalidRequest."""
     from training.seeds import over_seeds  # noqa: PLC0415  (scipy, which a plain report does without)
 
     return replace(report, summaries=(*report.summaries, over_seeds(report.summaries)))
 
 
 def parse_radii(text: str) -> tuple[str, ...]:
-    """`0,0.25,...` as the reader wrote them: they name the columns. Raises UserMistake."""
+    """`0,0.25,...` as the reader wrote them: they name the columns. Raises InvalidRequest."""
     radii = tuple(part.strip() for part in text.split(",") if part.strip())
     if not radii or not all(map(_is_radius, radii)):
-        raise UserMistake(
+        raise InvalidRequest(
             f"--radii {text!r} is not a list of radii; write numbers from 0 with commas: 0,0.25,0.5."
         )
     return radii
 
 
 def render(report: Report, format_name: str) -> str:
-    """The report as text, in one of FORMATS. Raises UserMistake for another one."""
+    """The report as text, in one of FORMATS. Raises InvalidRequest for another one."""
     if format_name not in FORMATS:
-        raise UserMistake(f"There is no format {format_name!r}; there are: {', '.join(FORMATS)}.")
+        raise InvalidRequest(f"There is no format {format_name!r}; there are: {', '.join(FORMATS)}.")
     return FORMATS[format_name](report.summaries)
 
 

@@ -6,19 +6,19 @@ from statistics import fmean, stdev
 
 from scipy import special
 
-from certification.errors import UserMistake
+from smoothcert.errors import InvalidRequest
 from training.summary import Interval, Summary
 
 LEVEL = 0.95
 
 
 def over_seeds(summaries: Sequence[Summary]) -> Summary:
-    """The mean of each figure; intervals are Student's, over seeds. Raises UserMistake for one log alone.
+    """The mean of each figure; intervals are Student's, over seeds. Raises InvalidRequest for one log alone.
 
     Warnings of the logs are theirs; this line warns of logs that should not be averaged.
     """
     if len(summaries) < 2:
-        raise UserMistake("--seeds needs the logs of at least two seeds.")
+        raise InvalidRequest("--seeds needs the logs of at least two seeds.")
     accuracies = list(zip(*(s.certified_accuracy for s in summaries), strict=True))
     return Summary(
         log=f"mean of {len(summaries)} seeds",

@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from certification.catalogue import CARD_FILE
-from certification.contract.card import NAME, ModelCard
-from certification.errors import UserMistake
-from certification.files import try_writing, write_whole
+from smoothcert.errors import InvalidRequest
+from smoothcert.files import try_writing, write_whole
+from smoothcert.models.registry import CARD_FILE
+from smoothcert.schemas.card import NAME, ModelCard
 from training.distributed import is_first
 from training.export import export_checkpoint, model_card
 from training.state import Position
@@ -25,7 +25,9 @@ class Session:
     """One folder. `train()` trains, saves and in the end exports; killed, it goes on with `resume`."""
 
     def __init__(self, trainer: Trainer, folder: Path, *, resume: bool) -> None:
-        """Raises UserMistake: a name no card can have, or a run that is there already or isn't this one."""
+        """Raises InvalidRequest: a name no card can have, or a run that is there already or isn't this
+        one.
+        """
         self.trainer = trainer
         self.folder = folder
         self._state = folder / STATE_FILE
@@ -39,7 +41,7 @@ class Session:
 
     def train(self) -> Iterator[Position]:
         """Train to the end, yielding after every step. The folder is this run's until `export`, which makes
-        it a checkpoint. Raises UserMistake: another run has it."""
+        it a checkpoint. Raises InvalidRequest: another run has it."""
         self._lock = FolderLock(self.folder) if is_first() else None
         try:
             yield from self._train()
@@ -104,13 +106,13 @@ class FolderLock:
     """A folder is one run's. The lock is the folder's own, so that no file stays behind."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises UserMistake when another run has it."""
+        """Raises InvalidRequest when another run has it."""
         self._descriptor = os.open(folder, os.O_RDONLY)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.close()
-            raise UserMistake(
+            raise InvalidRequest(
                 f"{folder} is being written by another training; let it end or choose another --out."
             ) from None
         except OSError:
@@ -126,25 +128,25 @@ class FolderLock:
 
 
 def check_out(folder: Path, *, resume: bool) -> None:
-    """Makes the folder of a run. Raises UserMistake: a name no card can have, a folder that can't be written,
-    a run that is there already."""
+    """Makes the folder of a run. Raises InvalidRequest: a name no card can have, a folder that can't be
+    written, a run that is there already."""
     _check_name(folder)
     try:
         try_writing(folder, folder=True)
     except OSError as error:
-        raise UserMistake(f"--out {folder} can't be written: {error.strerror}.") from error
+        raise InvalidRequest(f"--out {folder} can't be written: {error.strerror}.") from error
     _check_unfinished(folder)
     if (folder / STATE_FILE).exists() and not resume:
-        raise UserMistake(f"{folder} holds an unfinished run; --resume continues it.")
+        raise InvalidRequest(f"{folder} holds an unfinished run; --resume continues it.")
 
 
 def _check_unfinished(folder: Path) -> None:
     if (folder / CARD_FILE).exists():
-        raise UserMistake(f"{folder} holds a finished checkpoint; choose another --out.")
+        raise InvalidRequest(f"{folder} holds a finished checkpoint; choose another --out.")
 
 
 def _check_name(folder: Path) -> None:
     if not NAME.fullmatch(folder.name):
-        raise UserMistake(
+        raise InvalidRequest(
             f"--out {folder}: the last part becomes the model's name: small letters, digits, dots, _ and -."
         )

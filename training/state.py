@@ -9,8 +9,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from certification.errors import BadCheckpoint, UserMistake
-from certification.files import write_whole
+from smoothcert.errors import BadCheckpoint, InvalidRequest
+from smoothcert.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def save_state(
 
 
 def load_state(path: Path, recipe: dict[str, Any], data: str) -> tuple[dict[str, Tensor], Position]:
-    """Read what `save_state` wrote. Raises UserMistake when it belongs to another recipe or other images,
+    """Read what `save_state` wrote. Raises InvalidRequest when it belongs to another recipe or other images,
     BadCheckpoint."""
     try:
         with safe_open(path, framework="pt") as file:
@@ -43,11 +43,11 @@ def load_state(path: Path, recipe: dict[str, Any], data: str) -> tuple[dict[str,
         raise BadCheckpoint(f"{path} can't be read as a training state: {error}") from error
     differing = _differences(json.loads(metadata["recipe"]), json.loads(json.dumps(recipe)))
     if differing:
-        raise UserMistake(
+        raise InvalidRequest(
             f"{path} belongs to another recipe ({differing} differ); give the same options, or another --out."
         )
     if metadata.get("data", data) != data:  # states of before don't say
-        raise UserMistake(
+        raise InvalidRequest(
             f"{path} belongs to other images: classes, labels or files of {recipe['dataset']} have changed "
             "since; put them back, or start anew with another --out."
         )

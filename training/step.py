@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from training.augment import Augment
-from training.methods.base import Method, Moment
+from training.methods.base import Method, TrainingProgress
 
 
 class LaidOut(nn.Module):
@@ -37,7 +37,7 @@ class Step:
     labels_N: Tensor
     augment: Augment | None
     generator: torch.Generator
-    moment: Moment
+    moment: TrainingProgress
     loss_sum: Tensor
     autocast: bool
     micro_batch: int | None = None

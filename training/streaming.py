@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from certification.contract.card import Preprocessing
-from certification.contract.images import read_image
-from certification.errors import BadImage, UserMistake
-from certification.hardware import usable_cpus
+from smoothcert.engines.hardware import usable_cpus
+from smoothcert.errors import BadImage, InvalidRequest
+from smoothcert.images.decode import read_image
+from smoothcert.schemas.card import Preprocessing
 
 AHEAD = 3  # batches that are being decoded while one is trained on
 
@@ -43,12 +43,12 @@ class ImageFiles:
         return torch.Size((len(self.paths), *self.frame.input_shape))
 
     def __getitem__(self, index: int) -> Tensor:
-        """One image, (C, H, W). Raises UserMistake naming the file that isn't one."""
+        """One image, (C, H, W). Raises InvalidRequest naming the file that isn't one."""
         path = self.paths[index]
         try:
             image = read_image(path.read_bytes(), self.frame)
         except (BadImage, OSError) as error:
-            raise UserMistake(f"{path} can't be used: {error}") from error
+            raise InvalidRequest(f"{path} can't be used: {error}") from error
         return torch.from_numpy(image.to_array().copy())
 
     def batches(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:

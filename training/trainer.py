@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from certification.architectures import build_network
-from certification.errors import UserMistake
+from smoothcert.errors import InvalidRequest
+from smoothcert.models.architectures import build_network
 from training import distributed
 from training.compiled import compile_blocks
 from training.datasets import ImageSet
 from training.defaults import augmentation_for
 from training.divergence import need_convergence
 from training.memory import forget_peak, peak_memory_mib
-from training.methods.base import Moment
+from training.methods.base import TrainingProgress
 from training.quick import quickened
 from training.recipe import Recipe
 from training.state import Position, load_state, save_state
@@ -51,7 +51,7 @@ class Trainer:
     """
 
     def __init__(self, recipe: Recipe, images: ImageSet, device: torch.device) -> None:
-        """Raises UserMistake: the architecture is unknown, or not made for such images."""
+        """Raises InvalidRequest: the architecture is unknown, or not made for such images."""
         self.recipe = recipe
         self.images = images
         self.position = Position()
@@ -90,7 +90,7 @@ class Trainer:
     def steps(self) -> Iterator[Position]:
         """Train to the end of the schedule; yields after every step (the device may still be at work).
 
-        Raises UserMistake: at the end of an epoch it has diverged.
+        Raises InvalidRequest: at the end of an epoch it has diverged.
         """
         while not self.done:
             yield from self._epoch()
@@ -121,7 +121,10 @@ class Trainer:
             self.network.load_state_dict(weights)
 
     def restore(self, path: Path) -> None:
-        """Go on from a state that `save` wrote. Raises UserMistake (other recipe or data), BadCheckpoint."""
+        """Go on from a state that `save` wrote.
+
+        Raises InvalidRequest (other recipe or data), BadCheckpoint.
+        """
         tensors, self.position = load_state(path, self.recipe.record(), self.images.digest)
         with self._on_stream():
             self.network.load_state_dict(_strip(tensors, "network."))
@@ -205,7 +208,7 @@ class Trainer:
             labels_N=images.labels.to(device),
             augment=augmentation_for(recipe.dataset, images.input_shape[-1]),
             generator=torch.Generator(device).manual_seed(recipe.seed),
-            moment=Moment(torch.zeros((), device=device), float(recipe.schedule.first_drop)),
+            moment=TrainingProgress(torch.zeros((), device=device), float(recipe.schedule.first_drop)),
             loss_sum=torch.zeros((), device=device),
             autocast=recipe.precision == "bfloat16",
             micro_batch=recipe.micro_batch,
@@ -224,14 +227,16 @@ class Trainer:
 
 
 def fresh_network(recipe: Recipe, images: ImageSet) -> nn.Module:
-    """Raises UserMistake where it isn't made for images of that size: before training, not in its middle."""
+    """Raises InvalidRequest where it isn't made for images of that size: before training, not in its
+    middle.
+    """
     network = build_network(recipe.architecture, len(images.class_names), recipe.mean, recipe.std)
     try:
         with torch.no_grad():
             network.eval()(torch.zeros(1, *images.input_shape))
     except (RuntimeError, AssertionError) as error:
         shape = "x".join(map(str, images.input_shape))
-        raise UserMistake(f"{recipe.architecture} does not take {shape} images: {error}") from error
+        raise InvalidRequest(f"{recipe.architecture} does not take {shape} images: {error}") from error
     return network
 
 

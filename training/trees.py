@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from certification.errors import UserMistake
-from certification.files import as_text
-from certification.pictures import LeftOut, folders_in, pictures_below, pictures_in
+from smoothcert.errors import InvalidRequest
+from smoothcert.files import as_text
+from smoothcert.images.folders import LeftOut, folders_in, pictures_below, pictures_in
 
 # Names of a split's folder, whatever their capitals; "test" goes before "val".
 SPLITS = {
@@ -35,8 +35,8 @@ class Classes:
 
     @classmethod
     def find(cls, folder: Path) -> "Classes":
-        """Raises UserMistake: a name that no card can hold, two of one name, a class none of whose pictures
-        can be read."""
+        """Raises InvalidRequest: a name that no card can hold, two of one name, a class none of whose
+        pictures can be read."""
         files: dict[str, list[Path]] = {}
         folders: dict[str, Path] = {}
         left_out, empty = LeftOut(), []
@@ -48,7 +48,7 @@ class Classes:
                 empty.append(name)
                 continue
             if name in files:
-                raise UserMistake(
+                raise InvalidRequest(
                     f"{folders[name]} and {place} are one name in two Unicode forms: put them together."
                 )
             files[name], folders[name] = found, place
@@ -68,9 +68,11 @@ class Tree:
 
     @classmethod
     def find(cls, root: Path) -> "Tree":
-        """Raises UserMistake: under two classes, splits that aren't clear, test images of other classes."""
+        """Raises InvalidRequest: under two classes, splits that aren't clear, test images of other
+        classes.
+        """
         if not root.is_dir():
-            raise UserMistake(f"There is no folder {root}.")
+            raise InvalidRequest(f"There is no folder {root}.")
         root = _inner(root)
         splits = _splits(root)
         training = Classes.find(splits.get("train", root))
@@ -118,7 +120,7 @@ def _inner(root: Path) -> Path:
 
 
 def _splits(root: Path) -> dict[str, Path]:
-    """The folders of the splits; none where the root holds the classes. Raises UserMistake."""
+    """The folders of the splits; none where the root holds the classes. Raises InvalidRequest."""
     splits: dict[str, Path] = {}
     folders = folders_in(root)
     others = any(split_of(folder.name) is None and _holds_pictures(folder) for folder in folders)
@@ -128,14 +130,16 @@ def _splits(root: Path) -> dict[str, Path]:
         if split is None or classes < (2 if others else 1):
             continue  # a class may be called so
         if split in splits:
-            raise UserMistake(f"{splits[split]} and {folder} are both for {split}: leave one of them.")
+            raise InvalidRequest(f"{splits[split]} and {folder} are both for {split}: leave one of them.")
         splits[split] = folder
     if splits and "train" not in splits:
         there = " and ".join(str(folder) for folder in splits.values())
-        raise UserMistake(f"{root} has no folder train/ beside {there}.")
+        raise InvalidRequest(f"{root} has no folder train/ beside {there}.")
     if not splits and not others and sum(map(_holds_pictures, folders)) > 1:
         names = ", ".join(folder.name for folder in folders)
-        raise UserMistake(f"{root} has {names} but no folders of classes in them, so no image has a class.")
+        raise InvalidRequest(
+            f"{root} has {names} but no folders of classes in them, so no image has a class."
+        )
     return splits
 
 
@@ -148,27 +152,32 @@ def _class_name(folder: Path) -> str:
     try:
         return unicodedata.normalize("NFC", as_text(folder.name))
     except UnicodeError:
-        raise UserMistake(f"A class's name is text: the folder {folder} has one that isn't UTF-8.") from None
+        raise InvalidRequest(
+            f"A class's name is text: the folder {folder} has one that isn't UTF-8."
+        ) from None
 
 
 def _pictures_of(place: Path) -> tuple[list[Path], LeftOut]:
     left_out = LeftOut()
     found = sorted(pictures_below(place, left_out))
     if not found and left_out.lost:
-        raise UserMistake(f"{place} has no picture that can be read: {left_out}.")
+        raise InvalidRequest(f"{place} has no picture that can be read: {left_out}.")
     return found, left_out
 
 
 def _need_classes(training: Classes) -> None:
     if len(training.files) < 2:
         count = len(training.files)
-        raise UserMistake(
+        raise InvalidRequest(
             f"{training.folder} needs two or more folders of images, one a class; it has {count}."
         )
 
 
 def _matched(testing: Classes, training: Classes) -> Classes:
-    """The test images under the names of the training's classes. Raises UserMistake for any other class."""
+    """The test images under the names of the training's classes.
+
+    Raises InvalidRequest for any other class.
+    """
     files: dict[str, list[Path]] = {}
     unknown = []
     for name, paths in testing.files.items():
@@ -177,7 +186,7 @@ def _matched(testing: Classes, training: Classes) -> Classes:
         else:
             files.setdefault(known, []).extend(paths)
     if unknown:
-        raise UserMistake(
+        raise InvalidRequest(
             f"{testing.folder} has images of {_listed(unknown)}, and {training.folder} no such class: "
             "rename or remove it, or measured figures would flatter."
         )

@@ -11,9 +11,9 @@ import structlog
 from billiard.util import set_pdeathsig  # type: ignore[attr-defined]
 from celery import Celery, Task, signals
 
-from certification.contract import logs
-from certification.contract.store.delivery import HELP, TASK, application
-from certification.errors import SmoothCertError
+from smoothcert import logs
+from smoothcert.errors import SmoothCertError
+from smoothcert.jobs.delivery import HELP, TASK, application
 from worker import drain, readiness, transport
 from worker.settings import settings
 from worker.upkeep import WORKER_ID, Upkeep

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from certification.catalogue import Catalogue
-from certification.contract.card import ModelCard
-from certification.contract.pixels import CertifiedImage
-from certification.votes import VoteSource
+from smoothcert.images.pixels import CertifiedImage
+from smoothcert.models.registry import ModelRegistry
+from smoothcert.schemas.card import ModelCard
+from smoothcert.votes import VoteSource
 from worker.voting import EngineBuilder, VotingEngine, Wanted
 
 MOST_ENGINES = 4  # kept at once; the one unused for longest goes first
@@ -42,7 +42,7 @@ class Loaded:
 class EngineCache:
     """Builds engines when they are first asked for; a checkpoint replaced on disk is another one."""
 
-    def __init__(self, catalogue: Catalogue, builder: EngineBuilder) -> None:
+    def __init__(self, catalogue: ModelRegistry, builder: EngineBuilder) -> None:
         self._catalogue = catalogue
         self._builder = builder
         self._recent: list[Loaded] = []
@@ -53,7 +53,7 @@ class EngineCache:
         self._builder.check(self._catalogue.folder(model), self._catalogue.card(model))
 
     def load(self, model: str, wanted: Wanted | None) -> Loaded:
-        """The model's engine, with the set-up wanted if there is one. Raises UnknownModel, Failure."""
+        """The model's engine, with the set-up wanted if there is one. Raises UnknownModel, InternalError."""
         card = self._catalogue.card(model)
         found = next((kept for kept in self._recent if kept.fits(card, wanted)), None)
         if found:

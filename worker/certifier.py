@@ -6,16 +6,16 @@ from contextlib import suppress
 import redis
 import structlog
 
-from certification.contract.pixels import CertifiedImage
-from certification.contract.problem import Problem
-from certification.contract.store.broker import connect
-from certification.contract.store.delivery import Courier
-from certification.contract.store.jobs import JobStore
-from certification.contract.store.leases import Claim, Leases, LostLease
-from certification.contract.store.shares import Help, Shares
-from certification.errors import BadCheckpoint, BrokerUnavailable, Failure, SmoothCertError, UserMistake
-from certification.schedule import plan_for
-from certification.signing import Signer
+from smoothcert.errors import BadCheckpoint, BrokerUnavailable, InternalError, InvalidRequest, SmoothCertError
+from smoothcert.images.pixels import CertifiedImage
+from smoothcert.jobs.broker import connect
+from smoothcert.jobs.delivery import TaskPublisher
+from smoothcert.jobs.jobs import JobStore
+from smoothcert.jobs.leases import Claim, Leases, LostLease
+from smoothcert.jobs.shares import Help, Shares
+from smoothcert.schemas.problem import Problem
+from smoothcert.signing import Signer
+from smoothcert.stats.schedule import plan_for
 from worker.cache import EngineCache, Loaded
 from worker.company import Company
 from worker.drain import draining
@@ -36,7 +36,7 @@ class Certifier:
         self._client: redis.Redis = connect(settings.broker)
         self._store = JobStore(self._client)
         self._leases = Leases(self._client, settings.terms)
-        self._courier = Courier(settings.broker)
+        self._courier = TaskPublisher(settings.broker)
         self._engines = EngineCache(settings.catalogue, settings.engine_builder())
         signer = Signer.read(settings.signing_key) if settings.signing_key else None
         self._turn = Turn(settings.chunk, settings.quantum, settings.divide, signer)
@@ -102,7 +102,7 @@ class Certifier:
     def _share(self, asked: Help, keeper: Keeper) -> None:
         loaded = self._engines.load(asked.model, asked.engine)
         if (loaded.engine.description, loaded.classifier_sha256) != (asked.engine, asked.weights):
-            raise Failure("This worker has another classifier than the one that votes on this job.")
+            raise InternalError("This worker has another classifier than the one that votes on this job.")
         source = loaded.votes(self._image(asked.job_id), asked.parameters.sigma, asked.seed)
         which = Division(asked.job_id, asked.division, plan_for(asked.parameters))
         hand = Hand(self._shares, which, source, Pace(self._turn.chunk, asked.engine.batch))
@@ -137,7 +137,9 @@ class Certifier:
             self._fail(claim, error)
         except Exception:
             log.exception("unexpected", job=claim.job_id)  # here, where the line gets its request's id
-            self._fail(claim, Failure("The worker met an error that it did not expect; its log has more."))
+            self._fail(
+                claim, InternalError("The worker met an error that it did not expect; its log has more.")
+            )
         else:
             log.info(ending, job=claim.job_id)
             if ending == "handed back":
@@ -163,11 +165,11 @@ class Certifier:
     def _image(self, job_id: str) -> CertifiedImage:
         image = self._store.image(job_id)
         if image is None:
-            raise Failure("The image of this job has expired.")
+            raise InternalError("The image of this job has expired.")
         return image
 
     def _fail(self, claim: Claim, error: SmoothCertError) -> None:
         log.warning("failed", job=claim.job_id, error=str(error))
-        foreseen = isinstance(error, UserMistake)
+        foreseen = isinstance(error, InvalidRequest)
         title = "The request can't be carried out" if foreseen else "The worker failed"
         self._leases.fail(claim, Problem(title=title, status=422 if foreseen else 500, detail=str(error)))

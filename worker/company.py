@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import structlog
 
-from certification.contract.store.delivery import Courier
-from certification.contract.store.leases import Claim
-from certification.contract.store.shares import Shares
-from certification.errors import BrokerUnavailable
-from certification.parts import Part, take_up
-from certification.procedure import Certification
+from smoothcert.errors import BrokerUnavailable
+from smoothcert.jobs.delivery import TaskPublisher
+from smoothcert.jobs.leases import Claim
+from smoothcert.jobs.shares import Shares
+from smoothcert.stats.chunks import Chunk, merge
+from smoothcert.stats.procedure import Certification
 from worker.hand import Hand
 
 INVITE_EVERY = 2.0  # seconds; a worker that became idle meanwhile waits so long to be asked
@@ -26,7 +26,7 @@ class Company:
     """The other workers, as far as one job needs them."""
 
     shares: Shares
-    courier: Courier
+    courier: TaskPublisher
 
     def invite(self, claim: Claim, drawn: int) -> str | None:
         """Divides the job from vote `drawn` on and asks whoever is idle; answers with the division, if any.
@@ -87,6 +87,6 @@ class Together:
         if counts is None:
             log.warning("division lost", job=self._claim.job_id, drawn=drawn)
             return False
-        parts = {start: Part.model_validate_json(said) for start, said in counts.items() if start >= drawn}
-        self.taken_up += take_up(self._certification, parts)
+        parts = {start: Chunk.model_validate_json(said) for start, said in counts.items() if start >= drawn}
+        self.taken_up += merge(self._certification, parts)
         return True

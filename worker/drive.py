@@ -6,15 +6,15 @@ from typing import Literal
 
 import structlog
 
-from certification.contract.certificate import Certificate
-from certification.contract.pixels import CertifiedImage
-from certification.contract.store.leases import IDLE, Claim, Leases, LostLease
-from certification.errors import BrokerUnavailable
-from certification.evidence import State
-from certification.issue import issue
-from certification.procedure import Certification
-from certification.signing import Signer
-from certification.votes import VoteRange, VoteSource
+from smoothcert.errors import BrokerUnavailable
+from smoothcert.images.pixels import CertifiedImage
+from smoothcert.jobs.leases import IDLE, Claim, Leases, LostLease
+from smoothcert.schemas.certificate import Certificate
+from smoothcert.signing import Signer
+from smoothcert.stats.certificate import build_certificate
+from smoothcert.stats.procedure import Certification
+from smoothcert.stats.state import CertificationState
+from smoothcert.votes import VoteRange, VoteSource
 from worker.cache import Loaded
 from worker.company import INVITE_EVERY, Company, Together
 from worker.drain import draining
@@ -163,7 +163,7 @@ class Drive:
                 time.sleep(RETRY)
 
     def _certificate(self) -> Certificate:
-        certificate = issue(
+        certificate = build_certificate(
             self._certification.result,
             self._claim.parameters,
             card=self._loaded.card,
@@ -177,5 +177,5 @@ class Drive:
 def _certification(claim: Claim, source: VoteSource) -> Certification:
     if claim.state is None:
         return Certification(claim.parameters, source.num_classes, slack=source.slack)
-    state = State.model_validate_json(claim.state)
+    state = CertificationState.model_validate_json(claim.state)
     return Certification.resume(claim.parameters, source.num_classes, state, slack=source.slack)

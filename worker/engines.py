@@ -3,14 +3,14 @@
 import json
 from pathlib import Path
 
-from certification.candidates import available_device
-from certification.checkpoint import load_network
-from certification.contract.card import INT8, ModelCard
-from certification.engine import Engine
-from certification.files import from_home
-from certification.hardware import device_name, platform_versions
-from certification.setup import Setup
-from certification.tuner import Subject, choose_setup
+from smoothcert.engines.autotune import Subject, choose_config
+from smoothcert.engines.candidates import available_device
+from smoothcert.engines.config import EngineConfig
+from smoothcert.engines.engine import Engine
+from smoothcert.engines.hardware import device_name, platform_versions
+from smoothcert.files import from_home
+from smoothcert.models.checkpoint import load_network
+from smoothcert.schemas.card import INT8, ModelCard
 from worker.settings import Settings
 from worker.voting import Wanted
 
@@ -31,22 +31,25 @@ class Engines:
         load_network(folder, card)
 
     def build(self, folder: Path, card: ModelCard, wanted: Wanted | None) -> Engine:
-        """One checkpoint under the set-up wanted, or under our choice. Raises BadCheckpoint, Failure."""
+        """One checkpoint under the set-up wanted, or under our choice.
+
+        Raises BadCheckpoint, InternalError.
+        """
         network = load_network(folder, card)
         subject = Subject.of(network, card)
         setup = _parsed(wanted) if wanted and _has(card, wanted) else self._choose(subject)
         return Engine(network, card.input_shape, len(card.labels), setup)
 
-    def _choose(self, subject: Subject) -> Setup:
+    def _choose(self, subject: Subject) -> EngineConfig:
         if self._settings.setup:
-            return Setup.parse(self._settings.setup)
+            return EngineConfig.parse(self._settings.setup)
         if self._settings.tune:
-            return choose_setup(subject, from_home(self._settings.cache))
+            return choose_config(subject, from_home(self._settings.cache))
         return subject.candidates(available_device())[0]
 
 
-def _parsed(wanted: Wanted) -> Setup:
-    return Setup.parse(wanted) if isinstance(wanted, str) else Setup.of(wanted)
+def _parsed(wanted: Wanted) -> EngineConfig:
+    return EngineConfig.parse(wanted) if isinstance(wanted, str) else EngineConfig.of(wanted)
 
 
 def _has(card: ModelCard, wanted: Wanted) -> bool:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import structlog
 
-from certification.contract.store.shares import Counted, Portion, Shares
-from certification.parts import count_part
-from certification.schedule import Plan
-from certification.votes import VoteSource
+from smoothcert.jobs.shares import Counted, Portion, Shares
+from smoothcert.stats.chunks import count_chunk
+from smoothcert.stats.schedule import Plan
+from smoothcert.votes import VoteSource
 from worker.pace import Pace
 
 log = structlog.get_logger(__name__)
@@ -48,7 +48,7 @@ class Hand:
 
     def _count(self, portion: Portion) -> Counted:
         start = time.perf_counter()
-        part = count_part(self._source, self._division.plan, portion.start, portion.stop)
+        part = count_chunk(self._source, self._division.plan, portion.start, portion.stop)
         seconds = time.perf_counter() - start
         self._pace.observe(portion.stop - portion.start, seconds)
         return Counted(portion, part.model_dump_json(), seconds)

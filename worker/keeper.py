@@ -9,8 +9,8 @@ from types import TracebackType
 import redis
 import structlog
 
-from certification.contract.store.leases import LostLease
-from certification.errors import BrokerUnavailable
+from smoothcert.errors import BrokerUnavailable
+from smoothcert.jobs.leases import LostLease
 
 UNACKED_INDEX = "unacked_index"  # kombu's sorted set of delivered messages, scored by time
 

@@ -8,11 +8,11 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from certification.catalogue import BUNDLED, DEFAULT_MODEL, Catalogue
-from certification.contract.environment import read_environment
-from certification.contract.store.broker import LOCAL_BROKER, Address, broker_url
-from certification.contract.store.jobs import DAY
-from certification.contract.store.leases import Terms
+from smoothcert.environment import read_environment
+from smoothcert.jobs.broker import LOCAL_BROKER, Address, broker_url
+from smoothcert.jobs.jobs import DAY
+from smoothcert.jobs.leases import Terms
+from smoothcert.models.registry import BUNDLED, DEFAULT_MODEL, ModelRegistry
 
 Seconds = float
 
@@ -72,8 +72,8 @@ class Settings(BaseSettings):
         return broker_url(self.redis_url, self.redis_password_file)
 
     @property
-    def catalogue(self) -> Catalogue:
-        return Catalogue(self.models)
+    def catalogue(self) -> ModelRegistry:
+        return ModelRegistry(self.models)
 
     @property
     def terms(self) -> Terms:
@@ -88,5 +88,5 @@ class Settings(BaseSettings):
 
 @cache
 def settings() -> Settings:
-    """The settings of this process. Raises UserMistake."""
+    """The settings of this process. Raises InvalidRequest."""
     return read_environment(Settings)

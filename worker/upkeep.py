@@ -14,11 +14,11 @@ import redis
 import structlog
 from celery import bootsteps
 
-from certification.contract.store.broker import connect, evicts
-from certification.contract.store.delivery import Courier, queue_of
-from certification.contract.store.leases import Leases
-from certification.contract.store.workers import WorkerInfo
-from certification.errors import SmoothCertError
+from smoothcert.errors import SmoothCertError
+from smoothcert.jobs.broker import connect, evicts
+from smoothcert.jobs.delivery import TaskPublisher, queue_of
+from smoothcert.jobs.leases import Leases
+from smoothcert.jobs.workers import WorkerInfo
 from worker import readiness
 from worker.settings import Settings, settings
 
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 class Janitor:
     """Sends again what fell by the wayside. Each worker has one; the record keeps them from colliding."""
 
-    def __init__(self, client: redis.Redis, leases: Leases, courier: Courier) -> None:
+    def __init__(self, client: redis.Redis, leases: Leases, courier: TaskPublisher) -> None:
         self._client, self._leases, self._courier = client, leases, courier
 
     def sweep(self, models: list[str]) -> int:
@@ -63,7 +63,7 @@ class Upkeep(bootsteps.StartStopStep):
         self._settings: Settings = chosen
         self._client = connect(chosen.broker)
         self._leases = Leases(self._client, chosen.terms)
-        self._janitor = Janitor(self._client, self._leases, Courier(chosen.broker))
+        self._janitor = Janitor(self._client, self._leases, TaskPublisher(chosen.broker))
         self._timers: list[Any] = []
         self._said: bool | None = None  # whether we are ready, as we said last
 

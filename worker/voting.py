@@ -6,15 +6,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from certification.contract.card import ModelCard
-from certification.contract.certificate import Engine as Description
-from certification.votes import VoteSource
+from smoothcert.schemas.card import ModelCard
+from smoothcert.schemas.certificate import Engine as Description
+from smoothcert.votes import VoteSource
 
 Wanted = Description | str  # the set-up an earlier claim pinned, or one by its text
 
 
 class VotingEngine(Protocol):
-    """What casts votes for one model: certification.engine.Engine, or a stand-in."""
+    """What casts votes for one model: smoothcert.engines.engine.Engine, or a stand-in."""
 
     description: Description
     num_classes: int

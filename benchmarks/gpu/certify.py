@@ -11,10 +11,10 @@ from pathlib import Path
 import images
 import torch
 
-from certification.catalogue import Catalogue
-from certification.checkpoint import load_network
-from certification.engine import Engine
-from certification.setup import Setup
+from smoothcert.engines.config import EngineConfig
+from smoothcert.engines.engine import Engine
+from smoothcert.models.checkpoint import load_network
+from smoothcert.models.registry import ModelRegistry
 from training.evaluate import evaluate
 from training.journal import Journal, Run
 from training.measurement import record_in_card
@@ -22,8 +22,8 @@ from training.summary import average_certified_radius
 
 
 def certify(folder: Path, args: argparse.Namespace, deadline: float) -> None:
-    card = Catalogue(folder.parent).card(folder.name)
-    setup = Setup.parse(args.setup)
+    card = ModelRegistry(folder.parent).card(folder.name)
+    setup = EngineConfig.parse(args.setup)
     photos = images.load_images(card.dataset, "test", args.data)
     run = Run(
         model=card.name, weights_sha256=card.weights_sha256, dataset=card.dataset, split="test",

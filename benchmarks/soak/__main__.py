@@ -20,7 +20,7 @@ from benchmarks.soak.footprint import Footprint, lasting
 from benchmarks.soak.load import PICTURE, Load
 from benchmarks.soak.strikes import Striker
 from benchmarks.soak.verdict import Outcome
-from certification.contract.pixels import CertifiedImage
+from smoothcert.images.pixels import CertifiedImage
 from tests.faults.callers import Caller
 from tests.faults.site import LENET, Plan, Site, standing
 from tests.faults.table import write

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from certification.errors import BrokerUnavailable
+from smoothcert.errors import BrokerUnavailable
 from tests.faults.audit import Auditor
 from tests.faults.callers import DIGIT, TERMINAL, Caller, Ledger
 from tests.faults.site import Site

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmarks.soak.load import PICTURE
-from certification.contract.job import Job
-from certification.errors import BrokerUnavailable
+from smoothcert.errors import BrokerUnavailable
+from smoothcert.schemas.job import Job
 from tests.faults import blows
 from tests.faults.blows import Blow, Scene
 from tests.faults.callers import Caller

@@ -10,9 +10,9 @@ from functools import cache, cached_property
 from benchmarks.soak.footprint import MIB, Footprint, Lasting
 from benchmarks.soak.load import Load
 from benchmarks.soak.strikes import BITING, Strike
-from certification.contract.certificate import Certificate
-from certification.contract.pixels import CertifiedImage
-from certification.verify import verify
+from smoothcert.images.pixels import CertifiedImage
+from smoothcert.schemas.certificate import Certificate
+from smoothcert.stats.verify import verify
 from tests.faults.audit import Auditor
 from tests.faults.site import LENET, Site
 from tests.faults.table import line

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from certification.contract.store.broker import broker_url, connect
-from certification.errors import BrokerUnavailable, UserMistake
 from service.app import create_app
 from service.settings import Settings
-from smoothcert.broker import Broker, free_port
-from smoothcert.up import up
+from smoothcert.cli.local_broker import Broker, free_port
+from smoothcert.cli.up import up
+from smoothcert.errors import BrokerUnavailable, InvalidRequest
+from smoothcert.jobs.broker import broker_url, connect
 from tests.worker.conftest import write_model
 from tests.worker.plant import MODEL, ROOT, Plant, eventually
 
@@ -81,7 +81,7 @@ def test_up_does_not_start_on_a_broker_that_drops_jobs(
     with pytest.raises(BrokerUnavailable, match="volatile-lru"):
         up(free_port(), tmp_path)
     monkeypatch.setenv("SMOOTHCERT_REDIS_URL", "sentinel://a:1/main")
-    with pytest.raises(UserMistake, match="sentinel"):
+    with pytest.raises(InvalidRequest, match="sentinel"):
         up(free_port(), tmp_path)
 
 

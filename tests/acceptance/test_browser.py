@@ -11,11 +11,11 @@ import uvicorn
 from axe_playwright_python import sync_playwright as axe
 from playwright import sync_api as playwright
 
-from certification.contract.job import Progress
-from certification.contract.store.leases import Claim
 from service.app import create_app
 from service.settings import Settings
-from smoothcert.broker import Broker, free_port
+from smoothcert.cli.local_broker import Broker, free_port
+from smoothcert.jobs.leases import Claim
+from smoothcert.schemas.job import Progress
 from tests.acceptance.visit import Server, Visit
 from tests.service.hand import WorkerHand, certificate
 from tests.service.shelf import MODEL, measured, write_model

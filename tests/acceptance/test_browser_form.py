@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from certification.contract.store.leases import IDLE
+from smoothcert.jobs.leases import IDLE
 from tests.acceptance.test_browser import (
     DATA,
     OBJECTS,

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from certification.contract.keys import Keyring, draw
 from service.app import create_app
 from service.settings import Settings
-from smoothcert.broker import Broker, free_port
+from smoothcert.cli.local_broker import Broker, free_port
+from smoothcert.schemas.api_keys import Keyring, draw
 from tests.acceptance.test_browser import broker, chromium, hand, playwright, pytestmark
 from tests.acceptance.visit import Server, Visit
 from tests.service.hand import WorkerHand

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
-from certification.catalogue import BUNDLED, Catalogue
-from smoothcert.broker import free_port, spawn
+from smoothcert.cli.local_broker import free_port, spawn
+from smoothcert.models.registry import BUNDLED, ModelRegistry
 
 DATA = Path(__file__).parents[1] / "data"
 MODEL = "mnist-lenet-consistency-0.50"
@@ -20,7 +20,7 @@ N = 20_000  # votes: enough for a radius well above 0.5, quick on a small machin
 PATIENCE = 120.0  # seconds
 
 pytestmark = pytest.mark.skipif(
-    MODEL not in Catalogue(BUNDLED).names(), reason=f"needs the bundled model {MODEL}"
+    MODEL not in ModelRegistry(BUNDLED).names(), reason=f"needs the bundled model {MODEL}"
 )
 
 

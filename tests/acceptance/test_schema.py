@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
-from certification.contract.keys import Keyring, draw
-from smoothcert.broker import Broker, end, free_port, spawn
+from smoothcert.cli.local_broker import Broker, end, free_port, spawn
+from smoothcert.schemas.api_keys import Keyring, draw
 from tests.service.test_corpus import DIGIT
 from tests.worker.conftest import planted
 from tests.worker.plant import ROOT, Plant, eventually

@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from certification.catalogue import read_card
-from certification.contract.certificate import Certificate
-from certification.contract.job import Job
-from certification.contract.parameters import Parameters
-from certification.contract.pixels import CertifiedImage
-from certification.issue import issue
-from certification.procedure import Certification, drive
-from certification.setup import Setup
-from certification.verify import verify
-from certification.votes import VoteRange, VoteSource
-from smoothcert.checkpoints import Checkpoint, build_engine
+from smoothcert.cli.checkpoints import Checkpoint, build_engine
+from smoothcert.engines.config import EngineConfig
+from smoothcert.images.pixels import CertifiedImage
+from smoothcert.models.registry import read_card
+from smoothcert.schemas.certificate import Certificate
+from smoothcert.schemas.job import Job
+from smoothcert.schemas.parameters import Parameters
+from smoothcert.stats.certificate import build_certificate
+from smoothcert.stats.procedure import Certification, drive
+from smoothcert.stats.verify import verify
+from smoothcert.votes import VoteRange, VoteSource
 from tests.faults.sampled import SampledVotes
 from tests.faults.site import Site
 from tests.worker.plant import MODEL as STAND_IN
@@ -78,7 +78,7 @@ class Auditor:
         certification = Certification(parameters, source.num_classes, slack=source.slack)
         for _ in drive(certification, source, WHOLE):
             pass
-        return issue(
+        return build_certificate(
             certification.result,
             parameters,
             card=read_card(self._site.models / job["model"]),
@@ -101,7 +101,7 @@ class Auditor:
         if job["model"] == STAND_IN:
             return _AtOnce(pixels_CHW, certificate.sigma, seed)
         folder = self._site.models / job["model"]
-        engine = _engine(folder, str(Setup.of(certificate.engine)))
+        engine = _engine(folder, str(EngineConfig.of(certificate.engine)))
         return engine.sampler(pixels_CHW, certificate.sigma, seed)
 
     def twice(self, ended: dict[str, dict]) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from certification.contract.store.leases import Terms
+from smoothcert.jobs.leases import Terms
 from tests.faults.callers import Caller, picture
 from tests.faults.site import LENET, Plan, Site
 from tests.worker.plant import Worker, eventually

@@ -3,15 +3,15 @@
 import os
 import signal
 
-from certification.contract.store.delivery import Courier
 from service.__main__ import main
+from smoothcert.jobs.delivery import TaskPublisher
 
 
-def die(courier: Courier, job_id: str, model: str) -> None:
+def die(courier: TaskPublisher, job_id: str, model: str) -> None:
     """In place of sending."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":
-    Courier.send = die  # type: ignore[method-assign]
+    TaskPublisher.send = die  # type: ignore[method-assign]
     main()

@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from torch import Tensor
 
-from certification.sampler import Sampler
-from certification.votes import Counts, VoteRange
+from smoothcert.noise.sampler import Sampler
+from smoothcert.votes import Counts, VoteRange
 from tests.worker.stand_in import BLOCK, SHARES, StandInEngine, StandIns, StandInVotes
 
 SLOTS = 3

@@ -14,10 +14,10 @@ from pathlib import Path
 import httpx2 as httpx
 import redis
 
-from certification.catalogue import BUNDLED
-from certification.contract.store.broker import connect
-from certification.contract.store.jobs import JobStore
-from smoothcert.broker import await_answer, free_port, server_binary, spawn
+from smoothcert.cli.local_broker import await_answer, free_port, server_binary, spawn
+from smoothcert.jobs.broker import connect
+from smoothcert.jobs.jobs import JobStore
+from smoothcert.models.registry import BUNDLED
 from tests.faults.clock import Clock
 from tests.worker.conftest import write_model
 from tests.worker.plant import MODEL as STAND_IN

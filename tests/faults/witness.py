@@ -6,8 +6,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from certification.contract.certificate import Engine as Description
-from certification.votes import Counts, VoteRange, VoteSource
+from smoothcert.schemas.certificate import Engine as Description
+from smoothcert.votes import Counts, VoteRange, VoteSource
 
 BOOK, ENGINES = "WITNESS_BOOK", "WITNESS_ENGINES"  # environment: the file, the builder that is watched
 

@@ -4,7 +4,7 @@ import pytest
 import typer
 
 from docs.write_cli import PAGE, document
-from smoothcert.main import commands
+from smoothcert.cli.main import commands
 from training.methods import METHODS
 from training.sources import SOURCES
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import typer
 
-from smoothcert.main import commands
+from smoothcert.cli.main import commands
 from training.methods import build_method
 from training.options import parse_options
 
@@ -133,8 +133,8 @@ def test_the_script_that_brings_weights_from_elsewhere_makes_a_model(
 ) -> None:
     import torch
 
-    from certification.architectures import build_network
-    from certification.catalogue import Catalogue
+    from smoothcert.models.architectures import build_network
+    from smoothcert.models.registry import ModelRegistry
 
     (script,) = re.findall(
         r"```python\n(.*?)```", (ROOT / "docs/how-to-add-a-model.md").read_text(), re.DOTALL
@@ -142,7 +142,7 @@ def test_the_script_that_brings_weights_from_elsewhere_makes_a_model(
     monkeypatch.chdir(tmp_path)
     torch.save(build_network("lenet", 10, (0.0,), (1.0,))[1].state_dict(), "lenet.pt")  # type: ignore[index]
     exec(compile(script, "how-to-add-a-model.md", "exec"), {})
-    assert [card.name for card in Catalogue(tmp_path / "models").cards()] == ["their-mnist"]
+    assert [card.name for card in ModelRegistry(tmp_path / "models").cards()] == ["their-mnist"]
 
 
 def test_the_bound_computed_by_hand_is_the_pages(capsys: pytest.CaptureFixture[str]) -> None:

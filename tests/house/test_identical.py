@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.identical import main
-from certification.contract.certificate import Certificate
+from smoothcert.schemas.certificate import Certificate
 
 MODEL = "mnist-lenet-consistency-0.50"
 SETUP = "cpu:eager/channels-last/folded/1-threads:float32:64"

@@ -8,7 +8,7 @@ import pytest
 from pydantic_settings import BaseSettings
 
 from service.settings import Settings as ServiceSettings
-from smoothcert.settings import Settings as CommandSettings
+from smoothcert.cli.settings import Settings as CommandSettings
 from worker.settings import Settings as WorkerSettings
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "deploy.md").read_text()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.release.tree import git
 
-PACKAGES = ("certification", "training", "worker", "service", "smoothcert")
+PACKAGES = ("smoothcert", "training", "worker", "service")
 BESIDE = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "requirements.lock", "MANIFEST.in"}
 GENERATED = ("PKG-INFO", "setup.cfg", "smoothcert.egg-info/")
 SERVE = """
@@ -24,8 +24,8 @@ TRIAL = (
 import importlib, pathlib, sys
 for name in {packages}:
     assert pathlib.Path(importlib.import_module(name).__path__[0]).parent == pathlib.Path({where!r}), name
-import smoothcert.main, worker.app, training.report
-from certification.contract.store.scripts import Scripts
+import smoothcert.cli.main, worker.app, training.report
+from smoothcert.jobs.scripts import Scripts
 """
     + SERVE
 )

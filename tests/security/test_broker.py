@@ -11,14 +11,14 @@ import pytest
 import redis
 from fastapi.testclient import TestClient
 
-from certification.contract.signature import PublicKeys
-from certification.contract.store.broker import broker_url, connect
-from certification.contract.store.delivery import Courier, queue_of
-from certification.errors import BadKeyFile, BrokerUnavailable
-from certification.signing import Signer, what_is_wrong
 from service.app import create_app
 from service.settings import Settings
-from smoothcert.broker import Broker
+from smoothcert.cli.local_broker import Broker
+from smoothcert.errors import BadKeyFile, BrokerUnavailable
+from smoothcert.jobs.broker import broker_url, connect
+from smoothcert.jobs.delivery import TaskPublisher, queue_of
+from smoothcert.schemas.signature import PublicKeys
+from smoothcert.signing import Signer, what_is_wrong
 from tests.security.tls import HOST, tls_before
 from tests.service.hand import WorkerHand, certificate, progress
 from tests.worker.conftest import plant, write_model
@@ -106,7 +106,7 @@ def test_who_has_not_both_password_and_certificate_gets_503(
     start = time.monotonic()
     with TestClient(create_app(Settings(redis_url=url, redis_password_file=file, models=models))) as client:
         assert client.post("/certify", files={"image": digit}).status_code == 503
-    courier = Courier(broker_url(url, file))
+    courier = TaskPublisher(broker_url(url, file))
     with pytest.raises(BrokerUnavailable):
         courier.send("some", "model")
     courier.close()

@@ -11,10 +11,10 @@ import torch
 from fastapi.testclient import TestClient
 from safetensors.torch import save
 
-from certification.architectures import build_network
-from certification.catalogue import CARD_FILE, MOST_CARD, WEIGHTS_FILE, Catalogue
-from certification.checkpoint import load_network
-from certification.errors import BadCheckpoint, Failure, UserMistake
+from smoothcert.errors import BadCheckpoint, InternalError, InvalidRequest
+from smoothcert.models.architectures import build_network
+from smoothcert.models.checkpoint import load_network
+from smoothcert.models.registry import CARD_FILE, MOST_CARD, WEIGHTS_FILE, ModelRegistry
 from tests.service.shelf import MODEL, write_model
 
 EVIL = "evil"
@@ -132,7 +132,7 @@ def test_a_link_shows_nothing_of_the_file_it_leads_to(
     refuses_it_and_goes_on(client, digit)
     assert "swordfish" not in client.get(f"/models/{EVIL}").text
     with pytest.raises(BadCheckpoint) as told:
-        Catalogue(evil.parent).card(EVIL)
+        ModelRegistry(evil.parent).card(EVIL)
     assert "swordfish" not in str(told.value)
 
 
@@ -179,7 +179,7 @@ def test_a_file_larger_than_its_network_is_not_read_whole(evil: Path) -> None:
 )
 def test_an_architecture_is_a_name_from_a_list(evil: Path, name: str) -> None:
     change_card(evil, architecture=name)
-    with pytest.raises((UserMistake, Failure)):
+    with pytest.raises((InvalidRequest, InternalError)):
         load_network(evil)
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 import pytest
 import uvicorn
 
-from certification.catalogue import CARD_FILE
 from service.app import create_app
 from service.settings import Settings
-from smoothcert.broker import Broker, free_port
+from smoothcert.cli.local_broker import Broker, free_port
+from smoothcert.models.registry import CARD_FILE
 from tests.acceptance.test_browser import broker, chromium, hand, pytestmark, visit
 from tests.acceptance.visit import Server, Visit
 from tests.service.hand import WorkerHand, certificate, progress

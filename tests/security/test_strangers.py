@@ -17,8 +17,8 @@ import pytest
 import redis
 from fastapi.testclient import TestClient
 
-from certification.contract.keys import Keyring, draw
-from smoothcert.broker import Broker, free_port
+from smoothcert.cli.local_broker import Broker, free_port
+from smoothcert.schemas.api_keys import Keyring, draw
 from tests.conftest import fresh_database
 from tests.security.conftest import Open
 from tests.service.hand import WorkerHand
@@ -149,7 +149,7 @@ def test_every_key_is_compared_once_in_constant_time(monkeypatch: pytest.MonkeyP
         return same(a, b)
 
     same = hmac.compare_digest
-    monkeypatch.setattr("certification.contract.keys.hmac.compare_digest", counting)
+    monkeypatch.setattr("smoothcert.schemas.api_keys.hmac.compare_digest", counting)
     ring = Keyring(keys=(SECRET.record,))
     wrong = SECRET.text[:-4] + "AAAA"
     found = [ring.find(text) for text in (SECRET.text, wrong, draw("bob").text, "", "x")]

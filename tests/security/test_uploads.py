@@ -9,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from certification.contract.images import MOST_SCANS
+from smoothcert.images.decode import MOST_SCANS
 
 PATIENCE = 3.0  # seconds: each of these took from eight seconds to hours where nothing stopped it
 SIDE = 4096

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from certification.contract.store.broker import connect
-from certification.contract.store.delivery import queue_of
-from certification.contract.store.jobs import JobStore
 from service.app import create_app
 from service.settings import Settings
+from smoothcert.jobs.broker import connect
+from smoothcert.jobs.delivery import queue_of
+from smoothcert.jobs.jobs import JobStore
 from tests.service.hand import WorkerHand
 from tests.service.shelf import MODEL, write_model
 

@@ -2,11 +2,11 @@
 
 from datetime import UTC, datetime
 
-from certification.contract.certificate import Certificate, Engine, InputDigest, Look, ModelDigest
-from certification.contract.job import Progress
-from certification.contract.store.broker import connect
-from certification.contract.store.leases import Claim, Leases
-from certification.contract.store.workers import WorkerInfo
+from smoothcert.jobs.broker import connect
+from smoothcert.jobs.leases import Claim, Leases
+from smoothcert.jobs.workers import WorkerInfo
+from smoothcert.schemas.certificate import Certificate, Engine, InputDigest, Look, ModelDigest
+from smoothcert.schemas.job import Progress
 
 ENGINE = Engine(device="cpu", backend="eager", precision="float32", batch=256)
 

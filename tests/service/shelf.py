@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from certification.catalogue import CARD_FILE, WEIGHTS_FILE
-from certification.contract.card import Evaluation, ModelCard, Preprocessing, Protocol
-from certification.contract.certificate import Shape
+from smoothcert.models.registry import CARD_FILE, WEIGHTS_FILE
+from smoothcert.schemas.card import Evaluation, ModelCard, Preprocessing, Protocol
+from smoothcert.schemas.certificate import Shape
 
 MODEL = "mnist-lenet-consistency-0.50"
 

@@ -9,16 +9,16 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
-from certification.contract.batch import Batch
-from certification.contract.certificate import Certificate
-from certification.contract.job import Job
-from certification.contract.store.jobs import JobStore
-from certification.contract.store.leases import IDLE
 from service import examples
 from service.app import create_app
 from service.jobs import JobList
 from service.settings import Settings
-from smoothcert.broker import free_port
+from smoothcert.cli.local_broker import free_port
+from smoothcert.jobs.jobs import JobStore
+from smoothcert.jobs.leases import IDLE
+from smoothcert.schemas.batch import Batch
+from smoothcert.schemas.certificate import Certificate
+from smoothcert.schemas.job import Job
 from tests.service.hand import WorkerHand, certificate, progress
 from tests.service.shelf import MODEL, write_model
 

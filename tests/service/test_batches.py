@@ -5,10 +5,10 @@ from pathlib import Path
 
 from fastapi.testclient import TestClient
 
-from certification.contract.store.broker import connect
-from certification.contract.store.delivery import queue_of
 from service.app import create_app
 from service.settings import Settings
+from smoothcert.jobs.broker import connect
+from smoothcert.jobs.delivery import queue_of
 from tests.service.hand import WorkerHand
 from tests.service.shelf import MODEL
 

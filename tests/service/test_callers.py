@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from certification.contract.keys import Keyring, draw
 from service.__main__ import check_host
 from service.app import create_app
 from service.settings import Settings
+from smoothcert.schemas.api_keys import Keyring, draw
 
 DATA = Path(__file__).parents[1] / "data"
 ANN, BOB, ANN_AGAIN = draw("ann"), draw("bob", open_jobs=2, per_minute=3), draw("ann")

@@ -17,7 +17,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from smoothcert.broker import free_port
+from smoothcert.cli.local_broker import free_port
 from tests.service.test_corpus import DIGIT, REFUSED, TAKEN, encode
 
 

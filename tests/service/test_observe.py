@@ -13,7 +13,7 @@ import yaml
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from certification.contract.store.figures import LOSSES, OUTCOMES
+from smoothcert.jobs.figures import LOSSES, OUTCOMES
 from tests.service.hand import WorkerHand
 from tests.service.shelf import MODEL
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from service.app import create_app
 from service.settings import Settings
-from smoothcert.client import ServiceClient
+from smoothcert.cli.client import ServiceClient
 from tests.service.hand import WorkerHand
 
 Open = Callable[..., TestClient]

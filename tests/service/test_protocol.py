@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from smoothcert.broker import Broker
+from smoothcert.cli.local_broker import Broker
 from tests.conftest import fresh_database
 from tests.service.shelf import MODEL, write_model
 from tests.service.test_main import serving

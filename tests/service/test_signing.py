@@ -4,10 +4,10 @@ from pathlib import Path
 
 from fastapi.testclient import TestClient
 
-from certification.contract.signature import PublicKeys
-from certification.signing import Signer, what_is_wrong
 from service.app import create_app
 from service.settings import Settings
+from smoothcert.schemas.signature import PublicKeys
+from smoothcert.signing import Signer, what_is_wrong
 from tests.service.hand import WorkerHand, certificate, progress
 
 

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from certification.contract.job import Job, Progress
-from certification.contract.parameters import Parameters
 from service.pauses import POLL_LEAST, POLL_MOST, pauses
 from service.watch import due_at
+from smoothcert.schemas.job import Job, Progress
+from smoothcert.schemas.parameters import Parameters
 
 
 def running(samples: int = 25_000, seconds: float = 1.0, **changes: object) -> Job:

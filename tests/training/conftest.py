@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training.methods.base import Method, Moment, repeat_with_noise
+from training.methods.base import Method, TrainingProgress, repeat_with_noise
 
 CLASSES = 4
 
@@ -20,8 +20,8 @@ class Problem:
     images: Tensor
     labels: Tensor
 
-    def loss(self, method: Method, moment: Moment | None = None, seed: int = 3) -> Tensor:
-        moment = moment or Moment(torch.tensor(50.0), first_drop=31.0)
+    def loss(self, method: Method, moment: TrainingProgress | None = None, seed: int = 3) -> Tensor:
+        moment = moment or TrainingProgress(torch.tensor(50.0), first_drop=31.0)
         return method.loss(
             self.network, self.images, self.labels, moment, torch.Generator().manual_seed(seed)
         )

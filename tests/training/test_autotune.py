@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from certification.errors import UserMistake
-from certification.hardware import has_bfloat16
+from smoothcert.engines.hardware import has_bfloat16
+from smoothcert.errors import InvalidRequest
 from tests.training.test_trainer import CPU, assert_same, images, recipe, weights
 from training.autotune import GAIN, SURE_AFTER, tune
 from training.methods.gaussian import Gaussian
@@ -109,14 +109,14 @@ def test_where_none_can_be_run_the_reason_is_raised() -> None:
 
     with pytest.raises(RuntimeError, match="not enough memory"):
         tune(watched(seen), images(), CPU)
-    with pytest.raises(UserMistake, match="lenet does not take 1x32x32 images"):
+    with pytest.raises(InvalidRequest, match="lenet does not take 1x32x32 images"):
         tune(recipe(), images((1, 32, 32)), CPU)
 
 
 def test_a_compiled_run_says_that_its_compiler_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     wanted = recipe("gaussian", "cifar10", architecture="resnet20", compile=True)
-    with pytest.raises(UserMistake, match=r"needs a C\+\+ compiler"):
+    with pytest.raises(InvalidRequest, match=r"needs a C\+\+ compiler"):
         Trainer(wanted, images((3, 32, 32)), CPU)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from certification.errors import UserMistake
+from smoothcert.errors import InvalidRequest
 from training.datasets import load_dataset
 from training.sources import find_source
 
@@ -40,7 +40,7 @@ def test_an_existing_set_is_not_fetched_again_even_when_fetching_is_allowed():
 
 
 def test_absent_files_say_how_to_mend_it(tmp_path: Path):
-    with pytest.raises(UserMistake, match=r"mnist is not in .* fetching is switched off.*--data-root"):
+    with pytest.raises(InvalidRequest, match=r"mnist is not in .* fetching is switched off.*--data-root"):
         load_dataset("mnist", "train", tmp_path, download=False)
 
 
@@ -48,18 +48,18 @@ def test_a_fetch_that_fails_says_how_to_mend_it(tmp_path: Path, monkeypatch, cap
     monkeypatch.setattr(
         find_source("mnist").read, "mirrors", ["http://127.0.0.1:9/"]
     )  # nothing listens there
-    with pytest.raises(UserMistake, match=r"can't be fetched from here.*--data-root"):
+    with pytest.raises(InvalidRequest, match=r"can't be fetched from here.*--data-root"):
         load_dataset("mnist", "train", tmp_path)
     assert capsys.readouterr().out == ""
 
 
 def test_a_data_set_that_does_not_exist_is_the_users_mistake(tmp_path: Path):
-    with pytest.raises(UserMistake, match=r"no data set 'svhn'; there are: mnist.*folder:PATH"):
+    with pytest.raises(InvalidRequest, match=r"no data set 'svhn'; there are: mnist.*folder:PATH"):
         load_dataset("svhn", "train", tmp_path)
 
 
 def test_a_size_is_refused_where_images_have_one():
-    with pytest.raises(UserMistake, match="mnist has images of one size"):
+    with pytest.raises(InvalidRequest, match="mnist has images of one size"):
         load_dataset("mnist", "train", MNIST, size=32)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from certification.catalogue import read_card
+from smoothcert.models.registry import read_card
 from training.distributed import rows_of
 from training.session import METRICS_FILE
 

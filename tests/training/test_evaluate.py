@@ -7,11 +7,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from certification.catalogue import CARD_FILE, read_card
-from certification.contract.card import Int8, ModelCard
-from certification.errors import ImpossibleRequest, UserMistake
-from certification.votes import Counts, VoteRange
-from tests.certification.cards import card_with
+from smoothcert.errors import ImpossibleRequest, InvalidRequest
+from smoothcert.models.registry import CARD_FILE, read_card
+from smoothcert.schemas.card import Int8, ModelCard
+from smoothcert.votes import Counts, VoteRange
+from tests.support.cards import card_with
 from training.datasets import ImageSet
 from training.evaluate import evaluate, image_seed, wanted
 from training.journal import Journal, Run, read_run, run_path
@@ -167,19 +167,19 @@ def test_a_log_is_never_overwritten_and_only_the_same_run_continues_it(
 ) -> None:
     path = tmp_path / "a.tsv"
     evaluate_into(path, images, 1, resume=False)
-    with pytest.raises(UserMistake, match="--resume continues it"):
+    with pytest.raises(InvalidRequest, match="--resume continues it"):
         Journal(path, RUN, resume=False)
-    with pytest.raises(UserMistake, match=r"was made with alpha 0.001, not 0.01"):
+    with pytest.raises(InvalidRequest, match=r"was made with alpha 0.001, not 0.01"):
         Journal(path, RUN.model_copy(update={"alpha": 0.01}), resume=True)
     run_path(path).unlink()
-    with pytest.raises(UserMistake, match="what it asked is unknown"):
+    with pytest.raises(InvalidRequest, match="what it asked is unknown"):
         Journal(path, RUN, resume=True)
 
 
 def test_two_evaluations_cannot_write_one_log(tmp_path: Path) -> None:
     with (
         Journal(tmp_path / "a.tsv", RUN, resume=False),
-        pytest.raises(UserMistake, match="being written by another evaluation"),
+        pytest.raises(InvalidRequest, match="being written by another evaluation"),
     ):
         Journal(tmp_path / "a.tsv", RUN, resume=True)
 
@@ -205,7 +205,7 @@ def test_figures_go_into_the_card_of_a_model_of_that_data_set_only(
     rows = certify(images, range(0, IMAGES, 2))
     record_in_card(tmp_path, rows, RUN)
     assert read_card(tmp_path).evaluation == measured(rows, RUN)
-    with pytest.raises(UserMistake, match="was trained on stand-in, not mnist"):
+    with pytest.raises(InvalidRequest, match="was trained on stand-in, not mnist"):
         record_in_card(tmp_path, rows, RUN.model_copy(update={"dataset": "mnist"}))
 
 
@@ -221,7 +221,7 @@ def test_figures_of_int8_stand_beside_the_networks_own_and_only_for_the_rounding
     told = record_in_card(tmp_path, rows, rounded)
     assert told.evaluation == measured(rows[1:], RUN)
     assert told.int8 == Int8(sha256="b" * 64, evaluation=measured(rows, rounded))
-    with pytest.raises(UserMistake, match="another int8 rounding now"):
+    with pytest.raises(InvalidRequest, match="another int8 rounding now"):
         record_in_card(tmp_path, rows, RUN.model_copy(update={"int8_sha256": "c" * 64}))
 
 
@@ -244,14 +244,14 @@ def test_a_device_gets_the_rows_alone_and_is_not_continued(images: ImageSet) -> 
             if step.row:
                 journal.append(step.row)
     assert not run_path(null).exists()
-    with pytest.raises(UserMistake, match="none to continue"):
+    with pytest.raises(InvalidRequest, match="none to continue"):
         Journal(null, RUN, resume=True)
 
 
 def test_a_log_is_not_continued_with_other_images(tmp_path: Path) -> None:
     log, changed = tmp_path / "log.tsv", RUN.model_copy(update={"data_sha256": "b"})
     Journal(log, RUN.model_copy(update={"data_sha256": "a"}), resume=False).__exit__(None, None, None)
-    with pytest.raises(UserMistake, match="files of stand-in have changed"):
+    with pytest.raises(InvalidRequest, match="files of stand-in have changed"):
         Journal(log, changed, resume=True)
     old = tmp_path / "old.tsv"
     Journal(old, RUN, resume=False).__exit__(None, None, None)
@@ -261,6 +261,6 @@ def test_a_log_is_not_continued_with_other_images(tmp_path: Path) -> None:
 def test_no_rows_are_no_figure_for_a_card(tmp_path: Path) -> None:
     card = card_with(dataset="stand-in")
     (tmp_path / CARD_FILE).write_text(card.model_dump_json())
-    with pytest.raises(UserMistake, match="no image was certified"):
+    with pytest.raises(InvalidRequest, match="no image was certified"):
         record_in_card(tmp_path, [], RUN)
     assert read_card(tmp_path) == card

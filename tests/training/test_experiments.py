@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from certification.contract.card import NAME, ModelCard, Preprocessing
-from certification.errors import UserMistake
+from smoothcert.errors import InvalidRequest
+from smoothcert.schemas.card import NAME, ModelCard, Preprocessing
 from training.experiments import EXPERIMENTS, Arm, find_experiment
 from training.experiments.compare import Outcome, comparison, costs, measured
 from training.experiments.gaps import log_probability_gaps
@@ -186,5 +186,5 @@ def test_gaps_are_the_distance_of_the_right_class_from_the_next() -> None:
 
 
 def test_an_unknown_experiment_is_answered_with_those_there_are() -> None:
-    with pytest.raises(UserMistake, match="table1"):
+    with pytest.raises(InvalidRequest, match="table1"):
         find_experiment("table9")

@@ -6,9 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from certification.contract.card import Preprocessing
-from certification.contract.images import read_image
-from certification.errors import UserMistake
+from smoothcert.errors import InvalidRequest
+from smoothcert.images.decode import read_image
+from smoothcert.schemas.card import Preprocessing
 from training.datasets import load_dataset
 from training.folders import Frame, read_folder
 from training.streaming import ImageFiles
@@ -122,24 +122,24 @@ def test_a_damaged_image_is_named(tmp_path: Path):
     flat_tree(tmp_path)
     whole = (TINY / "val" / "church" / "church-1.jpg").read_bytes()
     (tmp_path / "a" / "00.jpg").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserMistake, match=r"00\.jpg can't be used: .*truncated"):
+    with pytest.raises(InvalidRequest, match=r"00\.jpg can't be used: .*truncated"):
         read_folder(tmp_path, "train", 20)
 
 
 def test_a_file_that_only_claims_to_be_an_image_is_named(tmp_path: Path):
     (flat_tree(tmp_path) / "a" / "00.png").write_text("not an image")
-    with pytest.raises(UserMistake, match=r"00\.png"):
+    with pytest.raises(InvalidRequest, match=r"00\.png"):
         read_folder(tmp_path, "train", 20)
 
 
 def test_a_folder_without_classes_is_the_users_mistake(tmp_path: Path):
     write(tmp_path / "only" / "one.png")
-    with pytest.raises(UserMistake, match="needs two or more folders of images, one a class; it has 1"):
+    with pytest.raises(InvalidRequest, match="needs two or more folders of images, one a class; it has 1"):
         read_folder(tmp_path, "train", None)
 
 
 def test_a_folder_that_does_not_exist_is_the_users_mistake(tmp_path: Path):
-    with pytest.raises(UserMistake, match="There is no folder"):
+    with pytest.raises(InvalidRequest, match="There is no folder"):
         read_folder(tmp_path / "nowhere", "train", None)
 
 

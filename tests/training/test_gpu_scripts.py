@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from certification.catalogue import read_card
+from smoothcert.models.registry import read_card
 
 ROOT = Path(__file__).resolve().parents[2]
 BATCHES = {**{f"data_batch_{i}": 8 for i in range(1, 6)}, "test_batch": 40}

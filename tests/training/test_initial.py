@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from certification.architectures import build_network
-from certification.errors import UserMistake
+from smoothcert.errors import InvalidRequest
+from smoothcert.models.architectures import build_network
 from training.initial import Initial
 
 
@@ -43,7 +43,7 @@ def test_every_kind_of_file_gives_the_same_weights(
 
 
 def test_a_head_of_other_classes_needs_to_be_asked_for(trained: dict[str, torch.Tensor]) -> None:
-    with pytest.raises(UserMistake, match=r"is \(10, 500\), not \(3, 500\).*--new-head"):
+    with pytest.raises(InvalidRequest, match=r"is \(10, 500\), not \(3, 500\).*--new-head"):
         Initial(bare(trained)).fitted(network(3))
     fitted = Initial(bare(trained), new_head=True).fitted(network(3))
     fresh = network(3).state_dict()
@@ -54,14 +54,14 @@ def test_a_head_of_other_classes_needs_to_be_asked_for(trained: dict[str, torch.
 def test_an_architecture_without_a_linear_layer_has_no_head_to_leave_out() -> None:
     with torch.device("meta"):
         squeezenet = build_network("squeezenet1_1", 10, (0.0,) * 3, (1.0,) * 3)
-    with pytest.raises(UserMistake, match="has none"):
+    with pytest.raises(InvalidRequest, match="has none"):
         Initial({}, new_head=True).fitted(squeezenet)
 
 
 def test_missing_and_unknown_names_are_told(trained: dict[str, torch.Tensor]) -> None:
     weights = bare(trained)
     weights["strange"] = weights.pop("head.1.bias")
-    with pytest.raises(UserMistake, match=r"missing: 1\.head\.1\.bias; unknown: 1\.strange"):
+    with pytest.raises(InvalidRequest, match=r"missing: 1\.head\.1\.bias; unknown: 1\.strange"):
         Initial(weights).fitted(network())
 
 
@@ -74,11 +74,11 @@ class Evil:
 
 def test_no_code_in_a_file_is_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"a": Evil()}, tmp_path / "evil.pt")
-    with pytest.raises(UserMistake, match="can't be read as weights"):
+    with pytest.raises(InvalidRequest, match="can't be read as weights"):
         Initial.read(tmp_path / "evil.pt")
     assert capsys.readouterr().out == ""
     (tmp_path / "noise.pt").write_bytes(b"no weights at all")
-    with pytest.raises(UserMistake, match="can't be read as weights"):
+    with pytest.raises(InvalidRequest, match="can't be read as weights"):
         Initial.read(tmp_path / "noise.pt")
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certification.errors import UserMistake
+from smoothcert.errors import InvalidRequest
 from training.log import COLUMNS, Evidence, Row, format_row, format_time, parse_log, read_log
 
 FIELD_LOG = """idx\tlabel\tpredict\tradius\tcorrect\ttime
@@ -75,14 +75,14 @@ def test_a_log_of_no_rows_is_a_log(text: str) -> None:
     ],
 )
 def test_a_malformed_row_is_named_with_its_line_and_what_is_wrong(line: str, complaint: str) -> None:
-    with pytest.raises(UserMistake) as caught:
+    with pytest.raises(InvalidRequest) as caught:
         parse_log(FIELD_LOG + line + "\n", "a.tsv")
     assert "a.tsv, line 5" in str(caught.value)
     assert complaint in str(caught.value)
 
 
 def test_a_header_without_a_needed_column_is_refused() -> None:
-    with pytest.raises(UserMistake, match=r"line 1: the header has no column correct"):
+    with pytest.raises(InvalidRequest, match=r"line 1: the header has no column correct"):
         parse_log("idx label predict radius time\n", "a.tsv")
 
 
@@ -113,19 +113,19 @@ def test_a_torn_last_line_of_a_log_with_evidence_is_left_out(cut: int) -> None:
 
 @given(st.text(alphabet="0123456789.-:e \tinfa,\n\r", max_size=80))
 def test_whatever_the_text_it_is_a_log_or_the_users_mistake(text: str) -> None:
-    with suppress(UserMistake):
+    with suppress(InvalidRequest):
         rows = parse_log(text, "log").rows
         assert all(row.radius >= 0 and row.seconds >= 0 for row in rows)
 
 
 def test_a_missing_log_says_so(tmp_path: Path) -> None:
-    with pytest.raises(UserMistake, match=r"no\.tsv can't be read: No such file"):
+    with pytest.raises(InvalidRequest, match=r"no\.tsv can't be read: No such file"):
         read_log(tmp_path / "no.tsv")
 
 
 def test_a_binary_file_is_not_a_log(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"\x89PNG\xff\xfe")
-    with pytest.raises(UserMistake, match="isn't text"):
+    with pytest.raises(InvalidRequest, match="isn't text"):
         read_log(tmp_path / "a.png")
 
 

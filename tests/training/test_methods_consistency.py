@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from certification.errors import UserMistake
+from smoothcert.errors import InvalidRequest
 from training.methods.consistency import FORMS, Consistency
 
 WEIGHT, ENTROPY_WEIGHT = 7.0, 0.5
@@ -91,10 +91,10 @@ def test_answers_that_agree_cost_nothing_in_the_forms_without_entropy(form, rand
 
 
 def test_one_noise_is_the_users_mistake():
-    with pytest.raises(UserMistake, match="num_noises must be at least 2"):
+    with pytest.raises(InvalidRequest, match="num_noises must be at least 2"):
         method("kl_entropy", num_noises=1)
 
 
 def test_a_form_that_does_not_exist_is_the_users_mistake():
-    with pytest.raises(UserMistake, match="form must be one of kl_entropy, xent"):
+    with pytest.raises(InvalidRequest, match="form must be one of kl_entropy, xent"):
         method("l1")

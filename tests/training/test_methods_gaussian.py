@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from certification.errors import UserMistake
-from training.methods.base import Moment
+from smoothcert.errors import InvalidRequest
+from training.methods.base import TrainingProgress
 from training.methods.gaussian import Gaussian
 from training.methods.probabilities import mean_cross_entropy
 
@@ -34,7 +34,7 @@ def test_the_gradient_agrees_with_finite_differences(random_logits, problem):
 
 def test_low_precision_logits_are_widened_before_the_loss(problem):
     problem.network.bfloat16()
-    moment = Moment(torch.tensor(0.0), 31.0)
+    moment = TrainingProgress(torch.tensor(0.0), 31.0)
     loss = Gaussian(sigma=0.5).loss(problem.network, problem.images.bfloat16(), problem.labels, moment, None)
     assert loss.dtype == torch.float32
 
@@ -43,5 +43,5 @@ def test_low_precision_logits_are_widened_before_the_loss(problem):
     ("sigma", "num_noises"), [(0.0, 1), (-1.0, 1), (math.nan, 1), (math.inf, 1), (0.5, 0)]
 )
 def test_options_out_of_range_are_the_users_mistake(sigma, num_noises):
-    with pytest.raises(UserMistake, match="must be"):
+    with pytest.raises(InvalidRequest, match="must be"):
         Gaussian(sigma=sigma, num_noises=num_noises)

@@ -4,8 +4,8 @@ from statistics import NormalDist
 import pytest
 import torch
 
-from certification.errors import UserMistake
-from training.methods.base import Moment
+from smoothcert.errors import InvalidRequest
+from training.methods.base import TrainingProgress
 from training.methods.macer import Macer, clamped_quantile, robust_loss
 
 quantile = NormalDist().inv_cdf
@@ -90,7 +90,7 @@ def test_certain_answers_right_or_wrong_leave_no_nan_in_the_gradient(certain):
 
 
 def at(epoch):
-    return Moment(torch.tensor(epoch), first_drop=31.0)
+    return TrainingProgress(torch.tensor(epoch), first_drop=31.0)
 
 
 def test_the_robust_term_waits_for_the_first_drop_of_the_learning_rate(problem):
@@ -103,5 +103,5 @@ def test_the_robust_term_waits_for_the_first_drop_of_the_learning_rate(problem):
 
 @pytest.mark.parametrize("option", ["gamma", "beta"])
 def test_a_margin_or_scale_of_zero_is_the_users_mistake(option):
-    with pytest.raises(UserMistake, match=f"{option} must be a number above 0"):
+    with pytest.raises(InvalidRequest, match=f"{option} must be a number above 0"):
         Macer(sigma=0.5, **{option: 0.0})

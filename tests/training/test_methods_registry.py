@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from certification.errors import UserMistake
+from smoothcert.errors import InvalidRequest
 from training.methods import METHODS, build_method, defaults, option_names
-from training.methods.base import Moment
+from training.methods.base import TrainingProgress
 from training.sources import SOURCES
 
 VARIANTS = [(name, {}) for name in METHODS] + [(name, {"attack": "ddn"}) for name in METHODS if "adv" in name]
@@ -82,12 +82,12 @@ def test_the_weight_of_consistency_follows_its_form(form, weight):
 
 
 def test_a_method_that_does_not_exist_is_the_users_mistake():
-    with pytest.raises(UserMistake, match="no training method 'trades'; there are: gaussian, stability"):
+    with pytest.raises(InvalidRequest, match="no training method 'trades'; there are: gaussian, stability"):
         build_method("trades", "mnist", 0.5)
 
 
 def test_an_option_that_does_not_exist_is_the_users_mistake_and_says_what_there_is():
-    with pytest.raises(UserMistake, match=r"stability has no option 'steps'; it has: num_noises, weight"):
+    with pytest.raises(InvalidRequest, match=r"stability has no option 'steps'; it has: num_noises, weight"):
         build_method("stability", "mnist", 0.5, steps=3)
 
 
@@ -110,7 +110,9 @@ def test_a_few_steps_of_every_method_lower_its_loss(name):
     losses = []
     for _ in range(30):
         optimizer.zero_grad()
-        loss = method.loss(network, images, labels, Moment(torch.tensor(40.0), 31.0), torch.Generator())
+        loss = method.loss(
+            network, images, labels, TrainingProgress(torch.tensor(40.0), 31.0), torch.Generator()
+        )
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
@@ -138,7 +140,7 @@ def test_no_loss_looks_at_the_values_of_its_tensors(name, options):
     network.to("meta")
     images, labels = torch.empty(8, 1, 6, 6, device="meta"), torch.empty(8, dtype=torch.int64, device="meta")
     method = build_method(name, "mnist", 0.25, **options)
-    loss = method.loss(network, images, labels, Moment(torch.empty((), device="meta"), 31.0), None)
+    loss = method.loss(network, images, labels, TrainingProgress(torch.empty((), device="meta"), 31.0), None)
     loss.backward()
     assert loss.shape == ()
     assert all(parameter.grad is not None for parameter in network.parameters())
@@ -151,7 +153,7 @@ def test_every_loss_can_be_captured_in_a_cuda_graph_and_follows_the_epoch(name, 
     network = nn.Sequential(nn.Flatten(), nn.Linear(36, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4))
     network.cuda()
     images, labels = torch.rand(8, 1, 6, 6, device="cuda"), torch.arange(8, device="cuda") % 4
-    moment = Moment(torch.zeros((), device="cuda"), 31.0)
+    moment = TrainingProgress(torch.zeros((), device="cuda"), 31.0)
     method = build_method(name, "mnist", 0.25, **options)
 
     def backward():

@@ -3,17 +3,17 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from certification.errors import UserMistake
+from smoothcert.errors import InvalidRequest
 from training.methods.attack import ATTACKS, Target
-from training.methods.base import Moment, repeat_with_noise
+from training.methods.base import TrainingProgress, repeat_with_noise
 from training.methods.consistency import Consistency
 from training.methods.gaussian import Gaussian
 from training.methods.smoothadv import SmoothAdv
 from training.methods.smoothadv_consistency import SmoothAdvConsistency
 
 
-def at(epoch: float) -> Moment:
-    return Moment(torch.tensor(epoch, dtype=torch.float64), first_drop=31.0)
+def at(epoch: float) -> TrainingProgress:
+    return TrainingProgress(torch.tensor(epoch, dtype=torch.float64), first_drop=31.0)
 
 
 @pytest.mark.parametrize(
@@ -77,13 +77,13 @@ def test_the_same_generator_gives_the_same_loss(problem):
 
 def test_consistency_needs_two_noises_and_the_attack_alone_does_not():
     assert SmoothAdv(sigma=0.5, num_noises=1).num_noises == 1
-    with pytest.raises(UserMistake, match="num_noises must be at least 2"):
+    with pytest.raises(InvalidRequest, match="num_noises must be at least 2"):
         SmoothAdvConsistency(sigma=0.5, num_noises=1)
-    with pytest.raises(UserMistake, match="num_noises must be at least 2"):
+    with pytest.raises(InvalidRequest, match="num_noises must be at least 2"):
         Consistency(sigma=0.5, num_noises=1)
 
 
 @pytest.mark.parametrize("option", [{"steps": 0}, {"epsilon": 0.0}, {"warmup": -1}, {"attack": "cw"}])
 def test_options_out_of_range_are_the_users_mistake(option):
-    with pytest.raises(UserMistake, match=f"{next(iter(option))} must be"):
+    with pytest.raises(InvalidRequest, match=f"{next(iter(option))} must be"):
         SmoothAdv(sigma=0.5, **option)

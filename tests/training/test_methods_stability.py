@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from certification.errors import UserMistake
-from training.methods.base import Moment, repeat_with_noise
+from smoothcert.errors import InvalidRequest
+from training.methods.base import TrainingProgress, repeat_with_noise
 from training.methods.stability import Stability, stability_loss
 
 
@@ -52,7 +52,7 @@ def test_the_gradient_flows_through_both_sides_and_agrees_with_finite_difference
 def test_batch_norm_sees_clean_and_noisy_images_apart_as_published(problem):
     torch.manual_seed(5)
     network = nn.Sequential(nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(72, 4)).double()
-    method, moment = Stability(sigma=0.5, weight=2.0), Moment(torch.tensor(0.0), 31.0)
+    method, moment = Stability(sigma=0.5, weight=2.0), TrainingProgress(torch.tensor(0.0), 31.0)
     args = problem.images, problem.labels, moment
     loss = method.loss(network, *args, torch.Generator().manual_seed(3))
     assert network[0].num_batches_tracked == 2
@@ -62,5 +62,5 @@ def test_batch_norm_sees_clean_and_noisy_images_apart_as_published(problem):
 
 
 def test_a_negative_weight_is_the_users_mistake():
-    with pytest.raises(UserMistake, match="weight must be at least 0"):
+    with pytest.raises(InvalidRequest, match="weight must be at least 0"):
         Stability(sigma=0.5, weight=-1.0)

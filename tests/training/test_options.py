@@ -1,6 +1,6 @@
 import pytest
 
-from certification.errors import UserMistake
+from smoothcert.errors import InvalidRequest
 from training.defaults import data_defaults
 from training.methods import build_method
 from training.methods.consistency import Consistency
@@ -24,12 +24,12 @@ def test_words_become_options_of_the_types_the_method_has() -> None:
     ],
 )
 def test_words_that_are_no_options_are_refused(words: list[str], complaint: str) -> None:
-    with pytest.raises(UserMistake, match=complaint):
+    with pytest.raises(InvalidRequest, match=complaint):
         parse_options("consistency", words)
 
 
 def test_an_unknown_option_is_answered_with_those_there_are() -> None:
-    with pytest.raises(UserMistake, match="no option 'wight'; it has: num_noises, weight"):
+    with pytest.raises(InvalidRequest, match="no option 'wight'; it has: num_noises, weight"):
         build_recipe("consistency", "mnist", 0.5, options=parse_options("consistency", ["--wight", "3"]))
 
 
@@ -98,5 +98,5 @@ def test_grey_images_without_published_statistics_stay_as_they_are() -> None:
 
 @pytest.mark.parametrize("sigma", [1e-7, 12.5, 0.0])
 def test_a_sigma_that_no_card_may_hold_is_refused_before_training(sigma):
-    with pytest.raises(UserMistake, match="sigma"):
+    with pytest.raises(InvalidRequest, match="sigma"):
         build_method("gaussian", "mnist", sigma)

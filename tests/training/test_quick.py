@@ -3,8 +3,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from certification.architectures import build_network
-from certification.architectures.normalize import Normalize
+from smoothcert.models.architectures import build_network
+from smoothcert.models.architectures.normalize import Normalize
 from training.quick import ConvPoolReLU, quickened
 
 

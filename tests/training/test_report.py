@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from certification.errors import UserMistake
+from smoothcert.errors import InvalidRequest
 from training.caveats import caveats
 from training.log import Evidence, Log, Row
 from training.plot import _labels, accuracy_curve, save_plot
@@ -97,13 +97,13 @@ def test_the_best_of_several_logs_is_bold_and_of_one_alone_nothing_is(bare: Path
 
 
 def test_an_unknown_format_is_refused_naming_the_known_ones(bare: Path) -> None:
-    with pytest.raises(UserMistake, match="markdown, csv, latex, json"):
+    with pytest.raises(InvalidRequest, match="markdown, csv, latex, json"):
         render(make_report([bare], ("0",)), "yaml")
 
 
 @pytest.mark.parametrize("text", ["", "a", "0,-1", "0,nan", "inf"])
 def test_radii_must_be_numbers_from_0(text: str) -> None:
-    with pytest.raises(UserMistake, match="--radii"):
+    with pytest.raises(InvalidRequest, match="--radii"):
         parse_radii(text)
 
 
@@ -226,7 +226,7 @@ def test_names_are_safe_in_latex(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.pdf", "no/folder/a.png"])
 def test_a_plot_that_cannot_be_written_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UserMistake, match="--plot"):
+    with pytest.raises(InvalidRequest, match="--plot"):
         save_plot([], tmp_path / name)
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from certification.errors import UserMistake
+from smoothcert.errors import InvalidRequest
 from training.log import Log, Row
 from training.seeds import over_seeds, student_interval
 from training.summary import Summary, summarize
@@ -30,7 +30,7 @@ def test_students_interval_is_the_tabulated_one() -> None:
 
 
 def test_one_seed_has_no_spread() -> None:
-    with pytest.raises(UserMistake, match="at least two seeds"):
+    with pytest.raises(InvalidRequest, match="at least two seeds"):
         over_seeds([of_seed(0.4)])
 
 

@@ -7,9 +7,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from certification.catalogue import read_card
-from certification.checkpoint import load_network
-from certification.errors import UserMistake
+from smoothcert.errors import InvalidRequest
+from smoothcert.models.checkpoint import load_network
+from smoothcert.models.registry import read_card
 from training.datasets import ImageSet
 from training.options import build_recipe
 from training.session import METRICS_FILE, STATE_FILE, Session, metrics_text
@@ -104,17 +104,17 @@ def test_a_run_is_neither_overwritten_nor_continued_by_another(images: ImageSet,
     for steps, _ in enumerate(session(images, tmp_path / "a").train(), 1):
         if steps == 3:
             break
-    with pytest.raises(UserMistake, match="--resume continues it"):
+    with pytest.raises(InvalidRequest, match="--resume continues it"):
         session(images, tmp_path / "a")
-    with pytest.raises(UserMistake, match="belongs to another recipe"):
+    with pytest.raises(InvalidRequest, match="belongs to another recipe"):
         session(images, tmp_path / "a", resume=True, sigma=0.25)
     finish(session(images, tmp_path / "a", resume=True))
-    with pytest.raises(UserMistake, match="finished checkpoint"):
+    with pytest.raises(InvalidRequest, match="finished checkpoint"):
         session(images, tmp_path / "a", resume=True)
 
 
 def test_a_folder_that_cannot_name_a_model_is_refused(images: ImageSet, tmp_path: Path) -> None:
-    with pytest.raises(UserMistake, match="becomes the model's name"):
+    with pytest.raises(InvalidRequest, match="becomes the model's name"):
         session(images, tmp_path / "My Model")
 
 
@@ -122,16 +122,16 @@ def test_a_folder_is_one_runs_until_that_has_made_its_checkpoint(images: ImageSe
     first, second = session(images, tmp_path / "a"), session(images, tmp_path / "a")
     running = first.train()
     next(running)
-    with pytest.raises(UserMistake, match="being written by another training"):
+    with pytest.raises(InvalidRequest, match="being written by another training"):
         session(images, tmp_path / "a")
-    with pytest.raises(UserMistake, match="being written by another training"):
+    with pytest.raises(InvalidRequest, match="being written by another training"):
         next(second.train())
     for _ in running:
         pass
-    with pytest.raises(UserMistake, match="being written by another training"):
+    with pytest.raises(InvalidRequest, match="being written by another training"):
         next(second.train())
     first.export()
-    with pytest.raises(UserMistake, match="finished checkpoint"):
+    with pytest.raises(InvalidRequest, match="finished checkpoint"):
         next(second.train())
     assert load_network(tmp_path / "a") is not None
 
@@ -139,7 +139,7 @@ def test_a_folder_is_one_runs_until_that_has_made_its_checkpoint(images: ImageSe
 def test_a_folder_that_cannot_be_written_is_refused_before_training(images: ImageSet, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(UserMistake, match="can't be written"):
+        with pytest.raises(InvalidRequest, match="can't be written"):
             session(images, folder)
 
 
@@ -156,7 +156,7 @@ def test_a_run_does_not_go_on_with_other_images(
     images: ImageSet, tmp_path: Path, changes: Callable[[ImageSet], ImageSet]
 ) -> None:
     stopped_after(3, session(images, tmp_path / "a"))
-    with pytest.raises(UserMistake, match="belongs to other images"):
+    with pytest.raises(InvalidRequest, match="belongs to other images"):
         session(changes(images), tmp_path / "a", resume=True)
     finish(session(images, tmp_path / "a", resume=True))
 

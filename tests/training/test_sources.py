@@ -6,8 +6,8 @@ from typing import get_args
 import pytest
 import torch
 
-from certification.architectures import build_network
-from certification.contract.card import NAME
+from smoothcert.models.architectures import build_network
+from smoothcert.schemas.card import NAME
 from training.defaults import IMAGENET, augmentation_for, data_defaults
 from training.methods.checks import family
 from training.sources import SOURCES, find_source

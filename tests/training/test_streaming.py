@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from certification.errors import UserMistake
+from smoothcert.errors import InvalidRequest
 from training.datasets import ImageSet, load_dataset
 from training.options import build_recipe
 from training.recipe import Recipe
@@ -82,5 +82,5 @@ def test_a_file_that_is_no_image_is_named_when_it_is_reached(photos: Path) -> No
     bad = photos / "train" / "cat" / "00.png"
     streamed = images(photos, stream=True)
     bad.write_text("not an image")
-    with pytest.raises(UserMistake, match=r"00\.png can't be used"):
+    with pytest.raises(InvalidRequest, match=r"00\.png can't be used"):
         trained(Trainer(recipe(), streamed, CPU))

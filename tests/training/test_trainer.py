@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from certification.errors import BadCheckpoint, UserMistake
-from certification.hardware import has_bfloat16
+from smoothcert.engines.hardware import has_bfloat16
+from smoothcert.errors import BadCheckpoint, InvalidRequest
 from training.datasets import ImageSet
 from training.defaults import data_defaults
 from training.divergence import need_convergence
@@ -147,7 +147,7 @@ def test_every_image_is_seen_once_an_epoch() -> None:
 def test_a_state_of_another_recipe_is_refused_by_name(tmp_path: Path) -> None:
     trainer = Trainer(recipe(), images(), CPU)
     trainer.save(tmp_path / "state")
-    with pytest.raises(UserMistake, match="seed"):
+    with pytest.raises(InvalidRequest, match="seed"):
         Trainer(recipe(seed=9), images(), CPU).restore(tmp_path / "state")
 
 
@@ -170,7 +170,7 @@ def test_the_learning_rate_drops_one_epoch_late_as_published() -> None:
 def test_a_run_that_diverges_ends_after_that_epoch_and_says_so(lr: float) -> None:
     diverging = recipe(schedule=Schedule(epochs=2, lr=lr, lr_step=1, batch=64), precision="float32")
     trainer = Trainer(diverging, images(), CPU)
-    with pytest.raises(UserMistake, match="diverged: after epoch 0 "):
+    with pytest.raises(InvalidRequest, match="diverged: after epoch 0 "):
         list(trainer.steps())
     assert trainer.records == []
 
@@ -181,7 +181,7 @@ def test_numbers_that_the_quicker_layers_take_for_zero_count_as_diverged() -> No
     with torch.no_grad():
         for layer in (trainer.network[1].features[0], trainer.network[1].features[3]):  # type: ignore[index,union-attr]
             layer.weight.mul_(1e22)
-    with pytest.raises(UserMistake, match="diverged"):
+    with pytest.raises(InvalidRequest, match="diverged"):
         list(trainer.steps())
 
 
@@ -190,12 +190,12 @@ def test_statistics_that_are_no_numbers_count_as_diverged() -> None:
     need_convergence(network, (1, 8, 8), 0, 2.3)
     assert network.training
     network[1].running_var.fill_(torch.inf)  # type: ignore[union-attr,operator]
-    with pytest.raises(UserMistake, match="diverged"):
+    with pytest.raises(InvalidRequest, match="diverged"):
         need_convergence(network, (1, 8, 8), 0, 2.3)
 
 
 def test_an_architecture_that_is_not_made_for_the_images_is_refused_before_training() -> None:
-    with pytest.raises(UserMistake, match="lenet does not take 1x32x32 images"):
+    with pytest.raises(InvalidRequest, match="lenet does not take 1x32x32 images"):
         Trainer(recipe(), images((1, 32, 32)), CPU)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from certification.errors import UserMistake
-from certification.pictures import is_clutter
+from smoothcert.errors import InvalidRequest
+from smoothcert.images.folders import is_clutter
 from training.folders import read_folder
 from training.trees import Tree, split_of
 
@@ -116,14 +116,14 @@ def test_an_archives_outer_folders_are_gone_through(tmp_path: Path) -> None:
 def test_splits_that_are_not_clear_are_refused(tmp_path: Path, folders: list[str], complaint: str) -> None:
     for folder in folders:
         classes(tmp_path / folder)
-    with pytest.raises(UserMistake, match=complaint):
+    with pytest.raises(InvalidRequest, match=complaint):
         Tree.find(tmp_path)
 
 
 def test_splits_that_hold_no_classes_are_refused(tmp_path: Path) -> None:
     put(tmp_path / "train" / "0.png")
     put(tmp_path / "test" / "0.png")
-    with pytest.raises(UserMistake, match="no folders of classes"):
+    with pytest.raises(InvalidRequest, match="no folders of classes"):
         Tree.find(tmp_path)
 
 
@@ -142,17 +142,17 @@ def test_two_folders_of_one_name_in_two_forms_are_refused_and_capitals_are_told(
     classes(tmp_path, "a", "A", "b")
     assert "differ in capitals alone: A, a" in notes(tmp_path)
     classes(tmp_path, *CAFE)
-    with pytest.raises(UserMistake, match="one name in two Unicode forms"):
+    with pytest.raises(InvalidRequest, match="one name in two Unicode forms"):
         Tree.find(tmp_path)
 
 
 def test_test_images_of_a_class_that_nobody_trains_are_refused_and_named(tmp_path: Path) -> None:
     classes(tmp_path / "train")
     classes(tmp_path / "val", "cat", "dog", "horse")
-    with pytest.raises(UserMistake, match="images of horse"):
+    with pytest.raises(InvalidRequest, match="images of horse"):
         Tree.find(tmp_path)
     classes(tmp_path / "train", "Horse", "HORSE")
-    with pytest.raises(UserMistake, match="images of horse"):
+    with pytest.raises(InvalidRequest, match="images of horse"):
         Tree.find(tmp_path)
 
 
@@ -193,11 +193,11 @@ def test_pictures_are_recognised_by_content_and_what_is_none_is_counted(tmp_path
 def test_a_class_none_of_whose_pictures_can_be_read_is_refused(tmp_path: Path) -> None:
     classes(tmp_path)
     put(tmp_path / "horse" / "0.tif", "TIFF")
-    with pytest.raises(UserMistake, match=r"horse has no picture that can be read: 1 TIFF"):
+    with pytest.raises(InvalidRequest, match=r"horse has no picture that can be read: 1 TIFF"):
         Tree.find(tmp_path)
     (tmp_path / "horse" / "0.tif").unlink()
     (tmp_path / "horse" / "1.png").symlink_to("gone.png")
-    with pytest.raises(UserMistake, match=r"horse has no picture that can be read: 1 broken links"):
+    with pytest.raises(InvalidRequest, match=r"horse has no picture that can be read: 1 broken links"):
         Tree.find(tmp_path)
     (tmp_path / "horse" / "1.png").unlink()
     assert "folders without images: horse" in notes(tmp_path)
@@ -216,7 +216,7 @@ def test_links_are_followed_once_and_what_is_no_file_is_not_opened(tmp_path: Pat
 
 def test_a_class_folder_whose_name_is_no_text_is_refused_before_training(tmp_path: Path) -> None:
     classes(tmp_path, "cat", "dog", os.fsdecode(b"caf\xe9"))
-    with pytest.raises(UserMistake, match="isn't UTF-8"):
+    with pytest.raises(InvalidRequest, match="isn't UTF-8"):
         Tree.find(tmp_path)
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from certification.catalogue import CARD_FILE, WEIGHTS_FILE
-from certification.contract.card import ModelCard, Preprocessing
-from certification.contract.store.broker import connect
-from certification.contract.store.leases import Leases
-from certification.contract.store.workers import WorkerInfo
-from smoothcert.broker import Broker
+from smoothcert.cli.local_broker import Broker
+from smoothcert.jobs.broker import connect
+from smoothcert.jobs.leases import Leases
+from smoothcert.jobs.workers import WorkerInfo
+from smoothcert.models.registry import CARD_FILE, WEIGHTS_FILE
+from smoothcert.schemas.card import ModelCard, Preprocessing
 from tests.conftest import fresh_database
 from tests.worker.inside import Inside
 from tests.worker.plant import MODEL, Plant

@@ -9,14 +9,14 @@ import numpy as np
 import redis
 from numpy.typing import NDArray
 
-from certification.contract.card import ModelCard
-from certification.contract.job import Job
-from certification.contract.parameters import Parameters, ProcedureName
-from certification.contract.pixels import CertifiedImage
-from certification.contract.store.broker import connect
-from certification.contract.store.delivery import queue_of
-from certification.contract.store.jobs import JobStore, Request
-from certification.votes import Counts, VoteRange
+from smoothcert.images.pixels import CertifiedImage
+from smoothcert.jobs.broker import connect
+from smoothcert.jobs.delivery import queue_of
+from smoothcert.jobs.jobs import JobStore, Request
+from smoothcert.schemas.card import ModelCard
+from smoothcert.schemas.job import Job
+from smoothcert.schemas.parameters import Parameters, ProcedureName
+from smoothcert.votes import Counts, VoteRange
 from tests.worker.stand_in import BLOCK, StandInEngine, StandIns, StandInVotes
 from worker.certifier import Certifier
 from worker.settings import Settings

@@ -8,12 +8,12 @@ import redis
 from celery.worker.consumer import Consumer
 from kombu.asynchronous.timer import Timer
 
-from certification.contract.parameters import Parameters
-from certification.contract.pixels import CertifiedImage
-from certification.contract.store.broker import connect
-from certification.contract.store.delivery import application, queue_of
-from certification.contract.store.jobs import JobStore, Request
-from certification.contract.store.workers import WorkerInfo
+from smoothcert.images.pixels import CertifiedImage
+from smoothcert.jobs.broker import connect
+from smoothcert.jobs.delivery import application, queue_of
+from smoothcert.jobs.jobs import JobStore, Request
+from smoothcert.jobs.workers import WorkerInfo
+from smoothcert.schemas.parameters import Parameters
 from worker import upkeep
 
 

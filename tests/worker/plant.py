@@ -15,12 +15,12 @@ from typing import TypeVar
 import pytest
 import redis
 
-from certification.contract.job import Job
-from certification.contract.parameters import Parameters
-from certification.contract.pixels import CertifiedImage
-from certification.contract.store.delivery import Courier
-from certification.contract.store.jobs import JobStore, Request
-from smoothcert.broker import spawn
+from smoothcert.cli.local_broker import spawn
+from smoothcert.images.pixels import CertifiedImage
+from smoothcert.jobs.delivery import TaskPublisher
+from smoothcert.jobs.jobs import JobStore, Request
+from smoothcert.schemas.job import Job
+from smoothcert.schemas.parameters import Parameters
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
@@ -74,7 +74,7 @@ class Plant:
 
     def __post_init__(self) -> None:
         self.store = JobStore(self.client)
-        self.courier = Courier(self.url)
+        self.courier = TaskPublisher(self.url)
 
     def staff(self, *devices: str) -> None:
         """Starts workers until there is one for each device named, and waits until they take jobs."""

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from certification.contract.card import ModelCard
-from certification.contract.certificate import Engine as Description
-from certification.errors import Failure
-from certification.votes import Counts, VoteRange
+from smoothcert.errors import InternalError
+from smoothcert.schemas.card import ModelCard
+from smoothcert.schemas.certificate import Engine as Description
+from smoothcert.votes import Counts, VoteRange
 from worker.settings import Settings
 from worker.voting import Wanted
 
@@ -81,7 +81,7 @@ class StandIns:
     def build(self, folder: Path, card: ModelCard, wanted: Wanted | None) -> StandInEngine:
         device = wanted if isinstance(wanted, str) or wanted is None else wanted.device
         if device not in (None, self._device):
-            raise Failure(f"There is no {device} here.")
+            raise InternalError(f"There is no {device} here.")
         while GATE and not Path(GATE).exists():
             time.sleep(0.02)
         return self.engine(self._device)

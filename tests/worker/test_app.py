@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from certification.contract.signature import PublicKeys
-from certification.signing import Signer, what_is_wrong
-from certification.votes import VoteRange
+from smoothcert.schemas.signature import PublicKeys
+from smoothcert.signing import Signer, what_is_wrong
+from smoothcert.votes import VoteRange
 from tests.worker.conftest import write_model
 from tests.worker.plant import MODEL, Plant, eventually
 from tests.worker.stand_in import StandInVotes

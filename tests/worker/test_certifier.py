@@ -4,7 +4,7 @@ import pytest
 from structlog.contextvars import get_contextvars
 from structlog.testing import capture_logs
 
-from certification.errors import Failure, UserMistake
+from smoothcert.errors import InternalError, InvalidRequest
 from tests.worker.conftest import write_model
 from tests.worker.inside import MODEL, Inside, Scripted, undisturbed
 from tests.worker.stand_in import BLOCK
@@ -24,8 +24,8 @@ def raises(error: Exception) -> object:
 @pytest.mark.parametrize(
     ("error", "status", "title", "detail"),
     [
-        (UserMistake("Ask for less."), 422, "The request can't be carried out", "Ask for less."),
-        (Failure("The device is gone."), 500, "The worker failed", "The device is gone."),
+        (InvalidRequest("Ask for less."), 422, "The request can't be carried out", "Ask for less."),
+        (InternalError("The device is gone."), 500, "The worker failed", "The device is gone."),
         (RuntimeError("secret"), 500, "The worker failed", UNEXPECTED),
     ],
 )
@@ -131,7 +131,7 @@ def test_a_model_that_cannot_be_loaded_costs_its_own_jobs_only(inside: Inside) -
 
     def load(name: str) -> None:
         if name == "broken":
-            raise Failure("It is broken.")
+            raise InternalError("It is broken.")
         loaded.append(name)
 
     Scripted.loading = load

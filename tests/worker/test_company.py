@@ -5,7 +5,7 @@ import time
 import pytest
 from structlog.testing import capture_logs
 
-from certification.errors import BrokerUnavailable
+from smoothcert.errors import BrokerUnavailable
 from tests.worker.inside import EVERY_BATCH, LONG, MODEL, SHARED, Inside, Scripted, at, portions, undisturbed
 from tests.worker.stand_in import BLOCK
 from worker import company, drain

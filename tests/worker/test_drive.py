@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from structlog.testing import capture_logs
 
-from certification.contract.store.leases import Leases
-from certification.errors import BrokerUnavailable
+from smoothcert.errors import BrokerUnavailable
+from smoothcert.jobs.leases import Leases
 from tests.worker.inside import Inside, Scripted, undisturbed
 from tests.worker.stand_in import BLOCK, StandInVotes
 from worker import drain, drive

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from certification.architectures import build_network
-from certification.catalogue import Catalogue
-from certification.checkpoint import save_card, save_checkpoint
-from certification.contract.card import ModelCard, Preprocessing
-from certification.errors import BadCheckpoint
-from certification.setup import Setup
-from certification.votes import VoteRange
+from smoothcert.engines.config import EngineConfig
+from smoothcert.errors import BadCheckpoint
+from smoothcert.models.architectures import build_network
+from smoothcert.models.checkpoint import save_card, save_checkpoint
+from smoothcert.models.registry import ModelRegistry
+from smoothcert.schemas.card import ModelCard, Preprocessing
+from smoothcert.votes import VoteRange
 from worker.cache import EngineCache, Loaded
 from worker.engines import Engines
 from worker.settings import Settings
@@ -38,12 +38,12 @@ def save(folder: Path, seed: int) -> None:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     save(tmp_path / "m", seed=0)
-    return Settings(models=tmp_path, setup=str(Setup("cpu", "eager", "float32", 64, threads=1)))
+    return Settings(models=tmp_path, setup=str(EngineConfig("cpu", "eager", "float32", 64, threads=1)))
 
 
 @pytest.fixture
 def cache(settings: Settings) -> EngineCache:
-    return EngineCache(Catalogue(settings.models), settings.engine_builder())
+    return EngineCache(ModelRegistry(settings.models), settings.engine_builder())
 
 
 def votes_of(loaded: Loaded) -> list[int]:
@@ -56,7 +56,7 @@ def test_an_architecture_that_nobody_knows_is_the_checkpoints_fault(
     cache: EngineCache, settings: Settings
 ) -> None:
     cache.check("m")
-    card = Catalogue(settings.models).card("m")
+    card = ModelRegistry(settings.models).card("m")
     save_card(settings.models / "m", card.model_copy(update={"architecture": "vit-of-mine"}))
     with pytest.raises(BadCheckpoint, match=r"card\.json: There is no architecture 'vit-of-mine'"):
         cache.check("m")
@@ -71,9 +71,9 @@ def test_a_model_is_built_once(cache: EngineCache) -> None:
 
 
 def test_a_pinned_set_up_is_built_in_another_process_too(settings: Settings) -> None:
-    first = EngineCache(Catalogue(settings.models), Engines(settings))
+    first = EngineCache(ModelRegistry(settings.models), Engines(settings))
     chosen = first.load("m", None)
-    other = EngineCache(Catalogue(settings.models), Engines(settings.model_copy(update={"setup": None})))
+    other = EngineCache(ModelRegistry(settings.models), Engines(settings.model_copy(update={"setup": None})))
     assert other.platform == first.platform
     again = other.load("m", chosen.engine.description)
     assert again.engine.description == chosen.engine.description
@@ -90,7 +90,7 @@ def test_a_checkpoint_replaced_on_disk_is_another_engine(cache: EngineCache, set
 
 def test_equal_weights_under_another_card_are_another_engine(cache: EngineCache, settings: Settings) -> None:
     save(settings.models / "twin", seed=0)
-    card = Catalogue(settings.models).card("twin")
+    card = ModelRegistry(settings.models).card("twin")
     first_layer = card.preprocessing.model_copy(update={"std": (0.2,)})
     save_card(
         settings.models / "twin",
@@ -104,7 +104,7 @@ def test_equal_weights_under_another_card_are_another_engine(cache: EngineCache,
 
 
 def test_weights_replaced_after_the_card_was_read_do_not_vote_in_its_name(settings: Settings) -> None:
-    card = Catalogue(settings.models).card("m")
+    card = ModelRegistry(settings.models).card("m")
     save(settings.models / "m", seed=1)
     with pytest.raises(BadCheckpoint):
         Engines(settings).build(settings.models / "m", card, None)

@@ -6,8 +6,8 @@ import numpy as np
 from structlog.contextvars import get_contextvars
 from structlog.testing import capture_logs
 
-from certification.errors import BrokerUnavailable
-from certification.schedule import plan_for
+from smoothcert.errors import BrokerUnavailable
+from smoothcert.stats.schedule import plan_for
 from tests.worker.conftest import write_model
 from tests.worker.inside import LONG, MODEL, SHARED, Inside, Scripted, at, portions, undisturbed
 from tests.worker.stand_in import BLOCK, SPEED, StandInVotes

@@ -5,11 +5,11 @@ import pytest
 import redis
 from structlog.testing import capture_logs
 
-from certification.contract.parameters import Parameters
-from certification.contract.pixels import CertifiedImage
-from certification.contract.store.broker import connect
-from certification.contract.store.jobs import JobStore, Request
-from certification.contract.store.leases import Claim, Leases, Terms
+from smoothcert.images.pixels import CertifiedImage
+from smoothcert.jobs.broker import connect
+from smoothcert.jobs.jobs import JobStore, Request
+from smoothcert.jobs.leases import Claim, Leases, Terms
+from smoothcert.schemas.parameters import Parameters
 from worker.keeper import UNACKED_INDEX, Keeper, Message
 
 LEASE = 0.3  # seconds

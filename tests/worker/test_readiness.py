@@ -3,7 +3,7 @@
 import os
 import signal
 
-from certification.contract.store.delivery import queue_of
+from smoothcert.jobs.delivery import queue_of
 from tests.worker.conftest import write_model
 from tests.worker.plant import MODEL, Plant, Worker, eventually
 

@@ -10,8 +10,8 @@ import httpx2 as httpx
 import pytest
 from PIL import Image
 
-from smoothcert.broker import free_port
-from tests.smoothcert.test_service import running, wait_until_ready
+from smoothcert.cli.local_broker import free_port
+from tests.cli.test_service import running, wait_until_ready
 from tests.worker.plant import MODEL, Plant, eventually
 
 Line = dict[str, str]

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from certification.contract.parameters import Parameters
-from certification.contract.pixels import CertifiedImage
-from certification.contract.store.delivery import Courier
-from certification.contract.store.jobs import Request
+from smoothcert.images.pixels import CertifiedImage
+from smoothcert.jobs.delivery import TaskPublisher
+from smoothcert.jobs.jobs import Request
+from smoothcert.schemas.parameters import Parameters
 from tests.worker.conftest import write_model
 from tests.worker.inside import MODEL
 from tests.worker.parent import Parent
@@ -118,7 +118,7 @@ def test_a_job_whose_message_was_lost_is_sent_again_and_once(hire: Hire) -> None
 
 def test_a_job_whose_message_waits_is_not_sent_again(hire: Hire, redis_url: str) -> None:
     parent = hire(grace=0.05, janitor=0.05)
-    courier = Courier(redis_url)
+    courier = TaskPublisher(redis_url)
     courier.send(parent.submit(MODEL), MODEL)
     parent.start()
     parent.turn(SOON)

@@ -1,6 +1,6 @@
 """The published experiments by name."""
 
-from certification.errors import UserMistake
+from smoothcert.errors import InvalidRequest
 from training.experiments.experiment import Arm, Experiment
 from training.experiments.figures import FIGURE1, FIGURE2, FIGURE3
 from training.experiments.tables import FASHION_MNIST, MNIST_SUPPLEMENT, TABLE1, TABLE2, TABLE3, TABLE4
@@ -17,7 +17,7 @@ EXPERIMENTS: dict[str, Experiment] = {
 
 
 def find_experiment(name: str) -> Experiment:
-    """Raises UserMistake for a name that is not in EXPERIMENTS."""
+    """Raises InvalidRequest for a name that is not in EXPERIMENTS."""
     if name not in EXPERIMENTS:
-        raise UserMistake(f"There is no experiment {name!r}; there are: {', '.join(EXPERIMENTS)}.")
+        raise InvalidRequest(f"There is no experiment {name!r}; there are: {', '.join(EXPERIMENTS)}.")
     return EXPERIMENTS[name]

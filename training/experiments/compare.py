@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from certification.contract.card import ModelCard
+from smoothcert.schemas.card import ModelCard
 from training.experiments.experiment import Arm, Figures
 from training.experiments.published import HOURS, OTHER_RADII, RADII, published, same_images
 from training.log import Log

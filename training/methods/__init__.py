@@ -7,8 +7,8 @@ from dataclasses import fields
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
-from certification.contract.parameters import check_sigma
-from certification.errors import UserMistake
+from smoothcert.errors import InvalidRequest
+from smoothcert.schemas.parameters import check_sigma
 
 if TYPE_CHECKING:
     from training.methods.base import Method
@@ -24,9 +24,9 @@ METHODS = {
 
 
 def find_method(name: str) -> "type[Method]":
-    """The class of a method. Raises UserMistake for a name that is not in METHODS."""
+    """The class of a method. Raises InvalidRequest for a name that is not in METHODS."""
     if name not in METHODS:
-        raise UserMistake(f"There is no training method {name!r}; there are: {', '.join(METHODS)}.")
+        raise InvalidRequest(f"There is no training method {name!r}; there are: {', '.join(METHODS)}.")
     method: type[Method] = resolve_name(METHODS[name])
     return method
 
@@ -47,12 +47,12 @@ def defaults(name: str, dataset: str, sigma: float, **given: Any) -> dict[str, A
 def build_method(name: str, dataset: str, sigma: float, **options: Any) -> "Method":
     """The method with the data set's defaults overridden by `options`.
 
-    Raises UserMistake for an unknown method, an unknown option or a value out of range.
+    Raises InvalidRequest for an unknown method, an unknown option or a value out of range.
     """
     unknown = sorted(set(options) - set(option_names(name)))
     if unknown:
         known = ", ".join(option_names(name))
-        raise UserMistake(f"{name} has no option {unknown[0]!r}; it has: {known}.")
+        raise InvalidRequest(f"{name} has no option {unknown[0]!r}; it has: {known}.")
     check_sigma(sigma)
     return find_method(name)(sigma=sigma, **(defaults(name, dataset, sigma, **options) | options))  # type: ignore[call-arg]
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class Moment:
+class TrainingProgress:
     """Where training stands, as device tensors so that a captured CUDA graph sees them change.
 
     epoch: scalar float tensor, epochs completed plus the share of this one.
@@ -49,7 +49,7 @@ class Method(Protocol):
         network: nn.Module,
         images_BCHW: Tensor,  # float32, pixels in [0,1], B images before repetition
         labels_B: Tensor,  # int64
-        moment: Moment,
+        moment: TrainingProgress,
         generator: torch.Generator | None,
     ) -> Tensor:
         """The scalar loss of one optimizer step, float32.

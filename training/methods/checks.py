@@ -3,32 +3,32 @@
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
-from certification.errors import UserMistake
+from smoothcert.errors import InvalidRequest
 from training.sources import find_source
 
 T = TypeVar("T")
 
 
 def need_positive(**options: float) -> None:
-    """Raises UserMistake naming the first option that is not a number above 0."""
+    """Raises InvalidRequest naming the first option that is not a number above 0."""
     for name, value in options.items():
         if not 0 < value < float("inf"):
-            raise UserMistake(f"{name} must be a number above 0, not {value}.")
+            raise InvalidRequest(f"{name} must be a number above 0, not {value}.")
 
 
 def need_at_least(least: float, why: str = "", **options: float) -> None:
-    """Raises UserMistake naming the first option below `least`; `why` is appended in brackets."""
+    """Raises InvalidRequest naming the first option below `least`; `why` is appended in brackets."""
     for name, value in options.items():
         if not least <= value < float("inf"):
             reason = f" ({why})" if why else ""
-            raise UserMistake(f"{name} must be at least {least}, not {value}{reason}.")
+            raise InvalidRequest(f"{name} must be at least {least}, not {value}{reason}.")
 
 
 def need_one_of(allowed: Iterable[str], **options: str) -> None:
-    """Raises UserMistake naming the first option whose value is not among those allowed."""
+    """Raises InvalidRequest naming the first option whose value is not among those allowed."""
     for name, value in options.items():
         if value not in allowed:
-            raise UserMistake(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
+            raise InvalidRequest(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
 
 
 def by_sigma(table: Mapping[float, T], sigma: float) -> T:

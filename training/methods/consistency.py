@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.methods.base import Moment, repeat_with_noise
+from training.methods.base import TrainingProgress, repeat_with_noise
 from training.methods.checks import by_sigma, family, need_at_least, need_one_of, need_positive
 from training.methods.probabilities import (
     cross_entropy,
@@ -91,7 +91,7 @@ def default_entropy_weight(dataset: str, sigma: float) -> float:
 
 @dataclass(frozen=True)
 class Consistency:
-    """The Gaussian loss + a form of L_con over m >= 2 noises. Raises UserMistake on a bad option."""
+    """The Gaussian loss + a form of L_con over m >= 2 noises. Raises InvalidRequest on a bad option."""
 
     sigma: float = field(metadata={"help": "noise level, in units of pixels in [0,1]"})
     num_noises: int = field(default=2, metadata={"help": "noises per image in one step (m), at least 2"})
@@ -131,7 +131,7 @@ class Consistency:
         network: nn.Module,
         images_BCHW: Tensor,
         labels_B: Tensor,
-        moment: Moment,
+        moment: TrainingProgress,
         generator: torch.Generator | None,
     ) -> Tensor:
         """See Method.loss."""

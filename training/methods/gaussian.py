@@ -6,14 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.methods.base import Moment, repeat_with_noise
+from training.methods.base import TrainingProgress, repeat_with_noise
 from training.methods.checks import need_at_least, need_positive
 from training.methods.probabilities import log_probabilities, mean_cross_entropy
 
 
 @dataclass(frozen=True)
 class Gaussian:
-    """mean_i CE(F_i, y). Raises UserMistake on an option out of range."""
+    """mean_i CE(F_i, y). Raises InvalidRequest on an option out of range."""
 
     sigma: float = field(metadata={"help": "noise level, in units of pixels in [0,1]"})
     num_noises: int = field(default=1, metadata={"help": "noises per image in one step (m)"})
@@ -37,7 +37,7 @@ class Gaussian:
         network: nn.Module,
         images_BCHW: Tensor,
         labels_B: Tensor,
-        moment: Moment,
+        moment: TrainingProgress,
         generator: torch.Generator | None,
     ) -> Tensor:
         """See Method.loss."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.methods.base import Moment, repeat_with_noise
+from training.methods.base import TrainingProgress, repeat_with_noise
 from training.methods.checks import by_sigma, family, need_at_least, need_positive
 from training.methods.probabilities import log_mean, log_probabilities
 
@@ -29,7 +29,7 @@ class Macer:
     """CE(F_hat, y) + weight * (sigma/2) * hinge(gamma - (Phi^-1(p1) - Phi^-1(p2))) where F_hat_beta is right.
 
     p1 and p2 are the two largest entries of F_hat_beta, the mean softmax of the beta-scaled logits; images
-    where it is wrong add 0 to the second mean. Raises UserMistake on an option out of range.
+    where it is wrong add 0 to the second mean. Raises InvalidRequest on an option out of range.
     """
 
     sigma: float = field(metadata={"help": "noise level, in units of pixels in [0,1]"})
@@ -63,7 +63,7 @@ class Macer:
         network: nn.Module,
         images_BCHW: Tensor,
         labels_B: Tensor,
-        moment: Moment,
+        moment: TrainingProgress,
         generator: torch.Generator | None,
     ) -> Tensor:
         """See Method.loss."""
@@ -74,7 +74,7 @@ class Macer:
         weight = self.weight * self.sigma / 2 * self.switch(moment)
         return natural + weight.to(robust.dtype) * robust
 
-    def switch(self, moment: Moment) -> Tensor:
+    def switch(self, moment: TrainingProgress) -> Tensor:
         """1 once the robust term counts, 0 before: a scalar."""
         return (
             torch.ones_like(moment.epoch) if not self.deferred else (moment.epoch >= moment.first_drop) * 1.0

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from training.methods.attack import ATTACKS, Target, shift, under_attack
-from training.methods.base import Moment, repeat_with_noise
+from training.methods.base import TrainingProgress, repeat_with_noise
 from training.methods.checks import by_sigma, family, need_at_least, need_one_of, need_positive
 from training.methods.probabilities import log_probabilities, mean_cross_entropy
 
@@ -32,7 +32,7 @@ DEFAULTS: dict[str, dict[float, Settings]] = {
 class SmoothAdv:
     """The Gaussian loss on images moved against the smoothed classifier, over the same m noises.
 
-    Raises UserMistake on an option out of range.
+    Raises InvalidRequest on an option out of range.
     """
 
     sigma: float = field(metadata={"help": "noise level, in units of pixels in [0,1]"})
@@ -65,7 +65,7 @@ class SmoothAdv:
         network: nn.Module,
         images_BCHW: Tensor,
         labels_B: Tensor,
-        moment: Moment,
+        moment: TrainingProgress,
         generator: torch.Generator | None,
     ) -> Tensor:
         """See Method.loss."""
@@ -74,7 +74,12 @@ class SmoothAdv:
         return mean_cross_entropy(log_probabilities(network, adversarial, self.num_noises), labels_B)
 
     def adversarial(
-        self, network: nn.Module, images_BCHW: Tensor, noisy_NCHW: Tensor, labels_B: Tensor, moment: Moment
+        self,
+        network: nn.Module,
+        images_BCHW: Tensor,
+        noisy_NCHW: Tensor,
+        labels_B: Tensor,
+        moment: TrainingProgress,
     ) -> Tensor:
         """The noisy copies, shape (m*B, C, H, W), moved by their images' perturbations, without gradient."""
         with under_attack(network) as still:
@@ -82,7 +87,7 @@ class SmoothAdv:
             eta_BCHW = ATTACKS[self.attack](target, self.radius(moment), self.steps)
         return shift(noisy_NCHW, eta_BCHW).detach()
 
-    def radius(self, moment: Moment) -> Tensor:
+    def radius(self, moment: TrainingProgress) -> Tensor:
         """eps of this epoch in [0,1] pixels, a scalar: the first has 1/warmup of it, as published."""
         full = self.epsilon * EPSILON_UNIT
         return full * ((moment.epoch.floor() + 1) / max(self.warmup, 1)).clamp_max(1)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.methods.base import Moment, repeat_with_noise
+from training.methods.base import TrainingProgress, repeat_with_noise
 from training.methods.checks import by_sigma, family, need_at_least
 from training.methods.consistency import kl_entropy
 from training.methods.probabilities import log_probabilities, mean_cross_entropy
@@ -28,7 +28,7 @@ DEFAULTS: dict[str, dict[float, Settings]] = {
 
 @dataclass(frozen=True)
 class SmoothAdvConsistency(SmoothAdv):
-    """SmoothAdv + kl_entropy over the m >= 2 adversarial copies. Raises UserMistake on a bad option."""
+    """SmoothAdv + kl_entropy over the m >= 2 adversarial copies. Raises InvalidRequest on a bad option."""
 
     weight: float = field(default=1.0, metadata={"help": "weight of the regularizer (lambda)"})
     entropy_weight: float = field(default=0.5, metadata={"help": "weight of H(F_hat) (eta)"})
@@ -49,7 +49,7 @@ class SmoothAdvConsistency(SmoothAdv):
         network: nn.Module,
         images_BCHW: Tensor,
         labels_B: Tensor,
-        moment: Moment,
+        moment: TrainingProgress,
         generator: torch.Generator | None,
     ) -> Tensor:
         """See Method.loss."""

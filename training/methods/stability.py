@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.methods.base import Moment, repeat_with_noise
+from training.methods.base import TrainingProgress, repeat_with_noise
 from training.methods.checks import by_sigma, family, need_at_least, need_positive
 from training.methods.probabilities import cross_entropy, log_probabilities, mean_cross_entropy
 
@@ -22,7 +22,8 @@ class Stability:
     """CE(F(x), y) + weight * mean_i CE(F(x), F_i): learn on the clean image, answer alike on the noisy one.
 
     Clean and noisy images go through the network one after the other, as published: batch norm then never
-    mixes their statistics. Gradients flow through both sides. Raises UserMistake on an option out of range.
+    mixes their statistics. Gradients flow through both sides. Raises InvalidRequest on an option out of
+    range.
     """
 
     sigma: float = field(metadata={"help": "noise level, in units of pixels in [0,1]"})
@@ -49,7 +50,7 @@ class Stability:
         network: nn.Module,
         images_BCHW: Tensor,
         labels_B: Tensor,
-        moment: Moment,
+        moment: TrainingProgress,
         generator: torch.Generator | None,
     ) -> Tensor:
         """See Method.loss."""

@@ -1,1 +1,0 @@
-"""What service, worker, command line and outside programs agree on. Imports neither torch nor scipy."""

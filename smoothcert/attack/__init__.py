@@ -1,0 +1,1 @@
+"""Attacks on certified predictions: projected gradient descent through noise."""

@@ -1,0 +1,94 @@
+"""Climbing towards another class of the smoothed classifier: PGD through fresh noise at every step.
+
+The surrogate for a share of votes is the mean softmax over m noises (Salman et al., NeurIPS 2019), whose
+logarithm is climbed; with a class to reach, the difference of two such logarithms (multi-targeted, Gowal et
+al. 2019), which does not flatten where the class to leave has all the votes. The network is float32 and not
+rounded to the grid: what is climbed need not be the classifier that is checked.
+
+Legend: eta is the perturbation, shape (C, H, W), float64; m noises, K classes; norms are l2, pixels in [0,1].
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+MOMENTUM = 0.75  # of unit gradients: averages the noise of single steps
+
+
+@dataclass(frozen=True)
+class Goal:
+    """The class to leave, and the one to reach; without that any other."""
+
+    leave: int
+    reach: int | None = None
+
+
+class Surrogate:
+    """A network seen through m noises. threads: of the CPU; 0 leaves them. seed: of noise and directions."""
+
+    def __init__(
+        self, network: nn.Module, sigma: float, noises: int, *, device: str, threads: int, seed: int
+    ) -> None:
+        self._network = network.eval().requires_grad_(requires_grad=False).to(device)
+        self._sigma = sigma
+        self._noises = noises
+        self._device = device
+        self._threads = threads
+        self._generator = torch.Generator(device=device).manual_seed(seed)
+
+    def log_mean(self, image_CHW: Tensor) -> Tensor:
+        """log mean_i F_i(x + delta_i) over m fresh noises, shape (K,)."""
+        if self._threads and torch.get_num_threads() != self._threads:
+            torch.set_num_threads(self._threads)
+        shape = (self._noises, *image_CHW.shape)
+        noise_mCHW = torch.randn(shape, generator=self._generator, device=self._device)
+        logits_mK = self._network(image_CHW.to(self._device, torch.float32) + self._sigma * noise_mCHW)
+        log_probs_mK = logits_mK.float().log_softmax(dim=1)
+        log_mean_K: Tensor = log_probs_mK.logsumexp(dim=0) - math.log(self._noises)
+        return log_mean_K
+
+    def rivals(self, image_CHW: Tensor, leave: int) -> list[int]:
+        """The other classes, the likeliest first."""
+        with torch.no_grad():
+            order: list[int] = self.log_mean(image_CHW).argsort(descending=True).tolist()
+        return [k for k in order if k != leave]
+
+    def direction(self, like_CHW: Tensor) -> Tensor:
+        """A uniformly random direction of length 1."""
+        drawn = torch.randn(like_CHW.shape, generator=self._generator, device=self._device)
+        return unit(drawn.to("cpu", torch.float64))
+
+    def gradient(self, image_CHW: Tensor, goal: Goal) -> Tensor:
+        """Of the loss at one image, scaled to length 1 (0 where it vanishes)."""
+        image_CHW = image_CHW.detach().requires_grad_()
+        log_mean_K = self.log_mean(image_CHW)
+        loss = -log_mean_K[goal.leave]
+        if goal.reach is not None:
+            loss = loss + log_mean_K[goal.reach]
+        (gradient_CHW,) = torch.autograd.grad(loss, image_CHW)
+        return unit(gradient_CHW)
+
+    def pgd_attack(
+        self, image_CHW: Tensor, goal: Goal, radius: float, start_CHW: Tensor, steps: int
+    ) -> Tensor:
+        """eta of norm at most `radius` after so many steps, from about `radius` long down to about 0."""
+        eta_CHW = within(start_CHW, radius)
+        velocity_CHW = torch.zeros_like(eta_CHW)
+        for step in range(steps):
+            velocity_CHW = MOMENTUM * velocity_CHW + self.gradient(image_CHW + eta_CHW, goal)
+            length = radius * (1 + math.cos(math.pi * step / steps)) / 2
+            eta_CHW = within(eta_CHW + length * unit(velocity_CHW), radius)
+        return eta_CHW
+
+
+def unit(vector: Tensor) -> Tensor:
+    """The vector at length 1, 0 where it is 0."""
+    length: Tensor = torch.linalg.vector_norm(vector)
+    return vector / length.clamp_min(torch.finfo(vector.dtype).tiny)
+
+
+def within(eta_CHW: Tensor, radius: float) -> Tensor:
+    """eta, shortened to the radius where it is longer."""
+    return eta_CHW * min(1.0, radius / max(float(torch.linalg.vector_norm(eta_CHW)), 1e-300))

@@ -1,0 +1,199 @@
+"""What `smoothcert attack` does: certifies images, attacks each certificate, and keeps what became of it."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from io import TextIOWrapper
+from pathlib import Path
+from typing import IO, Any
+
+from smoothcert.attack.attack import Attacker, AttackResult, Budget, Claim
+from smoothcert.cli.checkpoints import Checkpoint, build_engine
+from smoothcert.cli.evaluating import Selection, describe_run, load_images
+from smoothcert.cli.progress import progress_bar
+from smoothcert.engines.config import EngineConfig
+from smoothcert.errors import InvalidRequest
+from smoothcert.files import is_stream, open_stream
+from smoothcert.models.checkpoint import load_network
+from smoothcert.schemas.feasibility import refuse_impossible
+from smoothcert.schemas.parameters import Parameters
+from smoothcert.stats.bounds import ceil_to, floor_to, least_n
+from training.datasets import ImageSet
+from training.evaluate import evaluate, image_seed, wanted
+from training.journal import Run
+from training.log import Row
+
+COLUMNS = ("idx", "label", "class", "radius", "broken_inside", "broken", "gap", "checks", "seconds")
+Told = Callable[[float, str], None]  # share of the image under way, what happens
+DIGITS = 6  # of radii: the proved rounded down, the broken rounded up
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """One image. findings: None where the classifier abstained, so that there is nothing to break."""
+
+    row: Row
+    findings: AttackResult | None
+    seconds: float
+
+    @property
+    def gap(self) -> float | None:
+        """The smallest broken radius as a multiple of the certified one."""
+        if self.findings is None or self.findings.broken is None:
+            return None
+        return self.findings.broken / self.findings.radius
+
+    @property
+    def cells(self) -> list[str]:
+        """As a line of the log; `-` where there is nothing to say."""
+        found, gap = self.findings, self.gap
+        inside = "-" if found is None else str(int(not found.holds))
+        broken = "-" if found is None or found.broken is None else f"{ceil_to(found.broken, DIGITS):.6f}"
+        checks = "-" if found is None else str(found.checks)
+        known = [str(self.row.idx), str(self.row.label), str(self.row.predict)]
+        radius = f"{floor_to(self.row.radius, DIGITS):.6f}"
+        shown_gap = "-" if gap is None else f"{gap:.3f}"
+        return [*known, radius, inside, broken, shown_gap, checks, f"{self.seconds:.1f}"]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """For `--json`; null where there is nothing to say."""
+        found = self.findings
+        return {
+            "idx": self.row.idx,
+            "label": self.row.label,
+            "class": None if self.row.abstained else self.row.predict,
+            "radius": self.row.radius,
+            "broken_inside": None if found is None else not found.holds,
+            "broken_radius": None if found is None else found.broken,
+            "checks": 0 if found is None else found.checks,
+            "seconds": self.seconds,
+        }
+
+
+@dataclass(frozen=True)
+class Totals:
+    """mean_gap, mean_distance: broken radius as a multiple of the certified one, and minus it."""
+
+    images: int
+    abstained: int
+    certified: int
+    broken_inside: int
+    broken_outside: int
+    mean_radius: float | None
+    mean_broken_radius: float | None
+    mean_distance: float | None
+    mean_gap: float | None
+
+    @classmethod
+    def of(cls, all_attacked: Sequence[Attacked]) -> "Totals":
+        found = [one.findings for one in all_attacked if one.findings]
+        broken = [(one.broken, one.radius) for one in found if one.broken is not None]
+        return cls(
+            images=len(all_attacked),
+            abstained=len(all_attacked) - len(found),
+            certified=len(found),
+            broken_inside=sum(not one.holds for one in found),
+            broken_outside=sum(one.holds and one.broken is not None for one in found),
+            mean_radius=_mean([one.radius for one in found]),
+            mean_broken_radius=_mean([outside for outside, _ in broken]),
+            mean_distance=_mean([outside - proved for outside, proved in broken]),
+            mean_gap=_mean([outside / proved for outside, proved in broken]),
+        )
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be attacked, and with what."""
+
+    checkpoint: Checkpoint
+    run: Run
+    images: ImageSet
+    indices: range
+    budget: Budget
+
+
+def prepare(
+    checkpoint: Checkpoint,
+    asked: Parameters,
+    selection: Selection,
+    budget: Budget,
+    *,
+    seed: int | None,
+    setup: str | None,
+) -> Order:
+    """Every mistake is told here, before the first vote."""
+    if asked.procedure == "predict":
+        raise InvalidRequest("--procedure predict proves no radius that could be attacked.")
+    refuse_impossible(asked)
+    budget = replace(budget, alpha=asked.alpha)
+    least = least_n(budget.alpha_per_check, "predict")
+    if budget.votes < least:
+        raise InvalidRequest(f"--check-votes {budget.votes} can never prove a break: the least is {least}.")
+    images = load_images(checkpoint, selection)
+    run = describe_run(checkpoint, asked, selection, images, kept=None, seed=seed, setup=setup)
+    indices = wanted(len(images), selection.every, selection.limit)
+    return Order(checkpoint, run, images, indices, budget)
+
+
+def carry_out(order: Order, log: IO[str] | None) -> list[Attacked]:
+    """Image after image; each is in the log as soon as it is done, so that an interrupt loses none."""
+    done: list[Attacked] = []
+    if log is not None:
+        _write(log, COLUMNS)
+    with progress_bar("images") as update:
+        for one in _each(order, lambda passed, text: update(len(done) + passed, len(order.indices), text)):
+            done.append(one)
+            if log is not None:
+                _write(log, one.cells)
+    return done
+
+
+def open_log(path: Path) -> IO[str]:
+    """A new file, or a device or pipe. Raises InvalidRequest when it is there already or can't be."""
+    try:
+        return TextIOWrapper(open_stream(path)) if is_stream(path) else path.resolve().open("x")
+    except FileExistsError:
+        raise InvalidRequest(f"{path} is there already; take another --out.") from None
+    except OSError as error:
+        raise InvalidRequest(f"--out {path} can't be written: {error.strerror}.") from error
+
+
+def _each(order: Order, told: Told) -> Iterator[Attacked]:
+    card, run = order.checkpoint.card, order.run
+    engine = build_engine(order.checkpoint, run.setup)
+    attacker = Attacker(
+        load_network(order.checkpoint.folder, card),
+        card.input_shape,
+        len(card.labels),
+        setup=EngineConfig.parse(run.setup),
+        sigma=run.sigma,
+        budget=order.budget,
+    )
+    for step in evaluate(engine, order.images, run, order.indices, done=()):
+        if step.row is None:
+            told(0.0, f"image {step.idx}: {step.votes} of {step.of} votes")
+        else:
+            yield _attack(order, attacker, step.row, told)
+
+
+def _attack(order: Order, attacker: Attacker, row: Row, told: Told) -> Attacked:
+    if row.abstained or row.radius == 0:
+        return Attacked(row, None, row.seconds)
+    started = time.perf_counter()
+    claim = Claim(order.images.images_u8[row.idx].numpy(), row.predict, row.radius)
+    attempts = []
+    for attempt in attacker.attempts(claim, int(image_seed(order.run.seed, row.idx), 16)):
+        attempts.append(attempt)
+        what = "holds" if attempt.found is None else "broken"
+        told(len(attempts) / (order.budget.radii + 1), f"image {row.idx}: {what} at {attempt.radius:.3f}")
+    return Attacked(row, AttackResult.of(claim, attempts), row.seconds + time.perf_counter() - started)
+
+
+def _write(log: IO[str], cells: Sequence[str]) -> None:
+    log.write("\t".join(cells) + "\n")
+    log.flush()
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None

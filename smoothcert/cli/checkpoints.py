@@ -1,0 +1,65 @@
+"""A model as the command line names it: a bundled name or a checkpoint folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from smoothcert.cli.settings import settings
+from smoothcert.errors import UnknownModel
+from smoothcert.models.registry import CARD_FILE, read_card
+from smoothcert.schemas.card import ModelCard
+
+if TYPE_CHECKING:
+    from smoothcert.engines.config import EngineConfig
+    from smoothcert.engines.engine import Engine
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One model's folder and card."""
+
+    folder: Path
+    card: ModelCard
+
+
+def find_checkpoint(model: str | None) -> Checkpoint:
+    """The checkpoint of a name or folder, or the default model. Raises UnknownModel, BadCheckpoint."""
+    config = settings()
+    model = model or config.default_model
+    folder = Path(model)
+    if (folder / CARD_FILE).is_file():
+        return Checkpoint(folder, read_card(folder))
+    if folder.is_dir() or "/" in model:
+        raise UnknownModel(f"{model} is no checkpoint folder: it has no {CARD_FILE}.")
+    return Checkpoint(config.catalogue.folder(model), config.catalogue.card(model))
+
+
+def good_setup(checkpoint: Checkpoint) -> "EngineConfig":
+    """A set-up that suits this machine, without measuring."""
+    from smoothcert.engines.candidates import available_device, default_config
+
+    card = checkpoint.card
+    return default_config(card.input_shape, available_device(), int8=card.int8_is_as_good)
+
+
+def fastest_setup(checkpoint: Checkpoint) -> "EngineConfig":
+    """The set-up that is fastest here, measured once and remembered: worth its seconds before many images."""
+    from smoothcert.engines.autotune import Subject, choose_config
+    from smoothcert.models.checkpoint import load_network
+
+    card = checkpoint.card
+    network = load_network(checkpoint.folder, card)
+    return choose_config(Subject.of(network, card), settings().cache)
+
+
+def build_engine(checkpoint: Checkpoint, setup: str | None) -> "Engine":
+    """The engine of a checkpoint under the set-up named, or a good one without measuring. Loads torch."""
+    from smoothcert.engines.config import EngineConfig
+    from smoothcert.engines.engine import Engine
+    from smoothcert.models.checkpoint import load_network
+
+    card = checkpoint.card
+    setup = setup or settings().setup
+    chosen = EngineConfig.parse(setup) if setup else good_setup(checkpoint)
+    network = load_network(checkpoint.folder, card)
+    return Engine(network, card.input_shape, len(card.labels), chosen)

@@ -1,0 +1,37 @@
+"""smoothcert models: the model cards."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from smoothcert.cli.output import note, show, show_json, table
+
+if TYPE_CHECKING:
+    from smoothcert.schemas.card import ModelCard
+
+
+def models(
+    as_json: Annotated[bool, typer.Option("--json", help="The whole cards, as one JSON list.")] = False,
+) -> None:
+    """List the models and what they can certify."""
+    from smoothcert.cli.settings import settings
+
+    catalogue = settings().catalogue
+    for name, reason in catalogue.left_out().items():
+        note(f"{catalogue.root / name} is left out: {reason}")
+    cards = catalogue.cards()
+    if as_json:
+        show_json([card.model_dump(mode="json") for card in cards])
+    elif cards:
+        show(table(["model", "data set", "sigma", "ACR", "certified at 0.5", "images"], [*map(_row, cards)]))
+    else:
+        show(f"There are no models in {catalogue.root}.")
+
+
+def _row(card: "ModelCard") -> list[str]:
+    known = [card.name, card.dataset, f"{card.sigma:g}"]
+    if card.evaluation is None:
+        return [*known, "-", "-", "-"]
+    share = card.evaluation.certified_accuracy.get("0.50")
+    at_half = "-" if share is None else f"{100 * share:.1f} %"
+    return [*known, f"{card.evaluation.acr:.3f}", at_half, str(card.evaluation.images)]

@@ -1,0 +1,142 @@
+"""From a recipe to a checkpoint folder, saying how far it has come."""
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from smoothcert.cli.output import note
+from smoothcert.cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    import torch
+
+    from smoothcert.schemas.card import ModelCard
+    from training.datasets import ImageSet
+    from training.initial import Initial
+    from training.recipe import Recipe
+    from training.session import Session
+
+AskedPrecision = Literal["auto", "float32", "bfloat16"]
+PRECISION = "Of autocast; `auto` times a few steps and takes the fastest."  # help of the option
+MEASURED = ("precision", "channels_last", "compile")  # fields of a recipe that are measured
+WINDOW = 30.0  # seconds over which steps are timed, to see whether they have become slower
+SLOWER = 2.0  # times the fastest window, from which on it is said
+
+
+def wait_asleep() -> None:
+    """Tell OpenMP's threads to sleep while they wait for each other; before PyTorch is loaded.
+
+    By default they spin, which with anything else on the processors keeps the very thread waiting that they
+    wait for: steps then take several times as long. What the user has set stays.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def fit(
+    recipe: "Recipe",
+    images: "ImageSet",
+    folder: Path,
+    *,
+    resume: bool,
+    initial: "Initial | None" = None,
+    precision: AskedPrecision = "auto",
+) -> "ModelCard | None":
+    """Train, or go on with what a kill left, on the GPU where there is one; ends in a checkpoint.
+
+    precision: `auto` measures which one is fastest here, with memory format and compiling; a run that is
+    continued keeps what it began with. Under torchrun all processes train it together; the card comes back
+    from the first, None from the others.
+    """
+    from smoothcert.engines.hardware import heed_quota
+    from training.distributed import is_first, together
+    from training.memory import keep_freed_memory
+    from training.session import STATE_FILE, Session, check_out
+    from training.trainer import Trainer
+
+    heed_quota()
+    keep_freed_memory()
+    with together() as device:
+        if images.summary and is_first():
+            note(images.summary)
+        check_out(folder, resume=resume)
+        recipe = _decided(recipe, images, device, precision, folder / STATE_FILE)
+        trainer = Trainer(recipe, images, device)
+        if initial is not None:
+            trainer.start_from(initial.fitted(trainer.network))
+        session = Session(trainer, folder, resume=resume)
+        _run(session, shown=is_first())
+        card = session.export()
+        return card if is_first() else None
+
+
+def _decided(
+    recipe: "Recipe", images: "ImageSet", device: "torch.device", precision: AskedPrecision, state: Path
+) -> "Recipe":
+    """The recipe as it is trained: as named, as the run whose `state` there is began, or as measured."""
+    from training.autotune import tune
+    from training.distributed import is_first
+    from training.state import saved_recipe
+
+    if state.exists():
+        # A state leaves out what is by default.
+        kept = {name: value for name, value in saved_recipe(state).items() if name in MEASURED}
+        recipe = replace(recipe, **kept)
+    if precision != "auto":
+        return replace(recipe, precision=precision)
+    if state.exists():
+        decided, said = recipe, f"going on in {recipe.engine}, as the run began"
+    else:
+        tuned = tune(recipe, images, device)
+        decided, said = tuned.best.recipe, f"training in {tuned}"
+    if is_first():
+        note(said)
+    return decided
+
+
+def _run(session: "Session", *, shown: bool) -> None:
+    trainer = session.trainer
+    per_epoch, epochs = trainer.steps_per_epoch, trainer.recipe.schedule.epochs
+    pace = Pace()
+    with progress_bar("steps", shown=shown) as update:
+        for position in session.train():
+            loss = f" loss {trainer.records[-1].loss:.3f}" if trainer.records else ""
+            said = f"epoch {position.epoch + 1} of {epochs}{loss}"
+            done = position.epoch * per_epoch + position.step
+            update(done, epochs * per_epoch, said, milestone=position.step == per_epoch)
+            if shown and (slower := pace.step(time.monotonic())):
+                note(slower)
+
+
+class Pace:
+    """Seconds a step, window by window: finds out when something else takes the processors."""
+
+    def __init__(self) -> None:
+        self._began: float | None = None
+        self._steps = 0
+        self._fastest = float("inf")
+        self._told = False
+
+    def step(self, now: float) -> str | None:
+        """One step more has ended; what to tell the user, once each time that steps become slow."""
+        if self._began is None:
+            self._began = now
+            return None
+        self._steps += 1
+        if now - self._began < WINDOW:
+            return None
+        seconds = (now - self._began) / self._steps
+        self._began, self._steps = now, 0
+        self._fastest = min(seconds, self._fastest)
+        slow = seconds > SLOWER * self._fastest
+        told, self._told = self._told, slow
+        return _slower(seconds, self._fastest) if slow and not told else None
+
+
+def _slower(seconds: float, fastest: float) -> str:
+    load = f", load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors" if os.name == "posix" else ""
+    return (
+        f"a step takes {1e3 * seconds:.3g} ms, {seconds / fastest:.1f} times as long as before{load}: "
+        "unless the method does more now, other programs take the processors"
+    )

@@ -1,0 +1,196 @@
+"""What `smoothcert reproduce` does: find or train each classifier, certify it, compare."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from smoothcert.cli.asking import parameters
+from smoothcert.cli.checkpoints import Checkpoint
+from smoothcert.cli.evaluating import Selection, run_evaluation
+from smoothcert.cli.fitting import AskedPrecision, fit
+from smoothcert.cli.output import check_out, note
+from smoothcert.cli.settings import settings
+from smoothcert.engines.hardware import heed_quota
+from smoothcert.models.checkpoint import load_network
+from smoothcert.models.registry import CARD_FILE, ModelRegistry, read_card
+from smoothcert.schemas.card import ModelCard
+from training.datasets import FOLDER, ImageSet, Split, load_dataset
+from training.experiments import Arm, Experiment
+from training.experiments.compare import Outcome, by_heading, comparison, costs
+from training.experiments.gaps import Gaps, gaps_table, log_probability_gaps, save_histograms
+from training.journal import read_run
+from training.log import Log, read_log
+from training.plot import save_plot
+from training.recipe import Recipe
+from training.session import STATE_FILE
+
+CHECKPOINTS = "checkpoints"
+SEED = 0  # of evaluations; a log that is there keeps its own
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where and how. every, n: test images and votes. train, evaluate: whether what is missing is made."""
+
+    data_root: Path
+    out: Path
+    scale: float = 1.0
+    every: int = 20
+    n: int | None = None
+    train: bool = True
+    evaluate: bool = True
+    image: int = 0  # test image of Figure 1
+    precision: AskedPrecision = "auto"  # of what is trained
+
+
+def reproduce(experiment: Experiment, bench: Bench) -> str:
+    """The experiment's report as Markdown; plots are written beside the logs. Raises InvalidRequest."""
+    heed_quota()
+    check_out(bench.out, folder=True)
+    wanted = bench.evaluate and experiment.kind in ("table", "curves")
+    outcomes = [_outcome(arm, replace(bench, evaluate=wanted)) for arm in experiment.arms]
+    return "\n".join([f"## {experiment.title}", "", *_scaled(bench), _report(experiment, outcomes, bench)])
+
+
+def _scaled(bench: Bench) -> list[str]:
+    """Said of the whole report, so that no figure of a shortened run passes for a published one."""
+    if bench.scale == 1:
+        return []
+    return [
+        f"**Scale {bench.scale:g}: what is trained here is trained for fewer epochs than published.**",
+        "",
+    ]
+
+
+def _report(experiment: Experiment, outcomes: Sequence[Outcome], bench: Bench) -> str:
+    if experiment.kind == "costs":
+        return costs(outcomes)
+    if experiment.kind == "gaps":
+        return _gaps(experiment, outcomes, bench)
+    report = comparison(outcomes)
+    return report + _curves(experiment, outcomes, bench.out) if experiment.kind == "curves" else report
+
+
+def _outcome(arm: Arm, bench: Bench) -> Outcome:
+    found = _find(arm, bench, 1.0) or (_find(arm, bench, bench.scale) if bench.scale != 1 else None)
+    if found is None and bench.train:
+        _train(arm, bench)
+        found = _find(arm, bench, bench.scale)
+    if found is None:
+        return Outcome(arm, every=bench.every)
+    checkpoint, scale = found
+    log = _log(arm, checkpoint, bench)
+    run = read_run(_log_path(checkpoint, bench))
+    return Outcome(arm, checkpoint.card, log, scale, run.every if run else bench.every)
+
+
+def _find(arm: Arm, bench: Bench, scale: float) -> tuple[Checkpoint, float] | None:
+    """A finished checkpoint of this very recipe: one made here, else a bundled one."""
+    recipe = arm.recipe(_images_at(arm, bench), scale)
+    for root in (bench.out / CHECKPOINTS, settings().models):
+        folder = root / _checkpoint_name(arm, scale)
+        if (folder / CARD_FILE).is_file() and _is_of(read_card(folder), recipe):
+            return Checkpoint(folder, ModelRegistry(root).card(folder.name)), scale
+    return None
+
+
+def _is_of(card: ModelCard, recipe: Recipe) -> bool:
+    return (
+        card.architecture == recipe.architecture
+        and card.dataset == recipe.dataset.split(":")[0]
+        and card.sigma == recipe.method.sigma
+        and card.method_options == _options(recipe)
+        and card.training.get("initial") is None
+        and card.training.items() >= recipe.record()["schedule"].items()
+    )
+
+
+def _options(recipe: Recipe) -> dict[str, Any]:
+    options: dict[str, Any] = json.loads(json.dumps(asdict(recipe.method)))  # type: ignore[call-overload]
+    del options["sigma"]
+    return options
+
+
+def _train(arm: Arm, bench: Bench) -> None:
+    name = _checkpoint_name(arm, bench.scale)
+    folder = bench.out / CHECKPOINTS / name
+    note(f"training {name}")
+    images = _images(_images_at(arm, bench), "train", bench.data_root)
+    recipe = arm.recipe(_images_at(arm, bench), bench.scale, images.input_shape[0])
+    resume = (folder / STATE_FILE).exists()
+    fit(recipe, images, folder, resume=resume, precision=bench.precision)
+
+
+def _log(arm: Arm, checkpoint: Checkpoint, bench: Bench) -> Log | None:
+    """The arm's log, brought to its end where that is wanted; None where there is none."""
+    path = _log_path(checkpoint, bench)
+    if not bench.evaluate:
+        return _kept_log(path, checkpoint)
+    note(f"certifying {checkpoint.card.name}")
+    asked = parameters(
+        {"procedure": "certify"} | ({} if bench.n is None else {"n": bench.n}), checkpoint.card.sigma
+    )
+    selection = Selection(_images_at(arm, bench), "test", bench.data_root, bench.every, None)
+    seed = None if path.exists() else SEED
+    return run_evaluation(checkpoint, asked, selection, path, seed=seed, setup=None, resume=True).log
+
+
+def _kept_log(path: Path, checkpoint: Checkpoint) -> Log | None:
+    run = read_run(path)
+    if run and run.weights_sha256 != checkpoint.card.weights_sha256:
+        note(f"{path} is left out: it is of other weights than {checkpoint.folder}")
+        return None
+    return replace(read_log(path), of=run.split_images if run else None) if path.exists() else None
+
+
+def _log_path(checkpoint: Checkpoint, bench: Bench) -> Path:
+    return bench.out / f"{checkpoint.card.name}.tsv"
+
+
+def _curves(experiment: Experiment, outcomes: Sequence[Outcome], out: Path) -> str:
+    lines = [""]
+    for number, (head, some) in enumerate(by_heading(outcomes), 1):
+        logs = [replace(one.log, name=one.label) for one in some if one.log and one.log.rows]
+        if logs:
+            path = out / f"{experiment.name}-{number}.svg"
+            save_plot(logs, path)
+            lines.append(f"{head}: {path}")
+    return "\n".join(lines) + "\n"
+
+
+def _gaps(experiment: Experiment, outcomes: Sequence[Outcome], bench: Bench) -> str:
+    measured = [_gaps_of(one, bench) for one in outcomes if one.card is not None]
+    missing = [f"- {one.arm.label}: not trained" for one in outcomes if one.card is None]
+    if not measured:
+        return "\n".join(missing) + "\n"
+    path = bench.out / f"{experiment.name}.svg"
+    save_histograms(measured, path)
+    return "\n".join([gaps_table(measured), *missing, f"test image {bench.image}: {path}"]) + "\n"
+
+
+def _gaps_of(outcome: Outcome, bench: Bench) -> Gaps:
+    found = _find(outcome.arm, bench, outcome.scale)
+    assert found is not None
+    checkpoint, _ = found
+    images = _images(_images_at(outcome.arm, bench), "test", bench.data_root)
+    network = load_network(checkpoint.folder, checkpoint.card)
+    label = int(images.labels[bench.image])
+    gaps = log_probability_gaps(network, images.images_u8[bench.image], label, outcome.arm.sigma)
+    return Gaps(outcome.trained_label, gaps.numpy())
+
+
+def _checkpoint_name(arm: Arm, scale: float) -> str:
+    return arm.name if scale == 1 else f"{arm.name}-x{scale:g}"
+
+
+def _images_at(arm: Arm, bench: Bench) -> str:
+    """ImageNet's class folders lie in imagenet/ below the data root."""
+    return f"{FOLDER}{bench.data_root / 'imagenet'}" if arm.dataset == "imagenet" else arm.dataset
+
+
+@cache
+def _images(dataset: str, split: Split, data_root: Path) -> ImageSet:
+    return load_dataset(dataset, split, data_root)

@@ -1,0 +1,84 @@
+"""OpenVINO on the CPU: one thread a stream, batches classified in the background while noise is drawn."""
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from smoothcert.engines.config import EngineConfig, Precision
+from smoothcert.engines.int8 import attached, quantized
+from smoothcert.engines.quiet_openvino import openvino, properties
+from smoothcert.engines.voter import ready_voter
+from smoothcert.errors import InternalError
+from smoothcert.schemas.certificate import Shape
+
+_HINTS: dict[Precision, openvino.Type] = {
+    "float32": openvino.Type.f32,
+    "bfloat16": openvino.Type.bf16,
+    "int8": openvino.Type.f32,  # of what lies between the layers that run on integers
+}
+
+
+class OpenVinoVoter:
+    """A BatchVoter with one stream a thread; one batch more than streams is kept under way."""
+
+    def __init__(self, network: nn.Module, shape_CHW: Shape, num_classes: int, setup: EngineConfig) -> None:
+        channels, height, width = shape_CHW
+        self.num_classes = num_classes
+        self.shape_BHWC = (setup.batch, height, width, channels)
+        self.slots = setup.threads + 1
+        self._pixels: dict[int, Tensor] = {}
+        compiled = _compiled(network, self.shape_BHWC, setup)
+        self._requests = [compiled.create_infer_request() for _ in range(self.slots)]
+
+    def start(self, slot: int, pixels_BHWC: Tensor) -> None:
+        if torch.get_num_threads() != 1:
+            torch.set_num_threads(1)  # for the noise; the processors belong to the streams
+        request = self._requests[slot]
+        request.wait()  # returns at once, unless an interrupted range left a batch behind
+        self._pixels[slot] = pixels_BHWC  # the request reads this memory until it is done
+        request.set_input_tensor(openvino.Tensor(pixels_BHWC.numpy(), shared_memory=True))
+        request.start_async()
+
+    def classes(self, slot: int) -> NDArray[np.int64]:
+        self._requests[slot].wait()
+        classes: NDArray[np.int64] = self._requests[slot].get_output_tensor().data.copy()
+        return classes
+
+
+def _compiled(
+    network: nn.Module, shape_BHWC: tuple[int, int, int, int], setup: EngineConfig
+) -> openvino.CompiledModel:
+    if setup.precision not in _HINTS:
+        raise InternalError(f"OpenVINO runs float32, bfloat16 or int8 here, not {setup.precision}.")
+    config = {
+        properties.hint.inference_precision(): _HINTS[setup.precision],
+        properties.num_streams(): setup.threads,
+        properties.inference_num_threads(): setup.threads,
+        properties.hint.enable_cpu_pinning(): False,
+    }
+    compiled = openvino.Core().compile_model(_converted(network, shape_BHWC, setup), "CPU", config)
+    real = compiled.get_property(properties.hint.inference_precision())
+    if real != _HINTS[setup.precision]:  # a processor without bfloat16 takes float32 without a word
+        raise InternalError(
+            f"OpenVINO would run {real.get_type_name()} here where {setup.precision} was asked for."
+        )
+    return compiled
+
+
+def _converted(
+    network: nn.Module, shape_BHWC: tuple[int, int, int, int], setup: EngineConfig
+) -> openvino.Model:
+    """The voter as an OpenVINO graph of fixed shape, in float32: the plugin casts as the hint says."""
+    voter = ready_voter(network, replace(setup, precision="float32"))
+    if setup.precision == "int8":
+        voter.network = quantized(voter.network, attached(network))
+    example = torch.zeros(shape_BHWC, dtype=torch.int16)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of the tracer, about itself
+        # Traced here: the converter's own tracing checks itself by running the network some more times.
+        traced = torch.jit.trace(voter, example, check_trace=False)  # type: ignore[no-untyped-call]
+        return openvino.convert_model(traced, input=list(shape_BHWC))

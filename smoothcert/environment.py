@@ -1,0 +1,26 @@
+"""Settings from the environment; what is wrong with them is one line that names the variable."""
+
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from smoothcert.errors import InvalidRequest
+
+PREFIX = "SMOOTHCERT_"
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+def read_environment(kind: type[Settings]) -> Settings:
+    """The settings of this process. Raises InvalidRequest."""
+    try:
+        return kind()
+    except ValidationError as error:
+        raise InvalidRequest("; ".join(_problem(one["loc"], one["msg"]) for one in error.errors())) from None
+    except ValueError as error:  # a list that isn't one
+        raise InvalidRequest(f"The environment can't be used: {error}") from None
+
+
+def _problem(loc: tuple[int | str, ...], message: str) -> str:
+    """A value is never shown: it may be a secret."""
+    reason = message.removeprefix("Value error, ").rstrip(".")
+    return f"{PREFIX}{str(loc[0]).upper()}: {reason}." if loc else f"{reason}."

@@ -1,0 +1,80 @@
+"""What can go wrong, as a tree. A subclass's docstring is its default message.
+
+SmoothCertError
+├── InvalidRequest            the caller can mend it; the command line exits with 2
+│   ├── ImpossibleRequest  (n, alpha) that can never certify
+│   ├── UnknownModel
+│   ├── BadImage
+│   ├── OverQuota          too many open jobs of one caller
+│   └── KeyReused          an idempotency key came with another body
+└── InternalError                the machine or the installation failed; exit 1
+    ├── BadCheckpoint
+    ├── BrokerUnavailable
+    ├── NotACertificate    a document that can't be one; it names the field
+    ├── BadKeyFile         of API keys, or of keys that sign certificates
+    └── QueueFull
+"""
+
+
+class SmoothCertError(Exception):
+    """Something went wrong."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or type(self).__doc__)
+
+
+class InvalidRequest(SmoothCertError, ValueError):
+    """The request can't be carried out as it stands."""
+
+
+class ImpossibleRequest(InvalidRequest):
+    """No outcome of these votes could ever certify anything."""
+
+    def __init__(self, message: str | None = None, *, least_n: int | None = None) -> None:
+        super().__init__(message)
+        self.least_n = least_n
+
+
+class UnknownModel(InvalidRequest):
+    """No model of this name; `smoothcert models` lists those there are."""
+
+
+class BadImage(InvalidRequest):
+    """Not an image we take: send one PNG, JPEG, WebP, BMP or GIF of moderate size."""
+
+
+class InternalError(SmoothCertError):
+    """The machine or the installation failed."""
+
+
+class BadCheckpoint(InternalError):
+    """The checkpoint folder is not whole: it needs card.json and a model.safetensors that match."""
+
+
+class NotACertificate(InternalError):
+    """This is no certificate."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+class BrokerUnavailable(InternalError):
+    """The broker does not answer; check SMOOTHCERT_REDIS_URL."""
+
+
+class BadKeyFile(InternalError):
+    """The file of keys can't be read."""
+
+
+class OverQuota(InvalidRequest):
+    """You have too many unfinished jobs; wait for one to end or cancel one."""
+
+
+class KeyReused(InvalidRequest):
+    """This Idempotency-Key was used for another request; take a new one."""
+
+
+class QueueFull(InternalError):
+    """Too many jobs wait already; try again later."""

@@ -1,0 +1,143 @@
+"""BMP as browsers read it where Pillow does it otherwise or not: 16 and 32 bits, bit masks, run lengths."""
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from smoothcert.errors import BadImage
+
+PLAIN, RLE8, RLE4, MASKS, MASKS_AND_ALPHA = 0, 1, 2, 3, 6  # values of `compression`
+V3 = 40  # size of the header
+WITH_ALPHA = {56, 108, 124}  # sizes of those headers that have a mask for it
+MOST_RUNS = 2_000_000  # bytes: each two of them are a step in Python
+EMBEDDED_PROFILE = b"DEBM"  # "MBED", little-endian
+
+
+@dataclass(frozen=True)
+class BmpHeader:
+    """Of a BMP whose header is Windows' (40 bytes or more); `offset`: where the pixels are in the file."""
+
+    offset: int
+    size: int
+    width: int
+    height: int
+    bits: int
+    compression: int
+    colours: int
+    top_down: bool
+
+
+def read_bmp_header(data: bytes) -> BmpHeader | None:
+    """None where the header is OS/2's older one, or none at all: those have neither masks nor run lengths."""
+    if len(data) < 14 + V3 or data[:2] != b"BM":
+        return None
+    offset, size = struct.unpack_from("<II", data, 10)
+    width, height, _, bits, compression, _, _, _, colours = struct.unpack_from("<iiHHIIiiI", data, 18)
+    if size < V3 or width <= 0:
+        return None
+    return BmpHeader(offset, size, width, abs(height), bits, compression, colours, height < 0)
+
+
+def is_ours(header: BmpHeader | None) -> bool:
+    """Whether `decode_bmp` reads it; the rest is Pillow's."""
+    return header is not None and (header.bits in (16, 32) or header.compression != PLAIN)
+
+
+def decode_bmp(data: bytes, header: BmpHeader) -> tuple[Image.Image, Image.Image | None]:
+    """The picture, and its opacity (L) where some of it may be seen through. Raises BadImage."""
+    if header.compression in (RLE8, RLE4):
+        return _by_runs(data, header)
+    if header.bits not in (16, 32) or header.compression not in (PLAIN, MASKS, MASKS_AND_ALPHA):
+        raise BadImage("This layout of BMP is not taken: save it as PNG.")
+    return _by_masks(data, header)
+
+
+def _by_masks(data: bytes, header: BmpHeader) -> tuple[Image.Image, Image.Image | None]:
+    stride = (header.width * header.bits + 31) // 32 * 4
+    if len(data) < header.offset + stride * header.height:
+        raise BadImage("The image file is truncated or damaged.")
+    kind = "<u2" if header.bits == 16 else "<u4"
+    rows = np.frombuffer(data, np.uint8, stride * header.height, header.offset)
+    values_HW = rows.reshape(header.height, stride).view(kind)[:, : header.width]
+    red, green, blue, alpha = _masks(data, header)
+    picture = Image.merge("RGB", [_image(_channel(values_HW, mask), header) for mask in (red, green, blue)])
+    opacity_HW = _channel(values_HW, alpha)
+    return picture, _image(opacity_HW, header) if opacity_HW.any() else None  # all clear: nothing is meant
+
+
+def _image(rows_HW: NDArray[np.uint8], header: BmpHeader) -> Image.Image:
+    return Image.fromarray(np.ascontiguousarray(rows_HW if header.top_down else rows_HW[::-1]))
+
+
+def _masks(data: bytes, header: BmpHeader) -> tuple[int, ...]:
+    """Of red, green, blue and alpha; behind an older header browsers heed no alpha."""
+    told = struct.unpack_from("<IIII", data, 54) if len(data) >= 70 else (0, 0, 0, 0)
+    alpha = told[3] if header.size in WITH_ALPHA else 0
+    if header.compression != PLAIN:
+        return (*told[:3], alpha)
+    return (0x7C00, 0x3E0, 0x1F, alpha) if header.bits == 16 else (0xFF0000, 0xFF00, 0xFF, alpha)
+
+
+def _channel(values_HW: NDArray[np.unsignedinteger], mask: int) -> NDArray[np.uint8]:
+    """The bits of the mask as 0 to 255: fewer than eight are spread, of more the high ones stay."""
+    if not mask:
+        return np.zeros(values_HW.shape, np.uint8)
+    low = (mask & -mask).bit_length() - 1
+    bits = (mask >> low).bit_length()
+    levels_HW = (values_HW & mask) >> low
+    if bits >= 8:
+        return (levels_HW >> (bits - 8)).astype(np.uint8)
+    most = 2**bits - 1
+    spread = np.array([(255 * level + most // 2) // most for level in range(most + 1)], np.uint8)
+    return np.take(spread, levels_HW)
+
+
+def _by_runs(data: bytes, header: BmpHeader) -> tuple[Image.Image, Image.Image | None]:
+    """What no run reaches is clear, as browsers show it."""
+    colours = min(header.colours or 2**header.bits, 256)
+    table = np.frombuffer(data, np.uint8, 4 * colours, 14 + header.size).reshape(-1, 4)
+    indices_HW = np.zeros((header.height, header.width), np.uint8)
+    opacity_HW = np.zeros((header.height, header.width), np.uint8)
+    _draw_runs(data[header.offset :], header, indices_HW, opacity_HW)
+    picture = _image(indices_HW, header)
+    picture.putpalette(np.ascontiguousarray(table[:, 2::-1]).tobytes())
+    return picture, None if opacity_HW.all() else _image(opacity_HW, header)
+
+
+def _draw_runs(
+    runs: bytes, header: BmpHeader, indices_HW: NDArray[np.uint8], opacity_HW: NDArray[np.uint8]
+) -> None:
+    if len(runs) > MOST_RUNS:
+        raise BadImage(f"Run-length encoded BMP files are taken up to {MOST_RUNS} bytes: save it as PNG.")
+    four = header.compression == RLE4
+    x = y = at = 0
+    while at + 2 <= len(runs):
+        count, code = runs[at], runs[at + 1]
+        at += 2
+        if count:
+            pixels = bytes((code >> 4, code & 15)) * (count // 2 + 1) if four else bytes((code,)) * count
+        elif code == 0:  # end of the line
+            x, y = 0, y + 1
+            continue
+        elif code == 1:  # end of the picture
+            return
+        elif code == 2:  # a step to the right and on
+            if at + 2 > len(runs):
+                break
+            x, y, at = x + runs[at], y + runs[at + 1], at + 2
+            continue
+        else:  # so many pixels, one by one, filled up to two bytes
+            count, length = code, (code + 1) // 2 if four else code
+            packed = runs[at : at + length]
+            pixels = bytes(half for byte in packed for half in (byte >> 4, byte & 15)) if four else packed
+            at += length + length % 2
+        room = min(count, header.width - x)
+        if y >= header.height or room < 0 or len(pixels) < count:
+            break
+        indices_HW[y, x : x + room] = np.frombuffer(pixels, np.uint8, room)
+        opacity_HW[y, x : x + room] = 255
+        x += room
+    raise BadImage("Run-length encoded BMP: its runs don't fit the picture; it is truncated or damaged.")

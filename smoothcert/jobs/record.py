@@ -1,0 +1,68 @@
+"""From a record's fields, as `view.lua` reads them, to the Job that callers see."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, Self, cast
+
+from smoothcert.schemas.certificate import Certificate
+from smoothcert.schemas.job import TERMINAL, Job, Links, Progress, Status
+from smoothcert.schemas.parameters import Parameters
+from smoothcert.schemas.problem import Problem
+
+
+class Row(NamedTuple):
+    """What `row_of` in `_common.lua` reads, in its order. Times are microseconds of the broker's clock."""
+
+    status: bytes
+    model: bytes
+    parameters: bytes
+    progress: bytes
+    certificate: bytes | None
+    error: bytes | None
+    created: bytes
+    started: bytes | None
+    finished: bytes | None
+    attempts: bytes
+    version: bytes
+    owner: bytes
+    position: int | None
+
+    @classmethod
+    def of(cls, told: Sequence[Any]) -> Self | None:
+        """One row of the answer; None where there is no such job."""
+        return cls(*told) if told else None
+
+
+def moment(microseconds: bytes | None) -> datetime | None:
+    """A time of the broker's clock, in UTC."""
+    if microseconds is None:
+        return None
+    return datetime.fromtimestamp(int(microseconds) / 1e6, UTC)
+
+
+def job_of(job_id: str, row: Row) -> Job:
+    """The job that a row tells of.
+
+    The certificate, and with it the seed, stays hidden until the job has ended: a caller who knew the noise
+    could choose the image against it.
+    """
+    status = cast(Status, row.status.decode())
+    certificate = row.certificate if status in TERMINAL else None
+    created_at = moment(row.created)
+    assert created_at is not None
+    return Job(
+        id=job_id,
+        status=status,
+        model=row.model.decode(),
+        parameters=Parameters.model_validate_json(row.parameters),
+        queue_position=row.position,
+        progress=Progress.model_validate_json(row.progress),
+        certificate=Certificate.model_validate_json(certificate) if certificate else None,
+        error=Problem.model_validate_json(row.error) if row.error else None,
+        created_at=created_at,
+        started_at=moment(row.started),
+        finished_at=moment(row.finished),
+        attempts=int(row.attempts),
+        links=Links.of(job_id),
+        version=int(row.version),
+    )

@@ -1,0 +1,51 @@
+"""Networks by name.
+
+Here and not in training/, because the worker builds them from a card and never imports training.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torchvision
+from torch import nn
+
+from smoothcert.errors import InvalidRequest
+from smoothcert.models.architectures.densenet_cifar import CifarDenseNet
+from smoothcert.models.architectures.lenet import LeNet
+from smoothcert.models.architectures.normalize import Normalize
+from smoothcert.models.architectures.resnet_cifar import CifarResNet
+
+Builder = Callable[[int, int], nn.Module]  # (num_classes, in_channels)
+
+ARCHITECTURES: dict[str, Builder] = {
+    "lenet": LeNet,
+    "resnet20": lambda num_classes, in_channels: CifarResNet(20, num_classes, in_channels),
+    "resnet110": lambda num_classes, in_channels: CifarResNet(110, num_classes, in_channels),
+    "densenet40": lambda num_classes, in_channels: CifarDenseNet((6, 6, 6), 12, num_classes, in_channels),
+}
+
+
+WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")  # which only their authors' own loss looks at
+
+
+def build_network(name: str, num_classes: int, mean: Sequence[float], std: Sequence[float]) -> nn.Module:
+    """A base classifier: (B, C, H, W) pixels in [0,1], noise added, to logits (B, K). Weights are fresh.
+
+    `name` is one of ARCHITECTURES or any torchvision classifier (3 channels). Raises InvalidRequest.
+    """
+    body = _build_body(name, num_classes, in_channels=len(mean))
+    return nn.Sequential(Normalize(mean, std), body)
+
+
+def _build_body(name: str, num_classes: int, in_channels: int) -> nn.Module:
+    if name in ARCHITECTURES:
+        return ARCHITECTURES[name](num_classes, in_channels)
+    if name not in torchvision.models.list_models(module=torchvision.models):
+        raise InvalidRequest(
+            f"There is no architecture {name!r}; there are: {', '.join(ARCHITECTURES)} "
+            "and the classifiers of torchvision (resnet50, ...)."
+        )
+    if in_channels != 3:
+        raise InvalidRequest(f"{name} takes colour images; these have {in_channels} channel(s).")
+    options = {"aux_logits": False, "init_weights": True} if name in WITH_AUXILIARY_HEADS else {}
+    network: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=num_classes, **options)
+    return network

@@ -1,0 +1,1 @@
+"""The exact grid Gaussian, its random streams, and the sampler that classifies noisy copies."""

@@ -1,0 +1,55 @@
+"""Random streams: batch i of a stage draws from f(seed, stage, i), whoever draws it and in what order."""
+
+import hashlib
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smoothcert.noise.table import LANE_BITS
+from smoothcert.schemas.certificate import SEED
+from smoothcert.votes import Stage
+
+_STAGE_KEY: dict[Stage, int] = {"selection": 0, "estimation": 1}
+_WORDS_PER = 64 // LANE_BITS
+SEED_BITS = 128
+
+RawWords = NDArray[np.uint64]
+
+
+def parse_seed(seed: str) -> int:
+    """The integer of a certificate's seed: 128 bits, hexadecimal. Raises ValueError."""
+    if not SEED.fullmatch(seed):
+        raise ValueError(f"A seed is {SEED_BITS} bits, 32 hexadecimal digits; got {seed!r}.")
+    return int(seed, 16)
+
+
+class BatchStream:
+    """The random words of one batch, for the CPU (SFC64 keyed by all 128 bits through SeedSequence).
+
+    Not torch's CPU generator: it is a Mersenne Twister that keeps only the low 32 bits of its seed, so that
+    seeds repeat and streams of different jobs coincide.
+    """
+
+    def __init__(self, seed: int, stage: Stage, batch: int) -> None:
+        key = np.random.SeedSequence(entropy=seed, spawn_key=(_STAGE_KEY[stage], batch))
+        self._bits = np.random.SFC64(key)
+
+    def words(self, count: int) -> RawWords:
+        """The next `count` words of 64 random bits."""
+        return np.asarray(self._bits.random_raw(count), dtype=np.uint64)
+
+    def lanes(self, count: int) -> NDArray[np.uint16]:
+        """The next values of 16 random bits, four of them from each word: shape (count,)."""
+        whole = self.words(-(-count // _WORDS_PER))
+        return whole.view(np.uint16)[:count]
+
+    def normals(self, count: int) -> NDArray[np.float64]:
+        """Standard normal values, shape (count,), as exact as float64 makes them: not for certificates."""
+        return np.random.Generator(self._bits).standard_normal(count)
+
+
+def device_key(seed: int, stage: Stage, batch: int, device: Literal["cuda"] = "cuda") -> int:
+    """The 63-bit key of a device generator (Philox, which takes 64) for one batch: a hash of the triple."""
+    text = f"smoothcert:{device}:{seed:032x}:{stage}:{batch}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

@@ -1,0 +1,1 @@
+"""The documents: certificates, jobs, model cards, parameters, problems. No torch, no Redis, no SciPy."""

@@ -1,0 +1,107 @@
+"""The Certificate document: the answer with all its evidence, enough to recompute it from the counts."""
+
+import re
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from smoothcert.schemas.parameters import ProcedureName
+from smoothcert.schemas.signature import Signature
+
+Bound = Literal["one_sided", "runner_up"]
+Shape = tuple[int, int, int]  # C,H,W of an image
+SEED = re.compile(r"[0-9a-fA-F]{32}")
+SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+
+
+class Look(BaseModel):
+    """One moment at which the counts are looked at: after `n` votes, spending `alpha` of the whole."""
+
+    model_config = ConfigDict(frozen=True)
+
+    n: int
+    alpha: float
+    alpha_runner_up: float = Field(
+        default=0.0, description="the part of alpha that p_upper's bound has; p_lower's has the rest"
+    )
+
+
+class ModelDigest(BaseModel):
+    """Which network voted. `sha256` is of model.safetensors; `classifier_sha256` is of all that decides
+    what the network answers: those weights, the architecture, the shapes, the first layer's normalisation,
+    and in int8 the rounding.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    sha256: str
+    classifier_sha256: str | None = None
+
+
+class InputDigest(BaseModel):
+    """Which pixels were certified. `shape` is C,H,W; `sha256` is of the uint8 pixels in that order."""
+
+    model_config = ConfigDict(frozen=True)
+
+    shape: Shape
+    sha256: str
+    preprocessing: list[str] = Field(description="what was done to the file to get these pixels, in order")
+
+
+class Engine(BaseModel):
+    """The one set-up that cast every vote: another device, precision or batch is another base classifier."""
+
+    model_config = ConfigDict(frozen=True)
+
+    device: str = Field(description="for example cpu, or the name of the GPU")
+    backend: str = Field(description="for example eager, compile, openvino, cuda-graph")
+    precision: str = Field(description="float32, bfloat16, ...")
+    batch: int = Field(description="votes in one forward pass; the last one is padded")
+    versions: dict[str, str] = Field(default_factory=dict)
+
+
+class Certificate(BaseModel):
+    """A proved radius, or an abstention, with its evidence (docs/api.md).
+
+    With probability at least 1-alpha over the sampling, no change of the input with l2 norm below `radius`
+    (pixels in [0,1]) changes `predicted_class` of the smoothed classifier.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    version: Literal[1] = 1
+    outcome: Literal["certified", "abstained"]
+    procedure: ProcedureName
+    predicted_class: int | None
+    label: str | None
+    radius: float = Field(ge=0, description="l2, pixels in [0,1], rounded down; 0 when abstained")
+    norm: Literal["l2"] = "l2"
+    sigma: float
+    alpha: float
+    n0: int
+    n: int = Field(description="estimation samples the counts hold: those at the look that proved the radius")
+    drawn: int | None = Field(
+        default=None, description="all estimation samples drawn; above n where the last ones proved no more"
+    )
+    selection_counts: list[int]
+    counts: list[int]
+    bound: Bound
+    p_lower: float = Field(description="lower confidence bound of the top class's probability, rounded down")
+    p_upper: float = Field(description="upper confidence bound of the runner-up's probability, rounded up")
+    schedule: list[Look] = Field(description="how the looks spend alpha")
+    slack: float = Field(
+        default=0.0, description="total variation between drawn and Gaussian noise: off p_lower, onto p_upper"
+    )
+    target_radius: float | None
+    tolerance: float | None = None
+    target_met: bool | None
+    model: ModelDigest
+    input: InputDigest
+    seed: str = Field(description="128 random bits, hexadecimal; every vote can be redrawn from it")
+    engine: Engine
+    issued_at: datetime
+    signature: Signature | None = Field(
+        default=None, description="over all of the above; the service's keys are at /keys/signing"
+    )

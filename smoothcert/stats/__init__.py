@@ -1,0 +1,1 @@
+"""The statistics of a certificate: bounds, looks, stopping, procedure, verification. No I/O."""

@@ -1,0 +1,251 @@
+"""Does a certificate say what its counts prove? Every figure is recomputed with the code of `recompute`.
+
+What is not checked here: that the votes were really cast (replay), on this image and by this network
+(digests), and who says so (signature). Each of those adds its own Checks to a Report.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from smoothcert.errors import ImpossibleRequest
+from smoothcert.noise.table import slack
+from smoothcert.schemas.card import CHANNELS, MOST_LABELS, MOST_SIDE, NAME
+from smoothcert.schemas.certificate import SEED, SHA256, Certificate, Look
+from smoothcert.schemas.feasibility import refuse_impossible
+from smoothcert.schemas.parameters import MIN_ALPHA, Parameters
+from smoothcert.stats import recompute
+
+TOLERANCE = 1e-8  # relative, on what a look spends of alpha
+P_SHORTFALL = 1e-8  # absolute: how far a bound may lie on its safe side
+SHORTFALL = 1e-6  # relative and absolute: how far a radius may lie below the one recomputed
+EXCESS = 1e-9  # how far either may lie on the other side: of a bound absolute, of a radius relative to it or
+# to sigma. The recomputation is not rounded to the safe side.
+MOST_LOOKS = 100  # the rule has 57 at the most votes allowed
+
+
+@dataclass(frozen=True)
+class Check:
+    """One field of the certificate: what it claims, and what it should say as far as it is wrong."""
+
+    field: str
+    holds: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """All checks, in the order of the evidence: what a later one relies on is checked before."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def first_wrong(self) -> Check | None:
+        """Why the certificate is refused, or None when every check holds."""
+        return next((check for check in self.checks if not check.holds), None)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What the counts prove."""
+
+    p_lower: float
+    p_upper: float
+    radius: float
+
+
+def verify(certificate: Certificate) -> Report:
+    """Recompute everything that follows from the counts, up to the first check that fails: it names the
+    edited field, or the first figure that doesn't follow from it, and what comes after relies on it."""
+    checks: list[Check] = []
+    for part in (_checks_of_question, _checks_of_evidence, _checks_of_claims):
+        for check in part(certificate):
+            checks.append(check)
+            if not check.holds:
+                return Report(tuple(checks))
+    return Report(tuple(checks))
+
+
+def _checks_of_question(certificate: Certificate) -> Iterator[Check]:
+    """The rules that admit a question, for the one that was answered. The n asked for is the last look's."""
+    n = _most_drawn(certificate)
+    asked = {name: getattr(certificate, name, None) for name in Parameters.model_fields} | {"n": n}
+    try:
+        refuse_impossible(Parameters.model_validate(asked, strict=True))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        yield Check("schedule" if name == "n" else name, False, f"no such question: {first['msg']}")
+    except ImpossibleRequest as error:
+        yield Check("schedule", False, f"no such question: {error}".removesuffix("."))
+
+
+def _checks_of_evidence(certificate: Certificate) -> Iterator[Check]:
+    yield from _impossible_premises(certificate)
+    rule = _rule(certificate, certificate.alpha)
+    spent = math.fsum(look.alpha for look in certificate.schedule)
+    alpha_edited = not _same_looks(certificate, rule) and _same_looks(certificate, _rule(certificate, spent))
+    yield Check("alpha", not alpha_edited, f"the schedule spends {spent:.6g}")
+    yield Check("schedule", _same_looks(certificate, rule), "is not the one for this procedure, n and alpha")
+    bound = "runner_up" if len(rule) > 1 else "one_sided"
+    yield Check("bound", certificate.bound == bound, f"this schedule goes with {bound}")
+    least = slack(certificate.sigma, math.prod(certificate.input.shape))
+    yield Check("slack", certificate.slack >= least, "is less than the noise's own")
+    yield from _impossible_votes(certificate)
+    drawn = certificate.n if certificate.drawn is None else certificate.drawn
+    yield Check(
+        "drawn", certificate.n <= drawn <= _most_drawn(certificate), "must lie between n and the last look"
+    )
+    readable = _look(certificate) is not None or certificate.outcome == "abstained"
+    yield Check("n", readable, "no look of the schedule is after n votes")
+
+
+def _impossible_premises(certificate: Certificate) -> Iterator[Check]:
+    """Of what the document alone doesn't prove: what can't be so."""
+    c = certificate
+    channels, *sides = c.input.shape
+    spends = all(0 <= look.alpha_runner_up <= look.alpha <= 1 for look in c.schedule)
+    classifier = c.model.classifier_sha256
+    for field, possible, reason in (
+        ("schedule", len(c.schedule) <= MOST_LOOKS and spends, "spends no share of alpha"),
+        ("input.shape", channels in CHANNELS.values(), "must have 1 channel or 3"),
+        ("input.shape", all(1 <= side <= MOST_SIDE for side in sides), f"sides are from 1 to {MOST_SIDE}"),
+        ("input.sha256", SHA256.fullmatch(c.input.sha256), "must be 64 hexadecimal digits"),
+        ("model.name", NAME.fullmatch(c.model.name), "is no model's name"),
+        ("model.sha256", SHA256.fullmatch(c.model.sha256), "must be 64 hexadecimal digits"),
+        (
+            "model.classifier_sha256",
+            classifier is None or SHA256.fullmatch(classifier),
+            "must be 64 hexadecimal digits",
+        ),
+        ("seed", SEED.fullmatch(c.seed), "must be 128 bits: 32 hexadecimal digits"),
+        ("engine.batch", c.engine.batch >= 1, "must be 1 or more"),
+        ("slack", 0 <= c.slack <= 1, "must lie between 0 and 1"),
+    ):
+        if not possible:
+            yield Check(field, False, reason)
+
+
+def _impossible_votes(c: Certificate) -> Iterator[Check]:
+    for field, counts, most in (
+        ("selection_counts", c.selection_counts, _selection_votes(c)),
+        ("counts", c.counts, c.n),
+    ):
+        if not 1 <= len(counts) <= MOST_LABELS or min(counts) < 0 or sum(counts) > most:
+            yield Check(field, False, f"must be counts of at most {most} votes")
+    if len(c.counts) != len(c.selection_counts):
+        yield Check("counts", False, "must be about the classes of selection_counts")
+
+
+def _checks_of_claims(certificate: Certificate) -> Iterator[Check]:
+    proof = _prove(certificate)
+    certified = _is_certified(certificate, proof)
+    outcome = "certified" if certified else "abstained"
+    yield Check("p_lower", _is_bound(certificate.p_lower, proof.p_lower), _follows(proof.p_lower))
+    yield Check("p_upper", _is_bound(1 - certificate.p_upper, 1 - proof.p_upper), _follows(proof.p_upper))
+    yield Check("radius", _proved(certificate, proof.radius), _follows(proof.radius))
+    yield Check("outcome", certificate.outcome == outcome, f"the counts say {outcome}")
+    winner = _leader(certificate) if certified else None
+    yield Check("predicted_class", certificate.predicted_class == winner, f"the counts say {winner}")
+    if (certificate.label is None) != (winner is None):
+        yield Check("label", False, "goes with predicted_class")
+    met = _target_met(certificate)
+    yield Check("target_met", certificate.target_met == met, f"the radius says {met}")
+
+
+def _is_certified(certificate: Certificate, proof: Proof) -> bool:
+    if certificate.procedure == "predict":
+        return _predicts(certificate)
+    return proof.radius > (0 if certificate.radius > 0 else SHORTFALL)  # rounding down may have left nothing
+
+
+def _rule(certificate: Certificate, alpha: float) -> list[tuple[int, float, float]]:
+    """The looks this certificate should have, were `alpha` its own."""
+    n = _most_drawn(certificate)
+    if certificate.procedure != "anytime" or not MIN_ALPHA <= alpha < 1:
+        return [(n, alpha, 0.0)]
+    stops_early = certificate.target_radius is not None or certificate.tolerance is not None
+    return recompute.looks(n, alpha, stops_early=stops_early)
+
+
+def _same_looks(certificate: Certificate, rule: list[tuple[int, float, float]]) -> bool:
+    claimed = certificate.schedule
+    return len(claimed) == len(rule) and all(map(_same_look, claimed, rule))
+
+
+def _same_look(look: Look, rule: tuple[int, float, float]) -> bool:
+    n, alpha, runner_up = rule
+    return (
+        look.n == n
+        and math.isclose(look.alpha, alpha, rel_tol=TOLERANCE)
+        and math.isclose(look.alpha_runner_up, runner_up, rel_tol=TOLERANCE)
+    )
+
+
+def _most_drawn(certificate: Certificate) -> int:
+    return certificate.schedule[-1].n if certificate.schedule else 0
+
+
+def _selection_votes(certificate: Certificate) -> int:
+    return 0 if certificate.procedure == "predict" else certificate.n0
+
+
+def _look(certificate: Certificate) -> tuple[int, float, float] | None:
+    """The look, by the rule, whose bound gave the radius: the one after n votes. None before the first."""
+    return next((look for look in _rule(certificate, certificate.alpha) if look[0] == certificate.n), None)
+
+
+def _leader(certificate: Certificate) -> int:
+    votes = certificate.counts if certificate.procedure == "predict" else certificate.selection_counts
+    return votes.index(max(votes))
+
+
+def _second(certificate: Certificate, top: int) -> int:
+    """The most that any other class may have: its leader's votes and nobody's."""
+    others = [count for k, count in enumerate(certificate.counts) if k != top]
+    return max(others, default=0) + certificate.n - sum(certificate.counts)
+
+
+def _prove(certificate: Certificate) -> Proof:
+    look = _look(certificate)
+    if look is None or certificate.procedure == "predict":
+        return Proof(0.0, 1.0, 0.0)
+    (n, alpha, runner_up), top = look, _leader(certificate)
+    lower = recompute.lower_bound(certificate.counts[top], n, alpha - runner_up)
+    upper = recompute.upper_bound(_second(certificate, top), n, runner_up)
+    p_lower = max(0.0, lower - certificate.slack)
+    p_upper = min(1.0, upper + certificate.slack, 1 - p_lower)
+    return Proof(p_lower, p_upper, recompute.radius(certificate.sigma, p_lower, p_upper))
+
+
+def _predicts(certificate: Certificate) -> bool:
+    if _look(certificate) is None:
+        return False
+    top = _leader(certificate)
+    first, second = certificate.counts[top], _second(certificate, top)
+    rarity = recompute.two_sided(first, second) + certificate.n * certificate.slack
+    return first > second and rarity <= certificate.alpha
+
+
+def _target_met(certificate: Certificate) -> bool | None:
+    if certificate.target_radius is None or certificate.procedure == "predict":
+        return None
+    return certificate.radius >= certificate.target_radius
+
+
+def _is_bound(claimed: float, proved: float) -> bool:
+    """For an upper bound both are its distance from 1."""
+    most = proved + EXCESS if proved else 0.0
+    return max(0.0, proved - P_SHORTFALL) <= claimed <= most
+
+
+def _proved(certificate: Certificate, proved: float) -> bool:
+    least = proved - SHORTFALL * max(1.0, certificate.sigma, proved)
+    most = proved + EXCESS * max(certificate.sigma, proved) if proved else 0.0
+    return least <= certificate.radius <= most
+
+
+def _follows(figure: float) -> str:
+    return f"from the counts follows {figure:.10g}"

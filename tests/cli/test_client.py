@@ -1,0 +1,139 @@
+"""The command line's client, over a connection that breaks when it hurts most."""
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from service.app import create_app
+from service.settings import Settings
+from smoothcert.cli.certifying import There
+from smoothcert.cli.client import ServiceClient
+from smoothcert.cli.local_broker import free_port
+from smoothcert.errors import InternalError, InvalidRequest
+from smoothcert.jobs.broker import connect
+from smoothcert.jobs.jobs import JobStore
+from tests.acceptance.visit import Server
+from tests.cli.conftest import DATA
+
+IMAGES = [(f"digit-{k}.png", (DATA / f"digit-{k}.png").read_bytes()) for k in range(3)]
+FIELDS = {"n": "1000"}
+
+
+class Forgetful(threading.Thread):
+    """Passes requests on, one a connection, but hangs up instead of passing on the first answers."""
+
+    def __init__(self, port: int, losses: int) -> None:
+        super().__init__(daemon=True)
+        self.port, self.losses = port, losses
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+
+    def run(self) -> None:
+        while True:
+            try:
+                caller, _ = self.listener.accept()
+            except OSError:
+                return
+            with caller, socket.create_connection(("127.0.0.1", self.port)) as service:
+                onwards = threading.Thread(target=self._pass, args=(caller, service), daemon=True)
+                onwards.start()
+                while answer := service.recv(65536):
+                    self.losses -= 1
+                    if self.losses >= 0:
+                        break
+                    caller.sendall(answer)
+                caller.shutdown(socket.SHUT_RDWR)
+                onwards.join()
+
+    @staticmethod
+    def _pass(source: socket.socket, target: socket.socket) -> None:
+        try:
+            while said := source.recv(65536):
+                target.sendall(said)
+        except OSError:
+            return
+
+
+@pytest.fixture
+def service(redis_url: str, models: Path) -> Iterator[int]:
+    port = free_port()
+    app = create_app(Settings(redis_url=redis_url, models=models))
+    with Server(uvicorn.Config(app, port=port, log_level="error", timeout_graceful_shutdown=1)):
+        yield port
+
+
+@pytest.mark.parametrize(
+    ("ask", "jobs"),
+    [
+        (lambda client: client.submit(*IMAGES[0], FIELDS), 1),
+        (lambda client: client.submit_batch(IMAGES, FIELDS), 3),
+    ],
+    ids=["one image", "a batch"],
+)
+def test_a_submission_whose_answer_was_lost_is_asked_again_and_made_once(
+    service: int, redis_url: str, ask: Callable[[ServiceClient], object], jobs: int
+) -> None:
+    between = Forgetful(service, losses=2)
+    between.start()
+    with ServiceClient(between.url) as client:
+        ask(client)
+    between.listener.close()
+    assert between.losses < 0, "the answer got through in the end"
+    assert len(JobStore(connect(redis_url)).page().jobs) == jobs
+
+
+def test_a_service_that_was_never_there_is_not_asked_for_long() -> None:
+    with (
+        ServiceClient(f"http://127.0.0.1:{free_port()}") as client,
+        pytest.raises(InternalError, match="smoothcert up"),
+    ):
+        client.submit(*IMAGES[0], FIELDS)
+
+
+PROXIES = {
+    "ALL_PROXY": "socks5://127.0.0.1:1",
+    "HTTP_PROXY": "http://127.0.0.1:1",
+    "SSL_CERT_FILE": "/no/such.pem",
+}
+
+
+def test_no_proxy_is_asked_for_this_machine_and_any_file_name_is_sent(
+    service: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in PROXIES.items():
+        monkeypatch.setenv(name, value)
+    picture = Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9.png"))
+    picture.write_bytes(IMAGES[0][1])
+    for host in ("127.0.0.1", "localhost"):
+        with ServiceClient(f"http://{host}:{service}") as client:
+            submitted = next(There(client, FIELDS).one(picture))
+        assert submitted is not None
+
+
+@pytest.mark.parametrize(
+    ("url", "variables", "complaint"),
+    [
+        ("http://service.invalid", {"ALL_PROXY": "socks5://127.0.0.1:1"}, "a SOCKS proxy"),
+        ("http://service.invalid", {"HTTP_PROXY": "ftp://127.0.0.1:1"}, "A proxy of the environment"),
+        ("https://service.invalid", {"SSL_CERT_FILE": "/no/such.pem"}, "SSL_CERT_FILE=/no/such.pem holds no"),
+        ("http://\udcff", {}, "is no address"),
+    ],
+)
+def test_what_the_environment_says_of_the_way_is_named_where_it_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, url: str, variables: dict[str, str], complaint: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidRequest, match=complaint):
+        ServiceClient(url)
+
+
+def test_a_key_that_cannot_be_sent_is_refused_without_showing_it() -> None:
+    with pytest.raises(InvalidRequest, match="SMOOTHCERT_API_KEY") as refused:
+        ServiceClient("http://127.0.0.1:1", "swordfish\n")
+    assert "swordfish" not in str(refused.value)

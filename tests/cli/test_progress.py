@@ -1,0 +1,63 @@
+"""How far a command has come, told without a terminal."""
+
+import pytest
+
+from smoothcert.cli.fitting import WINDOW, Pace
+from smoothcert.cli.progress import Lines, duration, progress_bar
+
+
+def test_a_line_says_what_is_done_and_how_long_the_rest_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines("steps", every=0)
+    lines(40, 100, "epoch 5 of 10")  # a resumed run: nothing is known of its speed yet
+    lines(70, 100, "epoch 8 of 10")
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "steps: 40 of 100, time left unknown, epoch 5 of 10"
+    assert second == "steps: 70 of 100, time left 0 s, epoch 8 of 10"
+
+
+def test_lines_are_few_and_milestones_come_sooner(capsys: pytest.CaptureFixture[str]) -> None:
+    seldom, milestones = Lines("seldom", every=3600, soon=3600), Lines("milestones", every=3600, soon=0)
+    for done in range(1, 1001):
+        seldom(done, 1000, "")
+        milestones(done, 1000, "", milestone=done % 500 == 0)
+    said = capsys.readouterr().err.splitlines()
+    assert [line.partition(",")[0] for line in said] == [
+        "milestones: 500 of 1000",
+        "milestones: 1000 of 1000",
+    ]
+
+
+def test_a_short_command_says_nothing_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    for shown in (True, False):
+        with progress_bar("images", shown=shown) as update:
+            update(1, 2, "image 0")
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (3599, "59 min 59 s"), (7500, "2 h 05 min")],
+)
+def test_durations_are_told_to_two_units(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def said_at(*steps: float) -> list[str]:
+    """What is said of a run whose steps take so many seconds, window after window."""
+    pace, now, said = Pace(), 0.0, list[str]()
+    for seconds in steps:
+        end = now + WINDOW
+        while now < end:
+            now += seconds
+            text = pace.step(now)
+            said += [text] if text else []
+    return said
+
+
+def test_steps_that_become_much_slower_are_told_once_each_time() -> None:
+    (text,) = said_at(0.5, 0.5, 0.6, 3.0, 3.0, 3.0)
+    assert text.startswith("a step takes ")
+    assert "other programs take the processors" in text
+    assert len(said_at(0.5, 0.5, 3.0, 3.0, 0.5, 0.5, 3.0, 3.0)) == 2
+    assert said_at(0.5, 0.9, 0.5, 0.4) == []
+    assert said_at(3.0, 3.0, 0.5) == []

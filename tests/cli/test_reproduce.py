@@ -1,0 +1,58 @@
+import re
+from pathlib import Path
+
+from tests.cli.conftest import DATA, MODEL, Command
+
+ROOT = ("--data-root", DATA / "mnist-tiny")
+
+
+def test_what_is_missing_is_trained_and_certified_once(inside: Command, tmp_path: Path) -> None:
+    ask = (
+        *("reproduce", "table1", *ROOT, "--out", tmp_path, "--only", "gaussian-0.50"),
+        *("--scale", "0.01", "--n", "100"),
+    )
+    first = inside(*ask)
+    assert first.returncode == 0, first.stderr
+    assert f"training {MODEL}-x0.01" in first.stderr  # the untrained model of that name is no such recipe
+    assert "**Scale 0.01" in first.stdout
+    assert "- gaussian: trained at scale 0.01 (1 epochs), not as published" in first.stdout
+    assert "| **gaussian (scale 0.01, n = 100)** here | 5 |" in first.stdout
+    assert "| published, the same images |  | 1.5370 |" in first.stdout
+    assert "| difference, not like with like |" in first.stdout
+    assert re.search(r"^training in (float32|bfloat16)/channels-last", first.stderr, re.M)
+    again = inside(*ask)
+    assert "training" not in again.stderr
+    assert again.stdout == first.stdout
+
+
+def test_a_log_of_other_weights_is_left_out(inside: Command, tmp_path: Path) -> None:
+    ask = ("reproduce", "table1", *ROOT, "--out", tmp_path, "--only", "gaussian-0.50", "--scale", "0.01")
+    assert inside(*ask, "--n", "100").returncode == 0
+    run = tmp_path / f"{MODEL}-x0.01.tsv.run.json"
+    run.write_text(re.sub(r'("weights_sha256": ")\w{4}', r"\g<1>0000", run.read_text()))
+    done = inside(*ask, "--no-evaluate")
+    assert done.returncode == 0, done.stderr
+    assert "is left out: it is of other weights" in done.stderr
+    assert "- gaussian: not evaluated" in done.stdout
+
+
+def test_nothing_is_trained_where_that_is_not_wanted(inside: Command, tmp_path: Path) -> None:
+    done = inside("reproduce", "table3", *ROOT, "--out", tmp_path, "--no-train")
+    assert done.returncode == 0, done.stderr
+    assert "| macer | 4 | – | – | – | 14.1 |" in done.stdout
+    assert "- macer: not trained" in done.stdout
+
+
+def test_figure_1_draws_the_gaps_of_what_there_is(inside: Command, tmp_path: Path) -> None:
+    done = inside(
+        *("reproduce", "figure1", *ROOT, "--out", tmp_path),
+        *("--only", "gaussian", "--scale", "0.01", "--precision", "float32"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "training in" not in done.stderr  # nothing was measured
+    assert "| gaussian (scale 0.01) |" in done.stdout
+    assert (tmp_path / "figure1.svg").exists()
+
+
+def test_the_experiments_are_listed(inside: Command) -> None:
+    assert {"table1", "table4", "figure3"} <= set(inside("reproduce", "--list").stdout.split())

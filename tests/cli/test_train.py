@@ -1,0 +1,109 @@
+"""`smoothcert train` as a process that can be killed."""
+
+import hashlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from smoothcert.engines import hardware
+from smoothcert.models.registry import read_card
+from tests.cli.conftest import DATA, ROOT, Command
+from training.session import STATE_FILE
+from training.state import saved_recipe
+
+PATIENCE = 120.0  # seconds
+METHODS = {
+    "gaussian": ("--epochs", "15"),  # of one step each: time enough to be killed
+    # In its warm-up when killed.
+    "smoothadv-consistency": (
+        *("--epochs", "6", "--num-noises", "2"),
+        *("--steps", "1", "--warmup", "4"),
+    ),
+}
+ASKED = ("--dataset", "mnist", "--data-root", DATA / "mnist-tiny", "--sigma", "0.5")
+
+
+def train_and_kill(folder: Path, *asked: object) -> None:
+    """SIGKILL as soon as there is a state to go on from, wherever in its second epoch that is."""
+    command = [Path(sys.executable).with_name("smoothcert"), *map(str, asked), "--out", folder]
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + PATIENCE
+    while not (folder / STATE_FILE).exists():
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_killed_training_ends_with_the_very_weights_of_an_undisturbed_one(
+    smoothcert: Command, tmp_path: Path, method: str
+) -> None:
+    """The killed one has measured its precision, and keeps it; the other one is told it."""
+    asked = ("train", method, *ASKED, *METHODS[method])
+    killed = tmp_path / "killed"
+    train_and_kill(killed, *asked)
+    assert not (killed / "card.json").exists()
+    precision = saved_recipe(killed / STATE_FILE)["precision"]
+    resumed = smoothcert(*asked, "--out", killed, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"going on in {precision}/channels-last" in resumed.stderr
+    undisturbed = smoothcert(*asked, "--precision", precision, "--out", tmp_path / "undisturbed")
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    assert "training in" not in undisturbed.stderr + resumed.stderr
+    folders = killed, tmp_path / "undisturbed"
+    weights, undisturbed_weights = ((folder / "model.safetensors").read_bytes() for folder in folders)
+    assert hashlib.sha256(weights).hexdigest() == hashlib.sha256(undisturbed_weights).hexdigest()
+    cards = [read_card(folder) for folder in folders]
+    assert cards[0].weights_sha256 == cards[1].weights_sha256
+    assert cards[0].training["final_loss"] == cards[1].training["final_loss"]
+
+
+def test_what_was_measured_is_told_and_stands_in_the_card(smoothcert: Command, tmp_path: Path) -> None:
+    asked = ("train", "gaussian", *ASKED, "--epochs", "1", "--out", tmp_path / "made")
+    done = smoothcert(*asked, OMP_DISPLAY_ENV="true")
+    assert done.returncode == 0, done.stderr
+    training = read_card(tmp_path / "made").training
+    assert training["precision"] in ("float32", "bfloat16")
+    assert (training["channels_last"], training["compile"]) == (True, False)
+    assert re.search(rf"^training in {training['precision']}/channels-last \S+ ms a step", done.stderr, re.M)
+    assert done.stdout.rstrip().endswith(training["precision"])
+    if "OMP_WAIT_POLICY" not in done.stderr:
+        pytest.skip("this PyTorch computes with another OpenMP, which does not show its settings")
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in done.stderr
+
+
+def test_a_run_that_was_begun_in_another_precision_is_not_continued(
+    smoothcert: Command, tmp_path: Path
+) -> None:
+    asked = ("train", "gaussian", *ASKED, *METHODS["gaussian"])
+    train_and_kill(tmp_path / "made", *asked, "--precision", "float32")
+    other = smoothcert(*asked, "--precision", "bfloat16", "--out", tmp_path / "made", "--resume")
+    assert other.returncode == 2
+    assert "another recipe (precision differ)" in other.stderr
+    measured = smoothcert(*asked, "--out", tmp_path / "made")
+    assert measured.returncode == 2
+    assert "--resume continues it" in measured.stderr
+    assert "training in" not in measured.stderr
+
+
+def test_training_takes_no_more_threads_than_a_container_is_granted(
+    inside: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    monkeypatch.setattr(hardware, "cpu_quota", lambda _: 1.5)
+    try:
+        torch.set_num_threads(2)
+        trained = inside("train", "gaussian", *ASKED, "--epochs", "1", "--out", tmp_path / "made")
+        assert (trained.returncode, torch.get_num_threads()) == (0, 1), trained.stderr
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,32 @@
+import pytest
+
+from smoothcert.engines.config import EngineConfig
+from smoothcert.engines.hardware import describe
+from smoothcert.errors import InvalidRequest
+
+SETUPS = [
+    EngineConfig("cpu", "eager", "float32", 1000, channels_last=False, folded=False, threads=2),
+    EngineConfig("cpu", "openvino", "bfloat16", 256, threads=16),
+    EngineConfig("cpu", "openvino", "int8", 256, threads=2),
+    EngineConfig("cuda", "compile-cuda-graph", "float16", 4096),
+]
+
+
+@pytest.mark.parametrize("setup", SETUPS, ids=str)
+def test_a_setup_can_be_read_back_from_its_text(setup: EngineConfig) -> None:
+    assert EngineConfig.parse(str(setup)) == setup
+
+
+def test_a_setup_can_be_read_back_from_a_certificate() -> None:
+    for setup in SETUPS[:3]:
+        assert EngineConfig.of(describe(setup)) == setup
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "cpu", "tpu:eager:float32:8", "cpu:eager:float32:0", "cpu:eager:float32:x", "cpu:magic:float32:8",
+     "cpu:eager/odd:float32:8", "cpu:eager:float8:8", "cpu:eager:float32:8:9"],
+)  # fmt: skip
+def test_what_is_no_setup_is_the_callers_mistake(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="is not a set-up"):
+        EngineConfig.parse(text)

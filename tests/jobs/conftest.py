@@ -1,0 +1,41 @@
+"""A store on a real Valkey, and what goes into it."""
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from smoothcert.images.pixels import CertifiedImage
+from smoothcert.jobs.broker import connect
+from smoothcert.jobs.jobs import JobStore, Request
+from smoothcert.jobs.leases import Leases, Terms
+from smoothcert.schemas.parameters import Parameters
+
+LEASE = 0.15  # seconds; long enough to act within, short enough to wait for
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with connect(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def store(client: redis.Redis) -> JobStore:
+    return JobStore(client)
+
+
+@pytest.fixture
+def leases(client: redis.Redis) -> Leases:
+    return Leases(client, Terms(lease=LEASE, grace=0.2))
+
+
+@pytest.fixture
+def request_() -> Request:
+    image = CertifiedImage.of(bytes(range(4)), (1, 2, 2), ["as it came"])
+    return Request(model="m", parameters=Parameters(sigma=0.5), image=image)
+
+
+@pytest.fixture
+def job_id(store: JobStore, request_: Request) -> str:
+    return store.submit(request_).job_id

@@ -1,0 +1,81 @@
+"""Networks: their parameters and shapes are those of the published checkpoints."""
+
+import pytest
+import torch
+
+from smoothcert.errors import InvalidRequest
+from smoothcert.models.architectures import ARCHITECTURES, build_network
+
+SHAPES = {"lenet": (1, 28, 28), "resnet20": (3, 32, 32), "resnet110": (3, 32, 32), "densenet40": (3, 32, 32)}
+
+
+def network(name: str, classes: int = 10) -> torch.nn.Module:
+    channels = SHAPES[name][0] if name in SHAPES else 3
+    return build_network(name, classes, [0.5] * channels, [0.25] * channels).eval()
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("lenet", 431_080),
+        ("resnet20", 272_474),
+        ("resnet110", 1_730_714),
+        ("densenet40", 211_978),
+        ("resnet50", 25_557_032),
+    ],
+)
+def test_parameter_counts(name: str, count: int) -> None:
+    classes = 1000 if name == "resnet50" else 10
+    assert sum(p.numel() for p in network(name, classes).parameters()) == count
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_logits_come_one_row_an_image(name: str) -> None:
+    with torch.no_grad():
+        assert network(name)(torch.rand(3, *SHAPES[name])).shape == (3, 10)
+
+
+def test_densenet_has_three_blocks_of_six_bottlenecks_with_growth_12() -> None:
+    shapes = [
+        tuple(p.shape) for n, p in network("densenet40").named_parameters() if n.endswith("conv2.weight")
+    ]
+    assert shapes == [(12, 48, 3, 3)] * 18
+
+
+def test_between_densenets_blocks_there_is_pooling_only_as_compression_is_1() -> None:
+    weights = {n: p for n, p in network("densenet40").named_parameters() if p.ndim == 4}
+    assert len(weights) == 1 + 2 * 18
+    inner = [weight.shape[1] for name, weight in weights.items() if name.endswith("conv1.weight")]
+    assert inner == [24 + 12 * i for i in range(18)]
+
+
+@pytest.mark.parametrize(("name", "blocks"), [("resnet20", 3), ("resnet110", 18)])
+def test_cifar_resnets_have_their_blocks_and_two_projections(name: str, blocks: int) -> None:
+    weights = {n: tuple(p.shape) for n, p in network(name).named_parameters()}
+    assert sum(n.endswith("conv1.weight") for n in weights) == 3 * blocks
+    projections = [shape for n, shape in weights.items() if "shortcut.0" in n]
+    assert projections == [(32, 16, 1, 1), (64, 32, 1, 1)]
+
+
+def test_normalisation_is_the_first_layer_and_not_in_the_weights() -> None:
+    made = build_network("resnet20", 10, [0.5, 0.4, 0.3], [0.2, 0.25, 0.1])
+    pixels = torch.full((1, 3, 1, 1), 0.5)
+    torch.testing.assert_close(made[0](pixels).flatten(), torch.tensor([0.0, 0.4, 2.0]))  # type: ignore[index]
+    assert not [name for name in made.state_dict() if name.startswith("0.")]
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3", "squeezenet1_1", "vit_b_32"])
+def test_torchvisions_classifiers_give_plain_logits_in_training_too(name: str) -> None:
+    with torch.device("meta"):  # shapes alone
+        logits = network(name).train()(torch.empty(2, 3, 224, 224))
+    assert logits.shape == (2, 10)
+
+
+def test_an_unknown_architecture_is_named_with_those_there_are() -> None:
+    with pytest.raises(InvalidRequest, match=r"no architecture 'lenin'.*lenet"):
+        build_network("lenin", 10, [0.0], [1.0])
+
+
+def test_a_torchvision_network_needs_colour() -> None:
+    with pytest.raises(InvalidRequest, match="takes colour images"):
+        build_network("resnet50", 10, [0.0], [1.0])

