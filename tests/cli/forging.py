@@ -32,7 +32,7 @@ from smoothcert.schemas.parameters import Parameters
 from smoothcert.stats.certificate import build_certificate
 from smoothcert.stats.procedure import Certification, drive
 from smoothcert.stats.schedule import plan_for
-from tests.support.fakes import KnownVotes
+from smoothcert.testing import KnownVotes
 from tests.support.oracle import Card, why_not
 
 WISHES: list[tuple[dict[str, Any], list[float]]] = [

@@ -26,10 +26,10 @@ from smoothcert.schemas.job import Job
 from smoothcert.schemas.parameters import Parameters
 from smoothcert.stats.procedure import Certification, drive
 from smoothcert.stats.state import CertificationState
+from smoothcert.testing import KnownVotes
 from smoothcert.votes import VoteRange
 from tests.jobs.holding import ENGINE, certificate
 from tests.jobs.portions import ATTEMPTS, Divided, N, Out
-from tests.support.fakes import KnownVotes
 
 MODEL = "m"
 LEASE = 3600.0  # seconds; nothing expires that the test does not let expire

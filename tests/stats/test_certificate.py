@@ -5,7 +5,7 @@ from smoothcert.schemas.certificate import Certificate, Engine, InputDigest
 from smoothcert.schemas.parameters import Parameters
 from smoothcert.stats.certificate import build_certificate
 from smoothcert.stats.procedure import Certification, Result, drive
-from tests.support.fakes import KnownVotes
+from smoothcert.testing import KnownVotes
 
 CARD = ModelCard(
     name="m",

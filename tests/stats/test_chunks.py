@@ -9,8 +9,8 @@ from smoothcert.schemas.parameters import Parameters
 from smoothcert.stats.chunks import Chunk, count_chunk, merge
 from smoothcert.stats.procedure import Certification, drive
 from smoothcert.stats.schedule import plan_for
+from smoothcert.testing import KnownVotes
 from smoothcert.votes import VoteRange
-from tests.support.fakes import KnownVotes
 
 N = 20_000
 ASKED = [

@@ -15,7 +15,7 @@ from smoothcert.schemas.parameters import Parameters
 from smoothcert.stats.bounds import read_pair
 from smoothcert.stats.procedure import Certification, drive
 from smoothcert.stats.schedule import plan_for
-from tests.support.fakes import KnownVotes, LinearVotes
+from smoothcert.testing import KnownVotes, LinearVotes
 
 ALPHA = 0.05
 RUNS = 20_000

@@ -12,9 +12,9 @@ from smoothcert.stats.bounds import read_counts
 from smoothcert.stats.procedure import Certification, drive
 from smoothcert.stats.schedule import plan_for
 from smoothcert.stats.state import CertificationState, VoteCounts
+from smoothcert.testing import KnownVotes
 from smoothcert.votes import VoteRange
 from tests.support.certifying import SURE, asked, certify
-from tests.support.fakes import KnownVotes
 
 HARD = [0.48, 0.45, 0.07]
 

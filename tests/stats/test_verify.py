@@ -10,8 +10,8 @@ from smoothcert.schemas.certificate import Look
 from smoothcert.schemas.parameters import Parameters
 from smoothcert.stats.procedure import Certification, drive
 from smoothcert.stats.verify import verify
+from smoothcert.testing import KnownVotes
 from smoothcert.votes import VoteRange
-from tests.support.fakes import KnownVotes
 from tests.support.issuing import EVEN, SURE, certificate_for, certification_of, issued, wrong_field
 
 WISHES: list[dict[str, Any]] = [

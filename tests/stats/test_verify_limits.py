@@ -11,7 +11,7 @@ from smoothcert.schemas.certificate import Certificate, Look
 from smoothcert.schemas.parameters import MAX_N, Parameters
 from smoothcert.stats import recompute
 from smoothcert.stats.procedure import Certification, drive
-from tests.support.fakes import KnownVotes
+from smoothcert.testing import KnownVotes
 from tests.support.issuing import EVEN, SURE, certificate_for, certification_of, issued, wrong_field
 
 

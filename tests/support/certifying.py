@@ -2,7 +2,7 @@
 
 from smoothcert.schemas.parameters import Parameters
 from smoothcert.stats.procedure import Certification, Result, drive
-from tests.support.fakes import KnownVotes
+from smoothcert.testing import KnownVotes
 
 SURE = [0.02, 0.93, 0.05]
 

@@ -8,8 +8,8 @@ from smoothcert.schemas.parameters import Parameters
 from smoothcert.stats.certificate import build_certificate
 from smoothcert.stats.procedure import Certification, drive
 from smoothcert.stats.verify import verify
+from smoothcert.testing import KnownVotes
 from tests.support.cards import card_with
-from tests.support.fakes import KnownVotes
 
 SHAPE = (1, 28, 28)
 CARD = card_with(name="known", labels=["zero", "one", "two"], weights_sha256="0" * 64)

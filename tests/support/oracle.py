@@ -1,6 +1,6 @@
 """Does a document prove what it claims? Decided apart from the program: own parsing, exact tails by mpmath.
 
-Nothing of certification/ is used, nor its way to the bounds. A figure may exceed what is proved by as little
+Nothing of smoothcert is used, nor its way to the bounds. A figure may exceed what is proved by as little
 as `verify` says it forgives (1e-9 of a bound, 1e-9 of sigma or of the radius), and be smaller by any amount:
 less is claimed then.
 """
