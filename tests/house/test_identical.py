@@ -1,21 +1,32 @@
 """benchmarks/identical.py tells equal certificates from others."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks.identical import main
 from smoothcert.schemas.certificate import Certificate
 
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "identical.py"
 MODEL = "mnist-lenet-consistency-0.50"
 SETUP = "cpu:eager/channels-last/folded/1-threads:float32:64"
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, check=False)
+
+
+def certify(path: Path) -> None:
+    done = run("certify", path, "--models", MODEL, "--setups", SETUP)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("identical") / "before.json"
-    assert main(["certify", str(path), "--models", MODEL, "--setups", SETUP]) == 0
+    certify(path)
     return path
 
 
@@ -28,25 +39,22 @@ def test_it_writes_whole_certificates_of_ten_images(written: Path) -> None:
     assert sum(certificate.counts) == certificate.n
 
 
-def test_the_same_code_gives_the_same_certificates(
-    written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_same_code_gives_the_same_certificates(written: Path, tmp_path: Path) -> None:
     again = tmp_path / "again.json"
-    assert main(["certify", str(again), "--models", MODEL, "--setups", SETUP]) == 0
-    assert main(["compare", str(written), str(again)]) == 0
-    assert "30 and 30 certificates, 0 differences" in capsys.readouterr().out
+    certify(again)
+    done = run("compare", written, again)
+    assert done.returncode == 0
+    assert "30 and 30 certificates, 0 differences" in done.stdout
 
 
-def test_a_changed_radius_and_a_missing_certificate_are_differences(
-    written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_changed_radius_and_a_missing_certificate_are_differences(written: Path, tmp_path: Path) -> None:
     certificates = json.loads(written.read_text())
     changed, missing = sorted(certificates)[:2]
     certificates[changed]["radius"] += 1e-15
     del certificates[missing]
     other = tmp_path / "other.json"
     other.write_text(json.dumps(certificates))
-    assert main(["compare", str(written), str(other)]) == 1
-    said = capsys.readouterr().out
-    assert f"{changed}: radius" in said
-    assert f"{missing}: counts" in said
+    done = run("compare", written, other)
+    assert done.returncode == 1
+    assert f"{changed}: radius" in done.stdout
+    assert f"{missing}: counts" in done.stdout
