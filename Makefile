@@ -80,7 +80,7 @@ coverage: $(DEV_STAMP) ## branches of smoothcert/ that no test takes; fails belo
 mutants: $(DEV_STAMP) build/mutants/bin/cosmic-ray ## do the tests notice wrong code? make mutants MODULE=... TESTS=... (minutes)
 	@rm -rf $(MUTATED) && mkdir -p $(MUTATED) && git archive HEAD | tar -x -C $(MUTATED)
 	@sed -i 's|smoothcert/stats/bounds.py|$(MODULE)|; s|tests/stats/test_bounds.py|$(or $(TESTS),$(MIRROR))|' $(MUTATED)/cosmic-ray.toml
-	@cd $(MUTATED) && export PATH="$(abspath build/mutants/bin):$(abspath $(BIN)):$$PATH" $(TEST_THREADS) && cosmic-ray baseline cosmic-ray.toml \
+	@cd $(MUTATED) && export PATH="$(abspath $(BIN)):$(abspath build/mutants/bin):$$PATH" $(TEST_THREADS) && cosmic-ray baseline cosmic-ray.toml \
 		&& cosmic-ray init cosmic-ray.toml session.sqlite && cosmic-ray exec cosmic-ray.toml session.sqlite \
 		&& cr-report session.sqlite --surviving-only --show-diff && cr-rate session.sqlite --estimate
 
