@@ -25,7 +25,7 @@ import torch
 from plain_training import PlainTraining, dataset_of
 from torch import nn
 
-from smoothcert.cli.fitting import MEASURED, AskedPrecision, wait_asleep
+from smoothcert.cli.train import MEASURED, AskedPrecision, wait_asleep
 from smoothcert.engines.candidates import default_config
 from smoothcert.engines.engine import Engine
 from smoothcert.engines.hardware import cpu_model, usable_cpus

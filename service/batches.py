@@ -19,8 +19,7 @@ from service.tracing import RequestId
 from smoothcert.errors import BadImage, SmoothCertError
 from smoothcert.jobs.batches import Batches, Plan
 from smoothcert.jobs.jobs import Request
-from smoothcert.schemas.batch import Batch
-from smoothcert.schemas.problem import FieldProblem
+from smoothcert.schemas.job import Batch, FieldProblem
 
 RETRY_AFTER = "2"  # seconds until it is worth asking for a new batch's state
 

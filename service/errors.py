@@ -35,7 +35,7 @@ from smoothcert.errors import (
     QueueFull,
     UnknownModel,
 )
-from smoothcert.schemas.problem import FieldProblem, Problem
+from smoothcert.schemas.job import FieldProblem, Problem
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER = 2  # seconds

@@ -12,8 +12,8 @@ from service.bodies import FORM, Body, File, is_picture, read_form, read_picture
 from service.errors import Unprocessable
 from service.queries import unknown
 from service.state import ServiceOf
+from smoothcert.schemas.job import FieldProblem
 from smoothcert.schemas.parameters import Question
-from smoothcert.schemas.problem import FieldProblem
 
 PICTURE = "PNG, JPEG, WebP, BMP or GIF"
 TWICE = "This field is there twice: send it once."

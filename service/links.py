@@ -4,8 +4,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
-from smoothcert.schemas.batch import Batch, BatchLinks
-from smoothcert.schemas.job import Job, Links
+from smoothcert.schemas.job import Batch, BatchLinks, Job, Links
 
 
 async def _prefix(request: Request) -> str:

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 
 from service.errors import PROBLEM_JSON
 from service.examples import Example
-from smoothcert.schemas.problem import Problem
+from smoothcert.schemas.job import Problem
 
 Responses = dict[int | str, dict[str, Any]]
 

@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from service.errors import Unprocessable
-from smoothcert.schemas.problem import FieldProblem
+from smoothcert.schemas.job import FieldProblem
 
 
 async def refuse_unknown(request: Request) -> None:

@@ -13,9 +13,8 @@ from smoothcert.images.decode import read_image
 from smoothcert.images.pixels import CertifiedImage
 from smoothcert.jobs.jobs import Lane, Request
 from smoothcert.schemas.card import ModelCard
-from smoothcert.schemas.feasibility import refuse_impossible
 from smoothcert.schemas.job import Job
-from smoothcert.schemas.parameters import Parameters, Question
+from smoothcert.schemas.parameters import Parameters, Question, refuse_impossible
 
 log = structlog.get_logger(__name__)
 

@@ -1,5 +1,7 @@
 """Settings from the environment; what is wrong with them is one line that names the variable."""
 
+import shlex
+from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -24,3 +26,13 @@ def _problem(loc: tuple[int | str, ...], message: str) -> str:
     """A value is never shown: it may be a secret."""
     reason = message.removeprefix("Value error, ").rstrip(".")
     return f"{PREFIX}{str(loc[0]).upper()}: {reason}." if loc else f"{reason}."
+
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def how_to_install(extra: str, checkout: Path = CHECKOUT) -> str:
+    """The command that installs an optional part into this checkout; in words where there is no checkout."""
+    if (checkout / "pyproject.toml").is_file():
+        return f"pip install -e {shlex.quote(f'{checkout}[{extra}]')}"
+    return f"install the extra `{extra}` from the repository or file that SmoothCert was installed from"

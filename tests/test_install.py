@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from smoothcert.install import CHECKOUT, how_to_install
+from smoothcert.environment import CHECKOUT, how_to_install
 
 
 def test_a_checkout_is_named_by_its_path(tmp_path: Path) -> None:

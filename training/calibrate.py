@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from smoothcert.engines.int8 import places
-from smoothcert.engines.voter import fold_batch_norm
-from smoothcert.schemas.quantization import LEVELS, Calibration, Quantization, Rounding
+from smoothcert.engines.pytorch import fold_batch_norm
+from smoothcert.schemas.card import LEVELS, Calibration, Quantization, Rounding
 from training.datasets import ImageSet
 
 BATCH = 64

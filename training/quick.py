@@ -4,7 +4,7 @@ import copy
 
 from torch import Tensor, nn
 
-from smoothcert.models.architectures.normalize import Normalize
+from smoothcert.models.architectures import Normalize
 from training.grey import GreyConvPool, takes
 from training.pooling import ConvPool
 

@@ -13,7 +13,7 @@ from smoothcert.jobs.delivery import TaskPublisher
 from smoothcert.jobs.jobs import JobStore
 from smoothcert.jobs.leases import Claim, Leases, LostLease
 from smoothcert.jobs.shares import Help, Shares
-from smoothcert.schemas.problem import Problem
+from smoothcert.schemas.job import Problem
 from smoothcert.signing import Signer
 from smoothcert.stats.schedule import plan_for
 from worker.cache import EngineCache, Loaded

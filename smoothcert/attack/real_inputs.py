@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from smoothcert.engines.config import EngineConfig
 from smoothcert.engines.cuda import fixed_kernels
 from smoothcert.engines.engine import check_runnable, cpu_voter
-from smoothcert.engines.voter import ready_voter
-from smoothcert.noise.batches import Batch
-from smoothcert.noise.sampler import BatchVoter, Sampler
+from smoothcert.engines.pytorch import ready_voter
+from smoothcert.noise.sampler import Batch, BatchVoter, Sampler
 from smoothcert.noise.streams import BatchStream
 from smoothcert.schemas.certificate import Shape
 from smoothcert.votes import Stage
@@ -55,7 +54,7 @@ class DeviceVoter:
         self._tf32 = setup.precision == "tf32"
         self._run: nn.Module = ready_voter(network, setup).to(device)
         if setup.backend.startswith("compile"):
-            from smoothcert.engines.compiling import compile_voter  # noqa: PLC0415
+            from smoothcert.engines.pytorch import compile_voter  # noqa: PLC0415
 
             compile_voter(self._run)
 

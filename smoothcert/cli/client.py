@@ -14,9 +14,7 @@ import httpx2
 from pydantic import BaseModel, ValidationError
 
 from smoothcert.errors import InternalError, InvalidRequest
-from smoothcert.schemas.batch import Batch
-from smoothcert.schemas.job import Job
-from smoothcert.schemas.problem import Problem
+from smoothcert.schemas.job import Batch, Job, Problem
 from smoothcert.schemas.signature import PublicKeys
 
 TIMEOUT = 30.0  # seconds until a silent service counts as gone

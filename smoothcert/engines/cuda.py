@@ -9,10 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from smoothcert.engines.compiling import compile_voter
 from smoothcert.engines.config import EngineConfig
-from smoothcert.engines.voter import ready_voter
-from smoothcert.noise.batches import Batch, batches
+from smoothcert.engines.pytorch import compile_voter, ready_voter
+from smoothcert.noise.sampler import Batch, batches
 from smoothcert.noise.streams import device_key
 from smoothcert.noise.table import NoiseTable, noise_table, slack
 from smoothcert.schemas.certificate import Shape

@@ -9,8 +9,8 @@ from torch import nn
 from smoothcert.engines.agreement import check_agreement, in_turns
 from smoothcert.engines.config import Backend, DeviceKind, EngineConfig, Precision
 from smoothcert.engines.hardware import describe, has_int8
+from smoothcert.environment import how_to_install
 from smoothcert.errors import InternalError, InvalidRequest
-from smoothcert.install import how_to_install
 from smoothcert.noise.sampler import BatchVoter, Image, Sampler
 from smoothcert.schemas.certificate import Engine as EngineDescription
 from smoothcert.schemas.certificate import Shape
@@ -97,6 +97,6 @@ def cpu_voter(network: nn.Module, shape_CHW: Shape, num_classes: int, setup: Eng
         from smoothcert.engines.openvino_cpu import OpenVinoVoter  # noqa: PLC0415
 
         return OpenVinoVoter(network, shape_CHW, num_classes, setup)
-    from smoothcert.engines.eager import EagerVoter  # noqa: PLC0415
+    from smoothcert.engines.pytorch import EagerVoter  # noqa: PLC0415
 
     return EagerVoter(network, shape_CHW, num_classes, setup)

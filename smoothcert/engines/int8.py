@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
 from smoothcert.errors import BadCheckpoint, InternalError, InvalidRequest
-from smoothcert.schemas.quantization import LEVELS, Quantization
+from smoothcert.schemas.card import LEVELS, Quantization
 
 _MOST = 127  # of the weights' signed integers; -128 is left out, so that 0 is in the middle
 _ATTACHED = "_int8_rounding"

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from smoothcert.engines.config import DeviceKind, Precision
 from smoothcert.engines.cuda import fixed_kernels
 from smoothcert.engines.hardware import usable_cpus
-from smoothcert.engines.voter import DTYPES
+from smoothcert.engines.pytorch import DTYPES
 from smoothcert.schemas.certificate import Shape
 
 _PRODUCTS: dict[torch.dtype, Callable[[Tensor, Tensor], Tensor]] = {torch.int8: torch._int_mm}

@@ -1,5 +1,6 @@
 """OpenVINO on the CPU: one thread a stream, batches classified in the background while noise is drawn."""
 
+import sys
 import warnings
 from dataclasses import replace
 
@@ -10,10 +11,15 @@ from torch import Tensor, nn
 
 from smoothcert.engines.config import EngineConfig, Precision
 from smoothcert.engines.int8 import attached, quantized
-from smoothcert.engines.quiet_openvino import openvino, properties
-from smoothcert.engines.voter import ready_voter
+from smoothcert.engines.pytorch import ready_voter
 from smoothcert.errors import InternalError
 from smoothcert.schemas.certificate import Shape
+
+# OpenVINO sends telemetry at import, unless its telemetry package can't be imported.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # "can't be imported"
+
+import openvino  # noqa: E402
+from openvino import properties  # noqa: E402
 
 _HINTS: dict[Precision, openvino.Type] = {
     "float32": openvino.Type.f32,

@@ -24,8 +24,7 @@ from PIL.ImageFile import ImageFile
 
 from smoothcert.errors import BadImage
 from smoothcert.images.bmp import BmpHeader, decode_bmp, is_ours, read_bmp_header
-from smoothcert.images.exif import orientation
-from smoothcert.images.jpeg import read_jpeg
+from smoothcert.images.jpeg import orientation, read_jpeg
 from smoothcert.images.pixels import CertifiedImage
 from smoothcert.images.png import GREY, SIGNATURE, Png, read_png
 from smoothcert.schemas.card import Preprocessing

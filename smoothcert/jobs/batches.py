@@ -8,7 +8,7 @@ from typing import Any
 from smoothcert.errors import KeyReused
 from smoothcert.jobs.jobs import JobStore, hashed, new_id
 from smoothcert.jobs.scripts import broker_errors
-from smoothcert.schemas.batch import Batch
+from smoothcert.schemas.job import Batch
 
 
 @dataclass(frozen=True)

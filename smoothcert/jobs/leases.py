@@ -10,9 +10,8 @@ from smoothcert.jobs.jobs import DAY
 from smoothcert.jobs.scripts import ROOT, Scripts
 from smoothcert.jobs.workers import WorkerInfo
 from smoothcert.schemas.certificate import Certificate, Engine
-from smoothcert.schemas.job import Progress
+from smoothcert.schemas.job import Problem, Progress
 from smoothcert.schemas.parameters import Parameters
-from smoothcert.schemas.problem import Problem
 
 SECOND = 1_000_000  # microseconds
 

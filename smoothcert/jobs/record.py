@@ -5,9 +5,8 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self, cast
 
 from smoothcert.schemas.certificate import Certificate
-from smoothcert.schemas.job import TERMINAL, Job, Links, Progress, Status
+from smoothcert.schemas.job import TERMINAL, Job, Links, Problem, Progress, Status
 from smoothcert.schemas.parameters import Parameters
-from smoothcert.schemas.problem import Problem
 
 
 class Row(NamedTuple):

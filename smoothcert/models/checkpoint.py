@@ -14,8 +14,7 @@ from smoothcert.errors import BadCheckpoint, InvalidRequest
 from smoothcert.files import read_bounded, write_whole
 from smoothcert.models.architectures import build_network
 from smoothcert.models.registry import CARD_FILE, INT8_FILE, WEIGHTS_FILE, read_card
-from smoothcert.schemas.card import Int8, ModelCard
-from smoothcert.schemas.quantization import Quantization
+from smoothcert.schemas.card import Int8, ModelCard, Quantization
 
 HEADER_ROOM = 1_000_000  # bytes for the names of the tensors
 MOST_ROUNDING = 1_000_000  # bytes of int8.json

@@ -1,6 +1,7 @@
 """Votes of one image on the CPU: noise is drawn here, a voter classifies, counts come back."""
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,13 +10,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from smoothcert.noise.batches import Batch, batches
-from smoothcert.noise.grid_noise import GridNoise
-from smoothcert.noise.streams import BatchStream
+from smoothcert.noise.streams import BatchStream, GridNoise
 from smoothcert.noise.table import noise_table, slack
 from smoothcert.votes import NO_CLASS, Counts, Stage, VoteRange
 
 Image = NDArray[np.uint8]  # C,H,W
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One forward pass. All rows are evaluated (one shape, one function), rows first..last-1 are counted."""
+
+    index: int
+    first: int
+    last: int
+
+
+def batches(votes: VoteRange, size: int) -> Iterator[Batch]:
+    """The batches that a range of votes touches, in order; the first and the last may count in part."""
+    assert 0 <= votes.start <= votes.stop
+    for index in range(votes.start // size, -(-votes.stop // size)):
+        begin = index * size
+        yield Batch(index, max(votes.start - begin, 0), min(votes.stop - begin, size))
 
 
 class BatchVoter(Protocol):

@@ -4,9 +4,11 @@ import hashlib
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from smoothcert.noise.table import LANE_BITS
+from smoothcert.noise.table import LANE_BITS, REST_BITS, UNSETTLED, NoiseTable
 from smoothcert.schemas.certificate import SEED
 from smoothcert.votes import Stage
 
@@ -53,3 +55,23 @@ def device_key(seed: int, stage: Stage, batch: int, device: Literal["cuda"] = "c
     """The 63-bit key of a device generator (Philox, which takes 64) for one batch: a hash of the triple."""
     text = f"smoothcert:{device}:{seed:032x}:{stage}:{batch}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+class GridNoise:
+    """Draws `count` noise integers at a time into a caller's tensor. Holds buffers: one instance a thread."""
+
+    def __init__(self, table: NoiseTable, count: int) -> None:
+        self._table = table
+        self._first_level = torch.from_numpy(table.first_level.copy())
+        self._index = torch.empty(count, dtype=torch.int32)
+
+    def draw(self, stream: BatchStream, out_N: Tensor) -> None:
+        """Fill out_N (int16, contiguous, `count` elements) with independent draws of m, in steps of 1/255."""
+        lanes = stream.lanes(self._index.numel())
+        self._index.copy_(torch.from_numpy(lanes))
+        torch.index_select(self._first_level, 0, self._index, out=out_N)
+        noise = out_N.numpy()
+        unsettled = np.flatnonzero(noise == UNSETTLED)
+        rest = stream.words(len(unsettled)) >> np.uint64(64 - REST_BITS)
+        words = (lanes[unsettled].astype(np.int64) << REST_BITS) | rest.astype(np.int64)
+        noise[unsettled] = self._table.integers(words)

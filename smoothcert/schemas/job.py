@@ -1,16 +1,37 @@
 """The Job as callers see it (docs/api.md)."""
 
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from smoothcert.schemas.certificate import Certificate
 from smoothcert.schemas.parameters import Parameters
-from smoothcert.schemas.problem import Problem
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 TERMINAL: frozenset[Status] = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class FieldProblem(BaseModel):
+    """One request field that is wrong: what was sent is never repeated, what is allowed is said."""
+
+    field: str
+    detail: str
+
+
+class Problem(BaseModel):
+    """RFC 9457 `application/problem+json`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    instance: str | None = None
+    errors: list[FieldProblem] | None = None
 
 
 class Progress(BaseModel):
@@ -70,3 +91,36 @@ class Job(BaseModel):
     @property
     def ended(self) -> bool:
         return self.status in TERMINAL
+
+
+class BatchLinks(BaseModel):
+    """Where to ask again."""
+
+    self: str
+
+    @classmethod
+    def of(cls, batch_id: str, prefix: str = "") -> "BatchLinks":
+        """prefix: the path that a proxy serves the service below."""
+        return cls(self=f"{prefix}/batches/{batch_id}")
+
+
+class Batch(BaseModel):
+    """`counts` holds the states its jobs are in; jobs that the store has forgotten are left out."""
+
+    id: str
+    created_at: datetime
+    ended: bool = Field(description="whether every job has ended")
+    counts: dict[Status, int]
+    jobs: list[Job] = Field(description="in the order the images were sent")
+    links: BatchLinks
+
+    @classmethod
+    def of(cls, batch_id: str, created_at: datetime, jobs: Sequence[Job]) -> "Batch":
+        return cls(
+            id=batch_id,
+            created_at=created_at,
+            ended=all(job.ended for job in jobs),
+            counts=dict(Counter(job.status for job in jobs)),
+            jobs=list(jobs),
+            links=BatchLinks.of(batch_id),
+        )

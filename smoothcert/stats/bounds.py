@@ -15,7 +15,7 @@ from typing import Literal
 from scipy import special
 
 from smoothcert.schemas.certificate import Look
-from smoothcert.schemas.feasibility import least_n
+from smoothcert.schemas.parameters import least_n
 from smoothcert.votes import Counts
 
 __all__ = [

@@ -13,13 +13,11 @@ import numpy as np
 from scipy import stats
 
 from smoothcert.schemas.certificate import Bound, Look
-from smoothcert.schemas.feasibility import refuse_impossible
 from smoothcert.schemas.job import Progress
-from smoothcert.schemas.parameters import Parameters
+from smoothcert.schemas.parameters import Parameters, refuse_impossible
 from smoothcert.stats.bounds import P_MARGIN, Reading, read_counts
-from smoothcert.stats.schedule import Plan, plan_for
+from smoothcert.stats.schedule import Plan, is_enough, optimistic_radius, plan_for
 from smoothcert.stats.state import CertificationState, VoteCounts
-from smoothcert.stats.stopping import is_enough, optimistic_radius
 from smoothcert.votes import Counts, VoteRange, VoteSource
 
 NOTHING = Reading(p_lower=0.0, p_upper=1.0, radius=0.0)

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from smoothcert.schemas.certificate import Bound, Look
-from smoothcert.schemas.feasibility import RUNNER_UP_SHARE, final_share, first_look, has_one_look
-from smoothcert.schemas.parameters import Parameters
+from smoothcert.schemas.parameters import RUNNER_UP_SHARE, Parameters, final_share, first_look, has_one_look
+from smoothcert.stats.bounds import clopper_pearson_lower, clopper_pearson_upper, most_of_others, read_pair
+from smoothcert.votes import Counts
 
 RATIO = 1.25  # votes at a look over votes at the one before
+
+DOUBT = 0.01  # per look: probability that p lies beyond the confidence limit that optimistic_radius takes
 
 
 @dataclass(frozen=True)
@@ -68,3 +71,30 @@ def _look(n: int, alpha: float) -> Look:
 def _rounded_down(exact: Fraction) -> float:
     value = float(exact)
     return value if Fraction(value) <= exact else math.nextafter(value, 0.0)
+
+
+def optimistic_radius(counts_K: Counts, drawn: int, top: int, last: Look, sigma: float) -> float:
+    """The radius the last look would prove if the votes to come fell as luckily as the counts allow.
+
+    The optimist takes P(top) at its upper confidence limit and P(runner-up) at its lower one, each at level
+    1-DOUBT, and lets the remaining votes fall in those shares. After n votes it is the radius of the last
+    look. Radius and sigma are in the same unit, l2 of pixels.
+    """
+    left = last.n - drawn
+    k_top = int(counts_K[top])
+    k_next = most_of_others(counts_K, top)
+    more_next = math.floor(left * clopper_pearson_lower(k_next, drawn, DOUBT))
+    more_top = min(left - more_next, math.ceil(left * clopper_pearson_upper(k_top, drawn, DOUBT)))
+    return read_pair(k_top + more_top, k_next + more_next, last.n, last, sigma).radius
+
+
+def is_enough(parameters: Parameters, proved: float, optimistic: float) -> bool:
+    """Whether to stop at a look: `proved` is the best radius so far, `optimistic` what n votes might prove.
+
+    Target radius: proved, or hopeless. Tolerance: no more than that share of the optimistic radius is
+    missing, which holds for a hopeless image too (0 of 0). With both, whichever comes first.
+    """
+    target, tolerance = parameters.target_radius, parameters.tolerance
+    if target is not None and (proved >= target or optimistic < target):
+        return True
+    return tolerance is not None and proved >= (1 - tolerance) * optimistic

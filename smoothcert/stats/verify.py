@@ -14,8 +14,7 @@ from smoothcert.errors import ImpossibleRequest
 from smoothcert.noise.table import slack
 from smoothcert.schemas.card import CHANNELS, MOST_LABELS, MOST_SIDE, NAME
 from smoothcert.schemas.certificate import SEED, SHA256, Certificate, Look
-from smoothcert.schemas.feasibility import refuse_impossible
-from smoothcert.schemas.parameters import MIN_ALPHA, Parameters
+from smoothcert.schemas.parameters import MIN_ALPHA, Parameters, refuse_impossible
 from smoothcert.stats import recompute
 
 TOLERANCE = 1e-8  # relative, on what a look spends of alpha

@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from smoothcert.cli.commands.verify import verify
+from smoothcert.cli.verify import verify
 from smoothcert.errors import InternalError
 from smoothcert.noise.table import slack
 from smoothcert.schemas.card import ModelCard

@@ -4,13 +4,23 @@ import json
 from pathlib import Path
 
 from smoothcert.attack.attack import AttackResult
-from smoothcert.cli.attacking import COLUMNS, Attacked, Totals
+from smoothcert.cli.attack import COLUMNS, Attacked, Totals
 from tests.cli.conftest import DATA, MODEL, ROOT, SETUP, Command
 from training.log import Row
 
 TRAINED = ROOT / "models/mnist-lenet-consistency-0.50"
 TINY = ("--n", "400", "--restarts", "1", "--steps", "3", "--noises", "4", "--check-votes", "200")
-ASKED = ("attack", TRAINED, "--dataset", "mnist", "--data-root", DATA / "mnist-tiny", "--setup", SETUP, *TINY)
+ASKED = (
+    "attack",
+    TRAINED,
+    "--dataset",
+    "mnist",
+    "--data-root",
+    DATA / "mnist-tiny",
+    "--engine",
+    SETUP,
+    *TINY,
+)
 
 
 def test_certificates_hold_inside_and_break_outside(inside: Command, tmp_path: Path) -> None:
@@ -81,7 +91,7 @@ def test_totals_tell_inside_from_outside_and_round_to_the_safe_side() -> None:
 
 
 def test_a_data_set_the_model_does_not_take_is_refused(inside: Command) -> None:
-    done = inside("attack", MODEL, "--dataset", f"folder:{DATA / 'folder-tiny'}", "--setup", SETUP)
+    done = inside("attack", MODEL, "--dataset", f"folder:{DATA / 'folder-tiny'}", "--engine", SETUP)
     assert done.returncode == 2
     what_was_found, refusal = done.stderr.splitlines()
     assert what_was_found.startswith("12 training images of 3 classes")

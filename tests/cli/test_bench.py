@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from smoothcert.cli.benching import Bench
+from smoothcert.cli.bench import Bench
 from smoothcert.engines.autotune import Trial, Tuning
 from smoothcert.engines.config import EngineConfig
 from tests.cli.conftest import MODEL, SETUP, Command
@@ -12,7 +12,7 @@ SLOWER = "cpu:eager/1-threads:float32:1"
 
 
 def test_bench_prints_one_document_about_every_setup_named(inside: Command) -> None:
-    done = inside("bench", MODEL, "--json", "--seconds", "0.06", "--setup", SLOWER, "--setup", SETUP)
+    done = inside("bench", MODEL, "--json", "--seconds", "0.06", "--engine", SLOWER, "--engine", SETUP)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert [one["setup"] for one in document["setups"]] == [SLOWER, SETUP]
@@ -30,7 +30,7 @@ LENET_FLOP = 2 * (24 * 24 * 20 * 25 + 8 * 8 * 50 * 20 * 25 + 800 * 500 + 500 * 1
 
 
 def test_the_table_marks_the_fastest(inside: Command) -> None:
-    done = inside("bench", MODEL, "--seconds", "0.06", "--setup", SLOWER, "--setup", SETUP)
+    done = inside("bench", MODEL, "--seconds", "0.06", "--engine", SLOWER, "--engine", SETUP)
     assert done.returncode == 0, done.stderr
     marked = [line for line in done.stdout.splitlines() if "fastest" in line]
     assert len(marked) == 1
@@ -49,7 +49,7 @@ def test_the_table_marks_the_fastest(inside: Command) -> None:
 def test_a_setup_that_makes_no_sense_is_a_mistake(
     inside: Command, setups: list[str], code: int, complaint: str
 ) -> None:
-    done = inside("bench", MODEL, *(word for one in setups for word in ("--setup", one)))
+    done = inside("bench", MODEL, *(word for one in setups for word in ("--engine", one)))
     assert done.returncode == code
     assert complaint in done.stderr
     assert done.stdout == ""
@@ -70,6 +70,6 @@ def test_a_setup_for_another_machine_is_a_failure_in_words(inside: Command) -> N
 
     if torch.cuda.is_available():
         pytest.skip("this machine has a CUDA device")
-    done = inside("bench", MODEL, "--setup", FAILS, "--seconds", "0.03")
+    done = inside("bench", MODEL, "--engine", FAILS, "--seconds", "0.03")
     assert done.returncode == 1
     assert "no CUDA device" in done.stderr

@@ -8,7 +8,7 @@ from tests.cli.conftest import DATA, MODEL, SETUP, Command
 def test_certify_prints_a_certificate_and_keeps_it(smoothcert: Command, tmp_path: Path) -> None:
     kept = tmp_path / "cert.json"
     done = smoothcert(
-        *("certify", DATA / "digit-3.png", "--n", "500", "--setup", SETUP, "--json", "--out", kept),
+        *("certify", DATA / "digit-3.png", "--n", "500", "--engine", SETUP, "--json", "--out", kept),
     )
     assert done.returncode == 0, done.stderr
     certificate = Certificate.model_validate_json(done.stdout)
@@ -23,7 +23,7 @@ def test_certify_prints_a_certificate_and_keeps_it(smoothcert: Command, tmp_path
 def test_without_json_the_answer_is_said_in_words(inside: Command, models: Path) -> None:
     done = inside(
         *("certify", DATA / "digit-3.png", "--model", models / MODEL),
-        *("--n", "500", "--procedure", "certify", "--setup", SETUP),
+        *("--n", "500", "--procedure", "certify", "--engine", SETUP),
     )
     assert done.returncode == 0, done.stderr
     assert "certified within l2 radius" in done.stdout or "abstained" in done.stdout
@@ -31,7 +31,7 @@ def test_without_json_the_answer_is_said_in_words(inside: Command, models: Path)
 
 
 def test_several_images_are_one_document(inside: Command, tmp_path: Path) -> None:
-    asked = ("certify", DATA / "digit-1.png", DATA / "digit-2.png", "--n", "200", "--setup", SETUP)
+    asked = ("certify", DATA / "digit-1.png", DATA / "digit-2.png", "--n", "200", "--engine", SETUP)
     done = inside(*asked, "--json", "--out", tmp_path / "all.json")
     assert done.returncode == 0, done.stderr
     several = json.loads(done.stdout)
@@ -44,7 +44,7 @@ def test_several_images_are_one_document(inside: Command, tmp_path: Path) -> Non
 
 
 def test_one_bad_file_among_several_is_named_before_any_vote(inside: Command) -> None:
-    done = inside("certify", DATA / "digit-1.png", DATA / "not-an-image.txt", "--setup", SETUP)
+    done = inside("certify", DATA / "digit-1.png", DATA / "not-an-image.txt", "--engine", SETUP)
     assert done.returncode == 2
     assert "not-an-image.txt: Not an image" in done.stderr
 
@@ -52,7 +52,7 @@ def test_one_bad_file_among_several_is_named_before_any_vote(inside: Command) ->
 def test_evaluate_logs_resumes_and_reports(smoothcert: Command, inside: Command, tmp_path: Path) -> None:
     log = tmp_path / "log.tsv"
     asked = ("evaluate", MODEL, "--dataset", "mnist", "--data-root", DATA / "mnist-tiny", "--every", "2")
-    asked += ("--n", "200", "--seed", "5", "--setup", SETUP, "--out", log)
+    asked += ("--n", "200", "--seed", "5", "--engine", SETUP, "--out", log)
     first = smoothcert(*asked, "--limit", "2")
     assert first.returncode == 0, first.stderr
     log.write_bytes(log.read_bytes()[:-7])  # as a kill would leave it

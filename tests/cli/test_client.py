@@ -11,7 +11,7 @@ import uvicorn
 
 from service.app import create_app
 from service.settings import Settings
-from smoothcert.cli.certifying import There
+from smoothcert.cli.certify import There
 from smoothcert.cli.client import ServiceClient
 from smoothcert.cli.local_broker import free_port
 from smoothcert.errors import InternalError, InvalidRequest

@@ -23,7 +23,7 @@ from tests.cli.conftest import DATA, MODEL, ROOT, SETUP, settings_of
 DRIVER = Path(__file__).with_name("every_command.py")
 STRANGER = 54_321  # the id of a user without an entry in the system's list
 MNIST = ("--dataset", "mnist", "--data-root", DATA / "mnist-tiny")
-FEW = ("--n", "20", "--n0", "5", "--alpha", "0.3", "--setup", SETUP)
+FEW = ("--n", "20", "--n0", "5", "--alpha", "0.3", "--engine", SETUP)
 ONE = (*FEW, "--limit", "1", "--seed", "1")
 PGD = ("--restarts", "1", "--steps", "1", "--noises", "1")
 NOWHERE = "http://127.0.0.1:1"
@@ -109,7 +109,7 @@ class Site:
             "models": [("models",), ("models", "--json")],
             "report": [("report", log), ("report", log, "--format", "json", "--plot", out / "plot.svg")],
             "verify": [("verify", self.given / "none.json", "--url", NOWHERE)],
-            "bench": [("bench", MODEL, "--seconds", "0.01", "--setup", SETUP)],
+            "bench": [("bench", MODEL, "--seconds", "0.01", "--engine", SETUP)],
             "reproduce": [
                 ("reproduce", "--list"),
                 ("reproduce", "table1", "--no-train", "--no-evaluate", "--out", out / "r"),

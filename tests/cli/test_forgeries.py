@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smoothcert.cli.commands.verify import verify
 from smoothcert.cli.settings import settings as program
+from smoothcert.cli.verify import verify
 from smoothcert.errors import InternalError
 from smoothcert.models.registry import read_card
 from smoothcert.schemas.card import ModelCard

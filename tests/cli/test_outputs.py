@@ -14,9 +14,9 @@ from tests.cli.conftest import DATA, MODEL, SETUP, Command
 
 DIGIT = DATA / "digit-3.png"
 MNIST = ("--dataset", "mnist", "--data-root", DATA / "mnist-tiny")
-FEW = ("--n", "100", "--limit", "2", "--setup", SETUP)
+FEW = ("--n", "100", "--limit", "2", "--engine", SETUP)
 WRITERS = {
-    "certify": ("certify", DIGIT, "--n", "300", "--setup", SETUP, "--out"),
+    "certify": ("certify", DIGIT, "--n", "300", "--engine", SETUP, "--out"),
     "evaluate": ("evaluate", MODEL, *MNIST, *FEW, "--out"),
     "attack": ("attack", MODEL, *MNIST, *FEW, "--restarts", "1", "--steps", "1", "--noises", "1", "--out"),
     "train": ("train", "gaussian", *MNIST, "--sigma", "0.5", "--epochs", "1", "--out"),

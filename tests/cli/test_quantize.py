@@ -33,7 +33,7 @@ def quantized(folder: Path, inside: Command) -> Path:
 
 def test_a_certificate_in_int8_names_it_and_replays(quantized: Path, inside: Command, tmp_path: Path) -> None:
     kept = tmp_path / "cert.json"
-    done = inside("certify", IMAGE, "--model", quantized, "--n", "700", "--setup", INT8_SETUP, "--out", kept)
+    done = inside("certify", IMAGE, "--model", quantized, "--n", "700", "--engine", INT8_SETUP, "--out", kept)
     assert done.returncode == 0, done.stderr
     certificate, card = json.loads(kept.read_text()), read_card(quantized)
     assert certificate["engine"]["precision"] == "int8"
@@ -63,7 +63,7 @@ def test_the_card_holds_both_measurements(quantized: Path, inside: Command, tmp_
     few = ("--every", "5", "--limit", "3", "--n", "100", "--seed", "1", "--update-card")
     for setup in (SETUP, INT8_SETUP):
         log = tmp_path / f"{setup[-8:-4]}.tsv"
-        done = inside("evaluate", quantized, *IMAGES, *few, "--setup", setup, "--out", log)
+        done = inside("evaluate", quantized, *IMAGES, *few, "--engine", setup, "--out", log)
         assert done.returncode == 0, done.stderr
     card = read_card(quantized)
     assert card.evaluation is not None
@@ -77,7 +77,7 @@ def test_the_card_holds_both_measurements(quantized: Path, inside: Command, tmp_
 def test_a_log_in_int8_is_not_continued_under_another_rounding(
     quantized: Path, inside: Command, tmp_path: Path
 ) -> None:
-    asked = ("evaluate", quantized, *IMAGES, "--n", "100", "--seed", "1", "--setup", INT8_SETUP, "--resume",
+    asked = ("evaluate", quantized, *IMAGES, "--n", "100", "--seed", "1", "--engine", INT8_SETUP, "--resume",
              "--out", tmp_path / "log.tsv")  # fmt: skip
     assert inside(*asked, "--limit", "1").returncode == 0
     assert inside("quantize", quantized, *IMAGES, "--images", "31").returncode == 0
@@ -87,7 +87,7 @@ def test_a_log_in_int8_is_not_continued_under_another_rounding(
 
 
 def test_a_model_that_was_not_quantized_says_how_to(inside: Command, folder: Path) -> None:
-    refused = inside("certify", IMAGE, "--model", folder, "--setup", INT8_SETUP)
+    refused = inside("certify", IMAGE, "--model", folder, "--engine", INT8_SETUP)
     assert refused.returncode == 2
     assert "smoothcert quantize" in refused.stderr
     assert not (folder / INT8_FILE).exists()

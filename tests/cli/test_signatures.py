@@ -14,7 +14,7 @@ from tests.cli.conftest import DATA, SETUP, Command
 @pytest.fixture(scope="module")
 def unsigned(smoothcert: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     kept = tmp_path_factory.mktemp("kept") / "cert.json"
-    done = smoothcert("certify", DATA / "digit-3.png", "--n", "300", "--setup", SETUP, "--out", kept)
+    done = smoothcert("certify", DATA / "digit-3.png", "--n", "300", "--engine", SETUP, "--out", kept)
     assert done.returncode == 0, done.stderr
     return kept
 

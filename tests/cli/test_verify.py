@@ -14,7 +14,7 @@ IMAGE = DATA / "digit-3.png"
 @pytest.fixture(scope="module")
 def certificate(smoothcert: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     kept = tmp_path_factory.mktemp("kept") / "cert.json"
-    done = smoothcert("certify", IMAGE, "--n", "700", "--setup", SETUP, "--out", kept)
+    done = smoothcert("certify", IMAGE, "--n", "700", "--engine", SETUP, "--out", kept)
     assert done.returncode == 0, done.stderr
     return kept
 

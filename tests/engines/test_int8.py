@@ -17,9 +17,9 @@ from smoothcert.engines.engine import Engine, check_runnable, cpu_voter
 from smoothcert.engines.hardware import has_int8
 from smoothcert.engines.int8 import RoundedWeight, attach, quantized
 from smoothcert.engines.openvino_cpu import _compiled
-from smoothcert.engines.voter import Voter, fold_batch_norm
+from smoothcert.engines.pytorch import Voter, fold_batch_norm
 from smoothcert.errors import BadCheckpoint, InternalError, InvalidRequest
-from smoothcert.schemas.quantization import Quantization
+from smoothcert.schemas.card import Quantization
 from smoothcert.votes import VoteRange
 from tests.support.rows import rows_answer_alike_in_any_order
 from training.calibrate import Order, calibrate

@@ -7,9 +7,17 @@ import pytest
 from pydantic import BaseModel
 
 from smoothcert.schemas.api_keys import ApiKey
-from smoothcert.schemas.card import Evaluation, Int8, ModelCard, Preprocessing, Protocol
+from smoothcert.schemas.card import (
+    Calibration,
+    Evaluation,
+    Int8,
+    ModelCard,
+    Preprocessing,
+    Protocol,
+    Quantization,
+    Rounding,
+)
 from smoothcert.schemas.certificate import Certificate, Engine, InputDigest, Look, ModelDigest
-from smoothcert.schemas.quantization import Calibration, Quantization, Rounding
 from smoothcert.schemas.signature import PublicKey, Signature
 from training.journal import Run
 from training.log import COLUMNS

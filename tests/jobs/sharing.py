@@ -12,7 +12,7 @@ import pytest
 from smoothcert.jobs.jobs import Request
 from smoothcert.jobs.leases import LostLease
 from smoothcert.jobs.shares import Counted, Portion
-from smoothcert.schemas.problem import Problem
+from smoothcert.schemas.job import Problem
 from smoothcert.stats.chunks import Chunk, count_chunk, merge
 from smoothcert.stats.state import CertificationState
 from tests.jobs.held import (

@@ -12,8 +12,7 @@ from smoothcert.jobs.figures import Figures, Queue
 from smoothcert.jobs.jobs import JobStore, Limits, Request
 from smoothcert.jobs.leases import Leases, LostLease, Terms, Work
 from smoothcert.jobs.workers import WorkerInfo
-from smoothcert.schemas.job import Progress
-from smoothcert.schemas.problem import Problem
+from smoothcert.schemas.job import Problem, Progress
 from tests.jobs.conftest import LEASE
 from tests.jobs.holding import HALF, certificate, claimed
 

@@ -11,7 +11,7 @@ from smoothcert.jobs.jobs import JobStore, Request
 from smoothcert.jobs.leases import Claim, Leases, Terms
 from smoothcert.jobs.shares import Counted, Shares
 from smoothcert.jobs.workers import WorkerInfo
-from smoothcert.schemas.problem import Problem
+from smoothcert.schemas.job import Problem
 from tests.jobs.holding import ENGINE, HALF, certificate, claimed, look
 
 Act = Callable[[Leases, JobStore, Claim], object]

@@ -10,8 +10,7 @@ import redis
 from smoothcert.jobs.jobs import JobStore, Request
 from smoothcert.jobs.leases import IDLE, Leases, LostLease, Terms, Work
 from smoothcert.jobs.workers import WorkerInfo
-from smoothcert.schemas.job import Progress
-from smoothcert.schemas.problem import Problem
+from smoothcert.schemas.job import Problem, Progress
 from tests.jobs.conftest import LEASE
 from tests.jobs.holding import ENGINE, HALF, certificate, claimed, look
 from worker.settings import Settings

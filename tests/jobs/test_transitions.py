@@ -18,9 +18,8 @@ from smoothcert.images.pixels import CertifiedImage
 from smoothcert.jobs.broker import connect
 from smoothcert.jobs.jobs import JobStore, Lane, Request
 from smoothcert.jobs.leases import Claim, Leases, LostLease, Terms
-from smoothcert.schemas.job import TERMINAL, Progress
+from smoothcert.schemas.job import TERMINAL, Problem, Progress
 from smoothcert.schemas.parameters import Parameters
-from smoothcert.schemas.problem import Problem
 from tests.jobs.expected import ATTEMPTS, Expected, Machine
 from tests.jobs.holding import ENGINE, certificate
 

@@ -12,8 +12,7 @@ from smoothcert.errors import BadCheckpoint, UnknownModel
 from smoothcert.models.architectures import build_network
 from smoothcert.models.checkpoint import load_network, save_card, save_checkpoint, save_quantization
 from smoothcert.models.registry import CARD_FILE, INT8_FILE, WEIGHTS_FILE, ModelRegistry
-from smoothcert.schemas.card import Int8, ModelCard, Preprocessing
-from smoothcert.schemas.quantization import Calibration, Quantization, Rounding
+from smoothcert.schemas.card import Calibration, Int8, ModelCard, Preprocessing, Quantization, Rounding
 from tests.support.cards import measured
 
 CARD = ModelCard(

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smoothcert.noise.batches import batches
+from smoothcert.noise.sampler import batches
 from smoothcert.votes import VoteRange
 
 

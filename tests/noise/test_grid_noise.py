@@ -7,8 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from smoothcert.noise.grid_noise import GridNoise
-from smoothcert.noise.streams import BatchStream
+from smoothcert.noise.streams import BatchStream, GridNoise
 from smoothcert.noise.table import REST_BITS, noise_table
 
 SEED = 0x5EED_0F_A11_7E57

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
-from smoothcert.noise.grid_noise import GridNoise
 from smoothcert.noise.sampler import Sampler
-from smoothcert.noise.streams import BatchStream
+from smoothcert.noise.streams import BatchStream, GridNoise
 from smoothcert.noise.table import noise_table, slack
 from smoothcert.votes import Stage, VoteRange
 

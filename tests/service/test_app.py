@@ -16,9 +16,8 @@ from service.settings import Settings
 from smoothcert.cli.local_broker import free_port
 from smoothcert.jobs.jobs import JobStore
 from smoothcert.jobs.leases import IDLE
-from smoothcert.schemas.batch import Batch
 from smoothcert.schemas.certificate import Certificate
-from smoothcert.schemas.job import Job
+from smoothcert.schemas.job import Batch, Job
 from tests.service.hand import WorkerHand, certificate, progress
 from tests.service.shelf import MODEL, write_model
 

@@ -10,7 +10,7 @@ from smoothcert.schemas.certificate import Look
 from smoothcert.schemas.parameters import Parameters
 from smoothcert.stats import recompute
 from smoothcert.stats.bounds import read_pair
-from smoothcert.stats.stopping import is_enough, optimistic_radius
+from smoothcert.stats.schedule import is_enough, optimistic_radius
 
 N = 2000
 LAST = Look(n=N, alpha=0.001, alpha_runner_up=0.0001)

@@ -3,8 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from smoothcert.models.architectures import build_network
-from smoothcert.models.architectures.normalize import Normalize
+from smoothcert.models.architectures import Normalize, build_network
 from training.quick import ConvPoolReLU, quickened
 
 

@@ -5,13 +5,13 @@ Here and not in training/, because the worker builds them from a card and never 
 
 from collections.abc import Callable, Sequence
 
+import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 
 from smoothcert.errors import InvalidRequest
 from smoothcert.models.architectures.densenet_cifar import CifarDenseNet
 from smoothcert.models.architectures.lenet import LeNet
-from smoothcert.models.architectures.normalize import Normalize
 from smoothcert.models.architectures.resnet_cifar import CifarResNet
 
 Builder = Callable[[int, int], nn.Module]  # (num_classes, in_channels)
@@ -22,6 +22,22 @@ ARCHITECTURES: dict[str, Builder] = {
     "resnet110": lambda num_classes, in_channels: CifarResNet(110, num_classes, in_channels),
     "densenet40": lambda num_classes, in_channels: CifarDenseNet((6, 6, 6), 12, num_classes, in_channels),
 }
+
+
+class Normalize(nn.Module):
+    """(x - mean) / std, one value a channel. Buffers move with the network, untrained."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        # Not persistent: the card holds the numbers, the weights file holds what was trained.
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        return (images_BCHW - self.mean) / self.std
 
 
 WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")  # which only their authors' own loss looks at

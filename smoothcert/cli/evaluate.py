@@ -1,29 +1,94 @@
-"""What `smoothcert evaluate` does, from its options to the rows of the log."""
+"""smoothcert evaluate: certify a data set's images and log every one."""
+
+from __future__ import annotations
 
 import secrets
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from smoothcert.cli.checkpoints import Checkpoint, build_engine, fastest_setup, good_setup
-from smoothcert.cli.fanout import FanOut, Workers
-from smoothcert.cli.output import note
-from smoothcert.cli.progress import Update, progress_bar
-from smoothcert.cli.settings import settings
-from smoothcert.engines.config import EngineConfig
+import typer
+
+from smoothcert.cli.options import (
+    N0,
+    Alpha,
+    Dataset,
+    EngineOption,
+    N,
+    Procedure,
+    TargetRadius,
+    Tolerance,
+    given,
+    parameters,
+)
+from smoothcert.cli.output import Update, check_out, note, progress_bar, show
 from smoothcert.errors import InvalidRequest
 from smoothcert.files import shown
-from smoothcert.jobs.broker import broker_url
-from smoothcert.schemas.card import INT8, ModelCard
-from smoothcert.schemas.feasibility import refuse_impossible
-from smoothcert.schemas.parameters import Parameters
-from training.datasets import FOLDER, ImageSet, load_dataset
-from training.evaluate import Step, evaluate, wanted
-from training.journal import Journal, Run, read_run
-from training.log import Log, Row
-from training.measurement import check_card, record_in_card
+
+if TYPE_CHECKING:
+    from smoothcert.cli.checkpoints import Checkpoint
+    from smoothcert.cli.fanout import Workers
+    from smoothcert.schemas.card import ModelCard
+    from smoothcert.schemas.parameters import Parameters
+    from training.datasets import ImageSet
+    from training.evaluate import Step
+    from training.journal import Journal, Run
+    from training.log import Log, Row
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A bundled name or a checkpoint folder.")],
+    *,
+    dataset: Dataset,
+    out: Annotated[Path, typer.Option(metavar="LOG", help="The log, one line an image.")],
+    split: Annotated[Literal["train", "test"], typer.Option(help="Of the data set.")] = "test",
+    data_root: Annotated[Path, typer.Option(help="Where torchvision's files lie.")] = Path("data"),
+    every: Annotated[int, typer.Option(min=1, help="Every K-th image: 0, K, 2K, ...")] = 1,
+    limit: Annotated[int | None, typer.Option(min=0, help="Certify this many images at most.")] = None,
+    n: N = None,
+    n0: N0 = None,
+    alpha: Alpha = None,
+    procedure: Procedure = "certify",
+    target_radius: TargetRadius = None,
+    tolerance: Tolerance = None,
+    seed: Annotated[int | None, typer.Option(help="Of the whole run; random unless given.")] = None,
+    engine: EngineOption = None,
+    workers: Annotated[
+        bool, typer.Option("--workers", help="By the workers of SMOOTHCERT_REDIS_URL, not by this process.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a log after a kill.")] = False,
+    update_card: Annotated[
+        bool, typer.Option("--update-card", help="Write the figures into the card.")
+    ] = False,
+) -> None:
+    """Certify a data set's images into a log.
+
+    Each row carries its evidence, and a killed run continues with --resume without repeating an image.
+    With --workers each image is a job of theirs; the rows are the same.
+    """
+    from smoothcert.cli.checkpoints import find_checkpoint
+    from training.report import DEFAULT_RADII, parse_radii, to_markdown
+    from training.summary import summarize
+
+    check_out(out)
+    checkpoint = find_checkpoint(model)
+    options = given(
+        n=n, n0=n0, alpha=alpha, procedure=procedure, target_radius=target_radius, tolerance=tolerance
+    )
+    asked = parameters(options, checkpoint.card.sigma)
+    selection = Selection(dataset, split, data_root, every, limit)
+    outcome = run_evaluation(
+        *(checkpoint, asked, selection, out),
+        seed=seed,
+        setup=engine,
+        resume=resume,
+        workers=workers,
+        update_card=update_card,
+    )
+    show(to_markdown([summarize(outcome.log, parse_radii(DEFAULT_RADII))]))
+
 
 SEED_BITS = 64
 WORTH_MEASURING = 2_000_000  # votes; fewer are drawn sooner than the set-ups are measured
@@ -62,6 +127,14 @@ def run_evaluation(
 ) -> Outcome:
     """Certify what the log doesn't hold yet, here or by a broker's workers, and write the figures into the
     card if that is wanted. Mistakes are told before the first vote."""
+    from smoothcert.cli.fanout import FanOut
+    from smoothcert.cli.settings import settings
+    from smoothcert.schemas.parameters import refuse_impossible
+    from training.evaluate import wanted
+    from training.journal import Journal, read_run
+    from training.log import Log
+    from training.measurement import check_card, record_in_card
+
     refuse_impossible(asked)
     if update_card:
         check_card(checkpoint.folder, selection.dataset)
@@ -91,6 +164,8 @@ def run_evaluation(
 
 def load_images(checkpoint: Checkpoint, selection: Selection) -> ImageSet:
     """The split to certify. Raises InvalidRequest when it isn't made of what the model takes."""
+    from training.datasets import load_dataset
+
     card = checkpoint.card
     size = card.input_shape[1] if selection.dataset.startswith("folder:") else None
     images = load_dataset(selection.dataset, selection.split, selection.data_root, size=size, stream=True)
@@ -112,6 +187,8 @@ def load_images(checkpoint: Checkpoint, selection: Selection) -> ImageSet:
 
 def _check_labels(dataset: str, images: ImageSet, card: ModelCard) -> None:
     """A model of a folder answers with its classes. Other models may have names of their own for them."""
+    from training.datasets import FOLDER
+
     if not dataset.startswith(FOLDER) or card.dataset != FOLDER.removesuffix(":"):
         return
     for here, known in zip(images.class_names, card.labels, strict=True):
@@ -130,6 +207,10 @@ def describe_run(
     setup: str | None,
 ) -> Run:
     """The run asked for. A run that is continued keeps the seed and the set-up that nobody named again."""
+    from smoothcert.cli.settings import settings
+    from training.evaluate import wanted
+    from training.journal import Run
+
     if seed is None:
         seed = kept.seed if kept else secrets.randbits(SEED_BITS)
     if setup is None:
@@ -151,14 +232,23 @@ def describe_run(
 
 
 def _int8_sha256(card: ModelCard, setup: str) -> str | None:
+    from smoothcert.engines.config import EngineConfig
+    from smoothcert.schemas.card import INT8
+
     return card.int8.sha256 if card.int8 and EngineConfig.parse(setup).precision == INT8 else None
 
 
 def _choose_setup(checkpoint: Checkpoint, votes: int) -> str:
+    from smoothcert.cli.checkpoints import fastest_setup, good_setup
+
     return str(fastest_setup(checkpoint) if votes >= WORTH_MEASURING else good_setup(checkpoint))
 
 
 def _workers(checkpoint: Checkpoint) -> Workers:
+    from smoothcert.cli.fanout import Workers
+    from smoothcert.cli.settings import settings
+    from smoothcert.jobs.broker import broker_url
+
     config = settings()
     if config.redis_url is None:
         raise InvalidRequest("--workers needs their broker: set SMOOTHCERT_REDIS_URL to its address.")
@@ -167,6 +257,9 @@ def _workers(checkpoint: Checkpoint) -> Workers:
 
 
 def _here(checkpoint: Checkpoint, images: ImageSet, run: Run, rest: Sequence[int]) -> Iterator[Step]:
+    from smoothcert.cli.checkpoints import build_engine
+    from training.evaluate import evaluate
+
     if rest:
         yield from evaluate(build_engine(checkpoint, run.setup), images, run, rest, done=())
 

@@ -1,27 +1,103 @@
-"""What `smoothcert attack` does: certifies images, attacks each certificate, and keeps what became of it."""
+"""smoothcert attack: tries to break certificates inside their radius."""
+
+from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 
-from smoothcert.attack.attack import Attacker, AttackResult, Budget, Claim
-from smoothcert.cli.checkpoints import Checkpoint, build_engine
-from smoothcert.cli.evaluating import Selection, describe_run, load_images
-from smoothcert.cli.progress import progress_bar
-from smoothcert.engines.config import EngineConfig
+import typer
+
+from smoothcert.cli.options import N0, Alpha, Dataset, EngineOption, N, Procedure, given, parameters
+from smoothcert.cli.output import check_out, progress_bar, show, show_json, show_table
 from smoothcert.errors import InvalidRequest
 from smoothcert.files import is_stream, open_stream
-from smoothcert.models.checkpoint import load_network
-from smoothcert.schemas.feasibility import refuse_impossible
-from smoothcert.schemas.parameters import Parameters
-from smoothcert.stats.bounds import ceil_to, floor_to, least_n
-from training.datasets import ImageSet
-from training.evaluate import evaluate, image_seed, wanted
-from training.journal import Run
-from training.log import Row
+
+if TYPE_CHECKING:
+    from smoothcert.attack.attack import Attacker, AttackResult, Budget
+    from smoothcert.cli.checkpoints import Checkpoint
+    from smoothcert.cli.evaluate import Selection
+    from smoothcert.schemas.parameters import Parameters
+    from training.datasets import ImageSet
+    from training.journal import Run
+    from training.log import Row
+
+
+def attack(
+    model: Annotated[str, typer.Argument(help="A bundled name or a checkpoint folder.")],
+    *,
+    dataset: Dataset,
+    split: Annotated[Literal["train", "test"], typer.Option(help="Of the data set.")] = "test",
+    data_root: Annotated[Path, typer.Option(help="Where torchvision's files lie.")] = Path("data"),
+    every: Annotated[int, typer.Option(min=1, help="Every K-th image: 0, K, 2K, ...")] = 1,
+    limit: Annotated[int | None, typer.Option(min=0, help="Attack this many images at most.")] = None,
+    n: N = None,
+    n0: N0 = None,
+    alpha: Alpha = None,
+    procedure: Procedure = "anytime",
+    restarts: Annotated[int, typer.Option(min=1, help="Of PGD at each radius.")] = 5,
+    steps: Annotated[int, typer.Option(min=1, help="Of PGD.")] = 20,
+    noises: Annotated[int, typer.Option(min=1, help="In each step.")] = 32,
+    check_votes: Annotated[int, typer.Option(min=1, help="Of the PREDICT that checks each find.")] = 10_000,
+    farthest: Annotated[float, typer.Option(min=1, help="Search up to this multiple of the radius.")] = 4.0,
+    seed: Annotated[int | None, typer.Option(help="Of the whole run; random unless given.")] = None,
+    engine: EngineOption = None,
+    out: Annotated[Path | None, typer.Option(metavar="LOG", help="Keep a line an image, as it ends.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, as one document.")] = False,
+) -> None:
+    """Try to break certificates.
+
+    Inside the certified radius nothing should change the smoothed classifier's class (a certificate is
+    wrong with probability alpha at most). Outside, the smallest radius that breaks is searched for: the gap
+    between proved and broken. A break counts only if fresh votes prove it.
+    """
+    from smoothcert.attack.attack import Budget
+    from smoothcert.cli.checkpoints import find_checkpoint
+    from smoothcert.cli.evaluate import Selection
+
+    check_out(out)
+    checkpoint = find_checkpoint(model)
+    asked = parameters(given(n=n, n0=n0, alpha=alpha, procedure=procedure), checkpoint.card.sigma)
+    budget = Budget(restarts=restarts, steps=steps, noises=noises, votes=check_votes, farthest=farthest)
+    selection = Selection(dataset, split, data_root, every, limit)
+    order = prepare(checkpoint, asked, selection, budget, seed=seed, setup=engine)
+    with open_log(out) if out else nullcontext() as log:
+        attacked = carry_out(order, log)
+    totals = Totals.of(attacked)
+    if as_json:
+        show_json(_document(order, attacked, totals))
+    else:
+        _say(attacked, totals)
+
+
+def _document(order: Order, attacked: list[Attacked], totals: Totals) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "run": order.run.model_dump(),
+        "budget": asdict(order.budget),
+        "images": [one.document for one in attacked],
+        "totals": asdict(totals),
+    }
+
+
+def _say(attacked: list[Attacked], totals: Totals) -> None:
+
+    show_table(COLUMNS, [one.cells for one in attacked])
+    show(f"{totals.images} images, {totals.certified} certified, {totals.abstained} abstained")
+    show(f"broken inside the certified radius: {totals.broken_inside}")
+    if totals.mean_gap is None:
+        show("broken outside: none")
+        return
+    show(
+        f"broken outside: {totals.broken_outside}; the smallest broken radius is on average "
+        f"{totals.mean_gap:.3f} times the certified one ({totals.mean_distance:+.3f})"
+    )
+
 
 COLUMNS = ("idx", "label", "class", "radius", "broken_inside", "broken", "gap", "checks", "seconds")
 Told = Callable[[float, str], None]  # share of the image under way, what happens
@@ -46,6 +122,8 @@ class Attacked:
     @property
     def cells(self) -> list[str]:
         """As a line of the log; `-` where there is nothing to say."""
+        from smoothcert.stats.bounds import ceil_to, floor_to
+
         found, gap = self.findings, self.gap
         inside = "-" if found is None else str(int(not found.holds))
         broken = "-" if found is None or found.broken is None else f"{ceil_to(found.broken, DIGITS):.6f}"
@@ -86,7 +164,7 @@ class Totals:
     mean_gap: float | None
 
     @classmethod
-    def of(cls, all_attacked: Sequence[Attacked]) -> "Totals":
+    def of(cls, all_attacked: Sequence[Attacked]) -> Totals:
         found = [one.findings for one in all_attacked if one.findings]
         broken = [(one.broken, one.radius) for one in found if one.broken is not None]
         return cls(
@@ -123,6 +201,11 @@ def prepare(
     setup: str | None,
 ) -> Order:
     """Every mistake is told here, before the first vote."""
+    from smoothcert.cli.evaluate import describe_run, load_images
+    from smoothcert.schemas.parameters import refuse_impossible
+    from smoothcert.stats.bounds import least_n
+    from training.evaluate import wanted
+
     if asked.procedure == "predict":
         raise InvalidRequest("--procedure predict proves no radius that could be attacked.")
     refuse_impossible(asked)
@@ -160,6 +243,12 @@ def open_log(path: Path) -> IO[str]:
 
 
 def _each(order: Order, told: Told) -> Iterator[Attacked]:
+    from smoothcert.attack.attack import Attacker
+    from smoothcert.cli.checkpoints import build_engine
+    from smoothcert.engines.config import EngineConfig
+    from smoothcert.models.checkpoint import load_network
+    from training.evaluate import evaluate
+
     card, run = order.checkpoint.card, order.run
     engine = build_engine(order.checkpoint, run.setup)
     attacker = Attacker(
@@ -178,6 +267,9 @@ def _each(order: Order, told: Told) -> Iterator[Attacked]:
 
 
 def _attack(order: Order, attacker: Attacker, row: Row, told: Told) -> Attacked:
+    from smoothcert.attack.attack import AttackResult, Claim
+    from training.evaluate import image_seed
+
     if row.abstained or row.radius == 0:
         return Attacked(row, None, row.seconds)
     started = time.perf_counter()

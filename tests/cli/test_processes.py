@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 from smoothcert.cli.local_broker import spawn
-from smoothcert.cli.parts import Part
+from smoothcert.cli.processes import Part
 from tests.cli.test_up import alive, ended
 from tests.worker.plant import eventually
 

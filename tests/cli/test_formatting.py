@@ -1,5 +1,5 @@
 from service.examples import CERTIFICATE
-from smoothcert.cli.wording import describe, so_far
+from smoothcert.cli.formatting import describe, so_far
 from smoothcert.schemas.certificate import Certificate
 from smoothcert.schemas.job import Progress
 

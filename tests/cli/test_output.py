@@ -2,8 +2,8 @@
 
 import pytest
 
-from smoothcert.cli.fitting import WINDOW, Pace
-from smoothcert.cli.progress import Lines, duration, progress_bar
+from smoothcert.cli.output import Lines, duration, progress_bar
+from smoothcert.cli.train import WINDOW, Pace
 
 
 def test_a_line_says_what_is_done_and_how_long_the_rest_takes(capsys: pytest.CaptureFixture[str]) -> None:

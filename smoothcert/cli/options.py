@@ -23,9 +23,9 @@ Tolerance = Annotated[
     float | None, typer.Option(help="Stop once at most this share of the radius is missing.")
 ]
 Dataset = Annotated[str, typer.Option(help="A data set's name, or folder:PATH; they are listed below.")]
-EngineConfig = Annotated[
+EngineOption = Annotated[
     str | None,
-    typer.Option(help="The engine's set-up, as certificates and logs name it; else one is chosen."),
+    typer.Option(help="The engine, as certificates and logs name it; else one is chosen."),
 ]
 
 

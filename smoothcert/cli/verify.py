@@ -1,20 +1,77 @@
-"""What can be checked of a certificate beyond its own figures: its network, image and votes."""
+"""smoothcert verify: does a certificate hold?"""
+
+from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from smoothcert.cli.checkpoints import Checkpoint, build_engine, find_checkpoint
-from smoothcert.cli.images import read_file, read_up_to
-from smoothcert.cli.settings import settings
+import typer
+
+from smoothcert.cli.output import show
 from smoothcert.errors import InternalError, InvalidRequest, NotACertificate, UnknownModel
-from smoothcert.images.decode import read_image
-from smoothcert.images.pixels import CertifiedImage
-from smoothcert.schemas.card import INT8, ModelCard, Preprocessing
-from smoothcert.schemas.certificate import Certificate, Shape
-from smoothcert.schemas.reading import MOST_BYTES, Received, read_document
-from smoothcert.stats.verify import Check
-from smoothcert.votes import VoteRange
+
+if TYPE_CHECKING:
+    from smoothcert.cli.checkpoints import Checkpoint
+    from smoothcert.images.pixels import CertifiedImage
+    from smoothcert.schemas.card import ModelCard, Preprocessing
+    from smoothcert.schemas.certificate import Certificate, Shape
+    from smoothcert.schemas.reading import Document, Received
+    from smoothcert.schemas.signature import PublicKeys, Signature
+    from smoothcert.stats.verify import Check
+
+
+def verify(
+    certificate: Annotated[
+        Path, typer.Argument(metavar="CERT.json", help="As certify --out or a service wrote it.")
+    ],
+    *,
+    image: Annotated[Path | None, typer.Option(help="The image it is about, to compare the pixels.")] = None,
+    replay: Annotated[bool, typer.Option("--replay", help="Redraw every vote from the seed.")] = False,
+    model: Annotated[
+        str | None, typer.Option(help="The model as a name or folder; else the one the certificate names.")
+    ] = None,
+    public_key: Annotated[
+        Path | None,
+        typer.Option(metavar="KEYS.json", help="Whose signature is wanted, as a JSON web key set."),
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="Take the keys of this service instead.")] = None,
+) -> None:
+    """Check whether a certificate holds.
+
+    Its figures are recomputed from its counts, and compared with the image, model and votes as far as asked.
+    Exits with 1 where it doesn't hold, naming the field that is wrong.
+    """
+    from smoothcert.stats.verify import verify as recompute
+
+    received = read_certificate(certificate)
+    claimed = received.certificate
+    keys = trusted_keys(public_key, url) if public_key or url else None
+    signed = [check_signature(received.document, keys)] if keys else []
+    checked = []
+    for check in chain(recompute(claimed).checks, check_evidence(claimed, model, image, replay), signed):
+        if not check.holds:
+            raise InternalError(f"{certificate} is refused: {check.field}: {check.reason}.")
+        checked.append(check.field)
+    redrawn = ", every vote redrawn" if replay else ""
+    show(f"{certificate} holds: checked {', '.join(dict.fromkeys(checked))}{redrawn}")
+    if "model" not in checked:
+        show("not compared with a model; --model does that")
+    if image is None:
+        show("not compared with an image; --image does that")
+    if keys is None:
+        _say_who_says_so(claimed.signature, senders_word(received, checked))
+
+
+def _say_who_says_so(signature: Signature | None, words: list[str]) -> None:
+    """What nothing has confirmed, and that nobody's signature was checked."""
+    if signature:
+        show(f"signed by {signature.key_id}, which was not checked; --public-key or --url does that")
+    who = "an unchecked signature's" if signature else "unsigned, so only its sender's"
+    show(f"{who} word: {', '.join(words)}")
+
 
 # What no figure follows from: confirmed by the model, the image, a replay, or by whoever signs.
 PREMISES = "sigma", "selection_counts", "counts", "model", "label", "input", "seed", "engine", "issued_at"
@@ -25,6 +82,9 @@ def read_certificate(path: Path) -> Received:
 
     Raises InternalError naming the field where it is none, InvalidRequest: unreadable.
     """
+    from smoothcert.cli.inputs import read_up_to
+    from smoothcert.schemas.reading import MOST_BYTES, read_document
+
     if path.is_dir():
         raise InternalError(f"{path} is not a certificate: it is a directory.")
     try:
@@ -46,6 +106,10 @@ def check_evidence(
 
     Raises InvalidRequest.
     """
+    from smoothcert.cli.inputs import read_file
+    from smoothcert.images.decode import read_image
+    from smoothcert.stats.verify import Check
+
     if replay and image is None:
         raise InvalidRequest("--replay needs the image that was certified: give it with --image.")
     checkpoint = _find(certificate, model, needed=replay)
@@ -69,13 +133,18 @@ class Pixels:
     preprocessing: Preprocessing
 
     @classmethod
-    def of(cls, certificate: Certificate) -> "Pixels":
+    def of(cls, certificate: Certificate) -> Pixels:
+        from smoothcert.schemas.card import Preprocessing
+
         shape = certificate.input.shape
         return cls(shape, Preprocessing(mode="L" if shape[0] == 1 else "RGB", mean=(), std=()))
 
 
 def _find(certificate: Certificate, model: str | None, *, needed: bool) -> Checkpoint | None:
     """The model that is meant. The name a document gives is looked up in the catalogue, never as a folder."""
+    from smoothcert.cli.checkpoints import Checkpoint, find_checkpoint
+    from smoothcert.cli.settings import settings
+
     if model:
         return find_checkpoint(model)
     name, catalogue = certificate.model.name, settings().catalogue
@@ -92,6 +161,8 @@ def check_model(certificate: Certificate, checkpoint: Checkpoint, *, meant: bool
 
     Where it is not `meant`, but only goes by the same name here, it may be another: then nothing is compared.
     """
+    from smoothcert.stats.verify import Check
+
     card = checkpoint.card
     same_weights = certificate.model.sha256 == card.weights_sha256
     differing = _difference(certificate, card)
@@ -117,6 +188,8 @@ def _difference(certificate: Certificate, card: ModelCard) -> str:
     The oldest certificates name the weights only. In int8 these are not the classifier, whose rounding
     nothing else names.
     """
+    from smoothcert.schemas.card import INT8
+
     voted, rounds = certificate.model, certificate.engine.precision == INT8
     if voted.sha256 != card.weights_sha256:
         return "weights"
@@ -128,6 +201,8 @@ def _difference(certificate: Certificate, card: ModelCard) -> str:
 
 def check_label(certificate: Certificate, card: ModelCard) -> Check:
     """Whether the class has the name that the model's card gives it: the name is what people read."""
+    from smoothcert.stats.verify import Check
+
     k = certificate.predicted_class
     label = card.labels[k] if k is not None and 0 <= k < len(card.labels) else None
     return Check("label", certificate.label == label, f"{card.name} calls class {k} {label!r}")
@@ -135,8 +210,11 @@ def check_label(certificate: Certificate, card: ModelCard) -> Check:
 
 def check_votes(certificate: Certificate, checkpoint: Checkpoint, image: CertifiedImage) -> Iterator[Check]:
     """Redraw every vote from the seed, with the set-up the certificate names, and compare the counts."""
+    from smoothcert.cli.checkpoints import build_engine
     from smoothcert.engines.config import EngineConfig
     from smoothcert.noise.streams import parse_seed
+    from smoothcert.stats.verify import Check
+    from smoothcert.votes import VoteRange
 
     try:
         engine = build_engine(checkpoint, str(EngineConfig.of(certificate.engine)))
@@ -156,3 +234,29 @@ def check_votes(certificate: Certificate, checkpoint: Checkpoint, image: Certifi
     yield Check("seed", True, "")
     if same_engine:
         yield Check("engine", True, "")
+
+
+def trusted_keys(public_key: Path | None, url: str | None) -> PublicKeys | None:
+    """The keys of a file or of a service; None where neither is named.
+
+    Raises InvalidRequest, InternalError.
+    """
+    from smoothcert.cli.client import ServiceClient
+    from smoothcert.cli.settings import settings
+    from smoothcert.schemas.signature import PublicKeys
+
+    if public_key is not None:
+        return PublicKeys.read(public_key)
+    if url is not None:
+        with ServiceClient(url, settings().bearer) as client:
+            return client.signing_keys()
+    return None
+
+
+def check_signature(document: Document, keys: PublicKeys) -> Check:
+    """Whether one of these keys signed the document with these very values."""
+    from smoothcert.signing import what_is_wrong
+    from smoothcert.stats.verify import Check
+
+    wrong = what_is_wrong(document, keys)
+    return Check("signature", wrong is None, wrong or "")

@@ -8,7 +8,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from smoothcert.errors import ImpossibleRequest
-from smoothcert.schemas.feasibility import (
+from smoothcert.schemas.parameters import (
+    MAX_N,
+    Parameters,
+    ProcedureName,
     first_look,
     has_one_look,
     largest_radius,
@@ -16,7 +19,6 @@ from smoothcert.schemas.feasibility import (
     refuse_impossible,
     shortage,
 )
-from smoothcert.schemas.parameters import MAX_N, Parameters, ProcedureName
 from smoothcert.stats.bounds import read_pair
 from smoothcert.stats.procedure import predicts
 from smoothcert.stats.schedule import plan_for

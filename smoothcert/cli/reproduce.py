@@ -1,31 +1,79 @@
-"""What `smoothcert reproduce` does: find or train each classifier, certify it, compare."""
+"""smoothcert reproduce: the tables and figures of the paper, measured beside published."""
+
+from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from smoothcert.cli.asking import parameters
-from smoothcert.cli.checkpoints import Checkpoint
-from smoothcert.cli.evaluating import Selection, run_evaluation
-from smoothcert.cli.fitting import AskedPrecision, fit
-from smoothcert.cli.output import check_out, note
-from smoothcert.cli.settings import settings
-from smoothcert.engines.hardware import heed_quota
-from smoothcert.models.checkpoint import load_network
-from smoothcert.models.registry import CARD_FILE, ModelRegistry, read_card
-from smoothcert.schemas.card import ModelCard
-from training.datasets import FOLDER, ImageSet, Split, load_dataset
-from training.experiments import Arm, Experiment
-from training.experiments.compare import Outcome, by_heading, comparison, costs
-from training.experiments.gaps import Gaps, gaps_table, log_probability_gaps, save_histograms
-from training.journal import read_run
-from training.log import Log, read_log
-from training.plot import save_plot
-from training.recipe import Recipe
-from training.session import STATE_FILE
+import typer
+
+from smoothcert.cli.options import parameters
+from smoothcert.cli.output import check_out, note, show
+from smoothcert.cli.train import PRECISION, AskedPrecision, fit, wait_asleep
+from smoothcert.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from smoothcert.cli.checkpoints import Checkpoint
+    from smoothcert.cli.train import PRECISION, AskedPrecision
+    from smoothcert.schemas.card import ModelCard
+    from training.datasets import ImageSet, Split
+    from training.experiments import Arm, Experiment
+    from training.experiments.compare import Outcome
+    from training.experiments.gaps import Gaps
+    from training.log import Log
+    from training.recipe import Recipe
+
+
+def reproduce(
+    name: Annotated[str | None, typer.Argument(help="table1, figure2, ...; --list names them all.")] = None,
+    *,
+    list_all: Annotated[bool, typer.Option("--list", help="Name the experiments.")] = False,
+    data_root: Annotated[Path, typer.Option(help="Where torchvision's files lie.")] = Path("data"),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Logs and plots; checkpoints below it.")] = Path(
+        "runs/reproduce"
+    ),
+    scale: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of the published epochs to train for.")
+    ] = 1.0,
+    every: Annotated[
+        int | None, typer.Option(min=1, help="Every K-th test image.  [default: the experiment's]")
+    ] = None,
+    n: Annotated[int | None, typer.Option("--n", help="Estimation votes.  [default: 100000]")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only models whose name has this in it; may be repeated.")
+    ] = None,
+    train: Annotated[bool, typer.Option(help="Train what has no checkpoint.")] = True,
+    evaluate: Annotated[bool, typer.Option(help="Certify what has no rows yet.")] = True,
+    image: Annotated[int, typer.Option(min=0, help="The test image of figure1.")] = 0,
+    precision: Annotated[AskedPrecision, typer.Option(help=PRECISION)] = "auto",
+) -> None:
+    """Reproduce a table or figure of the paper.
+
+    Bundled checkpoints, and those of an earlier call, are used; what is missing is trained, everything is
+    certified into logs that a later call continues, and the figures stand beside the published ones.
+    """
+
+    wait_asleep()
+    from training.experiments import EXPERIMENTS, find_experiment
+
+    if list_all:
+        show("\n".join(f"{one.name:18}{one.title}" for one in EXPERIMENTS.values()))
+        return
+    if name is None:
+        raise InvalidRequest("Which experiment? --list names them.")
+    if scale == 0:
+        raise InvalidRequest("--scale 0 trains nothing; --no-train leaves out what has no checkpoint.")
+    experiment = find_experiment(name).only(only or [])
+    if not experiment.arms:
+        raise InvalidRequest(f"{name} has no model with {' or '.join(only or [])} in its name.")
+
+    bench = Bench(data_root, out, scale, every or experiment.every, n, train, evaluate, image, precision)
+    show(run_experiment(experiment, bench))
+
 
 CHECKPOINTS = "checkpoints"
 SEED = 0  # of evaluations; a log that is there keeps its own
@@ -46,8 +94,10 @@ class Bench:
     precision: AskedPrecision = "auto"  # of what is trained
 
 
-def reproduce(experiment: Experiment, bench: Bench) -> str:
+def run_experiment(experiment: Experiment, bench: Bench) -> str:
     """The experiment's report as Markdown; plots are written beside the logs. Raises InvalidRequest."""
+    from smoothcert.engines.hardware import heed_quota
+
     heed_quota()
     check_out(bench.out, folder=True)
     wanted = bench.evaluate and experiment.kind in ("table", "curves")
@@ -66,6 +116,8 @@ def _scaled(bench: Bench) -> list[str]:
 
 
 def _report(experiment: Experiment, outcomes: Sequence[Outcome], bench: Bench) -> str:
+    from training.experiments.compare import comparison, costs
+
     if experiment.kind == "costs":
         return costs(outcomes)
     if experiment.kind == "gaps":
@@ -75,6 +127,9 @@ def _report(experiment: Experiment, outcomes: Sequence[Outcome], bench: Bench) -
 
 
 def _outcome(arm: Arm, bench: Bench) -> Outcome:
+    from training.experiments.compare import Outcome
+    from training.journal import read_run
+
     found = _find(arm, bench, 1.0) or (_find(arm, bench, bench.scale) if bench.scale != 1 else None)
     if found is None and bench.train:
         _train(arm, bench)
@@ -89,6 +144,10 @@ def _outcome(arm: Arm, bench: Bench) -> Outcome:
 
 def _find(arm: Arm, bench: Bench, scale: float) -> tuple[Checkpoint, float] | None:
     """A finished checkpoint of this very recipe: one made here, else a bundled one."""
+    from smoothcert.cli.checkpoints import Checkpoint
+    from smoothcert.cli.settings import settings
+    from smoothcert.models.registry import CARD_FILE, ModelRegistry, read_card
+
     recipe = arm.recipe(_images_at(arm, bench), scale)
     for root in (bench.out / CHECKPOINTS, settings().models):
         folder = root / _checkpoint_name(arm, scale)
@@ -115,6 +174,8 @@ def _options(recipe: Recipe) -> dict[str, Any]:
 
 
 def _train(arm: Arm, bench: Bench) -> None:
+    from training.session import STATE_FILE
+
     name = _checkpoint_name(arm, bench.scale)
     folder = bench.out / CHECKPOINTS / name
     note(f"training {name}")
@@ -126,6 +187,8 @@ def _train(arm: Arm, bench: Bench) -> None:
 
 def _log(arm: Arm, checkpoint: Checkpoint, bench: Bench) -> Log | None:
     """The arm's log, brought to its end where that is wanted; None where there is none."""
+    from smoothcert.cli.evaluate import Selection, run_evaluation
+
     path = _log_path(checkpoint, bench)
     if not bench.evaluate:
         return _kept_log(path, checkpoint)
@@ -139,6 +202,9 @@ def _log(arm: Arm, checkpoint: Checkpoint, bench: Bench) -> Log | None:
 
 
 def _kept_log(path: Path, checkpoint: Checkpoint) -> Log | None:
+    from training.journal import read_run
+    from training.log import read_log
+
     run = read_run(path)
     if run and run.weights_sha256 != checkpoint.card.weights_sha256:
         note(f"{path} is left out: it is of other weights than {checkpoint.folder}")
@@ -151,6 +217,9 @@ def _log_path(checkpoint: Checkpoint, bench: Bench) -> Path:
 
 
 def _curves(experiment: Experiment, outcomes: Sequence[Outcome], out: Path) -> str:
+    from training.experiments.compare import by_heading
+    from training.plot import save_plot
+
     lines = [""]
     for number, (head, some) in enumerate(by_heading(outcomes), 1):
         logs = [replace(one.log, name=one.label) for one in some if one.log and one.log.rows]
@@ -162,6 +231,8 @@ def _curves(experiment: Experiment, outcomes: Sequence[Outcome], out: Path) -> s
 
 
 def _gaps(experiment: Experiment, outcomes: Sequence[Outcome], bench: Bench) -> str:
+    from training.experiments.gaps import gaps_table, save_histograms
+
     measured = [_gaps_of(one, bench) for one in outcomes if one.card is not None]
     missing = [f"- {one.arm.label}: not trained" for one in outcomes if one.card is None]
     if not measured:
@@ -172,6 +243,9 @@ def _gaps(experiment: Experiment, outcomes: Sequence[Outcome], bench: Bench) -> 
 
 
 def _gaps_of(outcome: Outcome, bench: Bench) -> Gaps:
+    from smoothcert.models.checkpoint import load_network
+    from training.experiments.gaps import Gaps, log_probability_gaps
+
     found = _find(outcome.arm, bench, outcome.scale)
     assert found is not None
     checkpoint, _ = found
@@ -188,9 +262,13 @@ def _checkpoint_name(arm: Arm, scale: float) -> str:
 
 def _images_at(arm: Arm, bench: Bench) -> str:
     """ImageNet's class folders lie in imagenet/ below the data root."""
+    from training.datasets import FOLDER
+
     return f"{FOLDER}{bench.data_root / 'imagenet'}" if arm.dataset == "imagenet" else arm.dataset
 
 
 @cache
 def _images(dataset: str, split: Split, data_root: Path) -> ImageSet:
+    from training.datasets import load_dataset
+
     return load_dataset(dataset, split, data_root)

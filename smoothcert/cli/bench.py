@@ -1,26 +1,85 @@
-"""What `smoothcert bench` measures: every set-up that might be chosen here, and what the machine could do."""
+"""smoothcert bench: votes per second of each engine set-up on this machine."""
+
+from __future__ import annotations
 
 import math
 import statistics
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from smoothcert.cli.checkpoints import Checkpoint
-from smoothcert.cli.progress import progress_bar
-from smoothcert.engines.autotune import Subject, Trial, Tuning, measure
-from smoothcert.engines.candidates import available_device, candidates
-from smoothcert.engines.config import DeviceKind, EngineConfig, Precision
-from smoothcert.engines.engine import check_runnable
-from smoothcert.engines.hardware import device_name, platform_versions, usable_cpus
-from smoothcert.engines.matmul_rate import flop_per_vote, peak_matmul_rate
+import typer
+
+from smoothcert.cli.output import progress_bar, show, show_json, show_table
 from smoothcert.errors import InternalError, InvalidRequest
-from smoothcert.models.checkpoint import load_network
-from smoothcert.schemas.parameters import DEFAULT_N, DEFAULT_N0
+
+if TYPE_CHECKING:
+    from smoothcert.cli.checkpoints import Checkpoint
+    from smoothcert.engines.autotune import Subject, Trial, Tuning
+    from smoothcert.engines.config import DeviceKind, EngineConfig, Precision
+
+    Told = Callable[[EngineConfig], None]
+
+
+HEADER = ("set-up", "votes/s", "s/certificate", "of matrix rate", "s to build", "")
+
+
+def bench(
+    model: Annotated[str, typer.Argument(help="A bundled name or a checkpoint folder.")],
+    *,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Of voting, for each set-up.")] = 3.0,
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Measure this one, as certificates name it; may be repeated.  [default: all tried]"
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything measured, as one document.")] = False,
+) -> None:
+    """Measure the engine's set-ups on this machine.
+
+    They take turns. A certificate is 100 + 100 000 votes. The matrix rate is what the whole machine reaches
+    in a large matrix product of the same precision.
+    """
+    from smoothcert.cli.checkpoints import find_checkpoint
+
+    checkpoint = find_checkpoint(model)
+    measured = run_bench(checkpoint, chosen_setups(engine or [], checkpoint), seconds)
+    if as_json:
+        show_json(measured.document)
+        return
+    show(_heading(measured))
+    show_table(HEADER, [_row(measured, trial) for trial in measured.tuning.trials])
+    for trial in measured.tuning.trials:
+        if trial.error is not None:
+            show(f"{trial.setup}: {trial.error}")
+
+
+def _heading(measured: Bench) -> str:
+    from smoothcert.engines.hardware import device_name, usable_cpus
+
+    products = ", ".join(f"{rate / 1e9:.0f} in {name}" for name, rate in measured.matrix_rates.items())
+    where = f"{device_name(measured.device)}, {usable_cpus()} processors"
+    cost = f"{measured.flop_per_vote / 1e6:.3g} MFLOP a vote"
+    return (
+        f"{measured.model} ({measured.architecture}) on {where}: {cost}; matrix products GFLOP/s: {products}"
+    )
+
+
+def _row(measured: Bench, trial: Trial) -> list[str]:
+    marks = {measured.default: "default", measured.tuning.fastest: "fastest"}
+    if measured.default == measured.tuning.fastest:
+        marks = {measured.default: "fastest, default"}
+    mark, built = marks.get(trial.setup, ""), f"{trial.build_seconds:.1f}"
+    share = measured.share(trial)
+    if trial.votes_per_second is None or share is None:
+        return [str(trial.setup), "-", "-", "-", built, "failed"]
+    rate, each = f"{trial.votes_per_second:.0f}", f"{trial.certificate_seconds:.2f}"
+    return [str(trial.setup), rate, each, f"{100 * share:.0f} %", built, mark]
+
 
 ROUNDS = 3  # in which the set-ups take turns, so that a busy moment hits none of them alone
-Told = Callable[[EngineConfig], None]
 
 
 @dataclass(frozen=True)
@@ -44,6 +103,9 @@ class Bench:
     @property
     def document(self) -> dict[str, Any]:
         """For `--json`; null where a set-up failed, which its `error` explains."""
+        from smoothcert.engines.hardware import device_name, platform_versions, usable_cpus
+        from smoothcert.schemas.parameters import DEFAULT_N, DEFAULT_N0
+
         return {
             "model": self.model,
             "architecture": self.architecture,
@@ -72,6 +134,10 @@ class Bench:
 
 def chosen_setups(named: Sequence[str], checkpoint: Checkpoint) -> list[EngineConfig]:
     """Those named, or all the tuner would try. Raises InvalidRequest for one that makes no sense."""
+    from smoothcert.engines.candidates import available_device, candidates
+    from smoothcert.engines.config import EngineConfig
+    from smoothcert.engines.engine import check_runnable
+
     if not named:
         card = checkpoint.card
         return candidates(card.input_shape, available_device(), int8=card.int8_is_as_good)
@@ -88,6 +154,10 @@ def chosen_setups(named: Sequence[str], checkpoint: Checkpoint) -> list[EngineCo
 
 def run_bench(checkpoint: Checkpoint, setups: Sequence[EngineConfig], seconds: float) -> Bench:
     """Measure each set-up for so many seconds of voting. Raises InternalError when none runs."""
+    from smoothcert.engines.autotune import Subject
+    from smoothcert.engines.matmul_rate import flop_per_vote, peak_matmul_rate
+    from smoothcert.models.checkpoint import load_network
+
     card = checkpoint.card
     network = load_network(checkpoint.folder, card)
     subject = Subject.of(network, card)
@@ -112,6 +182,8 @@ def run_bench(checkpoint: Checkpoint, setups: Sequence[EngineConfig], seconds: f
 
 def interleaved(subject: Subject, setups: Sequence[EngineConfig], seconds: float, told: Told) -> Tuning:
     """Rounds in which each set-up has its turn, and the median of its rates. What failed once is left out."""
+    from smoothcert.engines.autotune import Tuning, measure
+
     rounds: dict[EngineConfig, list[Trial]] = {setup: [] for setup in setups}
     for _ in range(ROUNDS):
         for setup, trials in rounds.items():

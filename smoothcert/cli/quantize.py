@@ -1,11 +1,13 @@
 """smoothcert quantize: an int8 rounding for a model, calibrated on noisy training images."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from smoothcert.cli.asking import Dataset
+from smoothcert.cli.options import Dataset
 from smoothcert.cli.output import check_out, show
 
 
@@ -20,11 +22,11 @@ def quantize(
     """Let a model be run in int8.
 
     The rounding goes into the checkpoint folder as int8.json. It makes another base classifier: evaluate it
-    with --setup and --update-card, and it is used unasked where it is fastest and as good.
+    with --engine and --update-card, and it is used unasked where it is fastest and as good.
     """
     from smoothcert.cli.checkpoints import find_checkpoint
-    from smoothcert.cli.evaluating import Selection, load_images
-    from smoothcert.cli.progress import progress_bar
+    from smoothcert.cli.evaluate import Selection, load_images
+    from smoothcert.cli.output import progress_bar
     from smoothcert.engines.hardware import heed_quota
     from smoothcert.models.checkpoint import load_network, save_quantization
     from smoothcert.models.registry import INT8_FILE

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
 
-from smoothcert.cli.certifying import Certified
 from smoothcert.cli.output import table
 from smoothcert.files import shown
 from smoothcert.schemas.certificate import Certificate
 from smoothcert.schemas.job import Progress
 
+Certified = tuple[Path, Certificate]  # an image file and its certificate
 COLUMNS = ("image", "outcome", "class", "label", "radius", "n", "alpha", "sigma", "model")
 
 

@@ -1,5 +1,7 @@
 """smoothcert report: what evaluation logs say, side by side."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Annotated
 

@@ -1,5 +1,7 @@
 """smoothcert models: the model cards."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,7 +30,7 @@ def models(
         show(f"There are no models in {catalogue.root}.")
 
 
-def _row(card: "ModelCard") -> list[str]:
+def _row(card: ModelCard) -> list[str]:
     known = [card.name, card.dataset, f"{card.sigma:g}"]
     if card.evaluation is None:
         return [*known, "-", "-", "-"]

@@ -1,0 +1,248 @@
+"""smoothcert certify: images to their certificates."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+
+import typer
+
+from smoothcert.cli.options import (
+    N0,
+    Alpha,
+    EngineOption,
+    N,
+    Procedure,
+    TargetRadius,
+    Tolerance,
+    given,
+    parameters,
+)
+from smoothcert.cli.output import check_out, progress_bar, show, write_file
+from smoothcert.errors import BadImage, InternalError
+from smoothcert.files import shown
+
+if TYPE_CHECKING:
+    from smoothcert.cli.client import ServiceClient
+    from smoothcert.cli.formatting import Certified
+    from smoothcert.engines.engine import Engine
+    from smoothcert.images.pixels import CertifiedImage
+    from smoothcert.schemas.certificate import Certificate
+    from smoothcert.schemas.job import Job, Progress
+
+    Stream = Iterator[Progress | Certificate]
+
+
+Format = Literal["text", "tsv", "json"]
+
+
+def certify(
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Files, folders or patterns.")],
+    *,
+    model: Annotated[str | None, typer.Option(help="A bundled name or a checkpoint folder.")] = None,
+    n: N = None,
+    n0: N0 = None,
+    alpha: Alpha = None,
+    procedure: Procedure = None,
+    target_radius: TargetRadius = None,
+    tolerance: Tolerance = None,
+    url: Annotated[str | None, typer.Option(help="Ask this service instead of certifying here.")] = None,
+    engine: EngineOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
+    format_name: Annotated[Format, typer.Option("--format", help="Of what is printed.")] = "text",
+    out: Annotated[
+        Path | None, typer.Option(metavar="CERT.json", help="Keep what --json prints in a file.")
+    ] = None,
+) -> None:
+    """Certify an image, or several.
+
+    The answer is the smoothed classifier's class with a radius within which no change of the image changes
+    it, or an abstention. PNG, JPEG, WebP, BMP and GIF are taken.
+    """
+    from smoothcert.cli.inputs import expand, is_one_file
+
+    check_out(out)
+    options = given(
+        n=n, n0=n0, alpha=alpha, procedure=procedure, target_radius=target_radius, tolerance=tolerance
+    )
+    paths = expand(images)
+    with _certifier(model, options, engine, url) as certifier:
+        if is_one_file(images):
+            certified = [(paths[0], _watch(certifier.one(paths[0])))]
+        else:
+            certified = _watch_all(certifier.all(paths), len(paths))
+    _tell(certified, "json" if as_json else format_name, out, alone=is_one_file(images))
+
+
+@contextmanager
+def _certifier(
+    model: str | None, options: dict[str, Any], setup: str | None, url: str | None
+) -> Iterator[Certifier]:
+    from smoothcert.cli.client import ServiceClient
+    from smoothcert.cli.settings import settings
+
+    if url is None:
+        yield Here(model, options, setup)
+        return
+    with ServiceClient(url, settings().bearer) as client:
+        yield There(client, options | given(model=model))
+
+
+def _watch(stream: Stream) -> Any:
+    from smoothcert.cli.formatting import so_far
+    from smoothcert.schemas.certificate import Certificate
+
+    with progress_bar("votes") as update:
+        for sign in stream:
+            if isinstance(sign, Certificate):
+                return sign
+            update(sign.samples, sign.of, so_far(sign))
+    raise AssertionError("the stream ends in a certificate")
+
+
+def _watch_all(certified: Iterator[Certified], of: int) -> list[Certified]:
+    done: list[Certified] = []
+    with progress_bar("images") as update:
+        for path, certificate in certified:
+            done.append((path, certificate))
+            update(len(done), of, path.name)
+    return done
+
+
+def _tell(certified: list[Certified], format_name: Format, out: Path | None, *, alone: bool) -> None:
+    from smoothcert.cli.formatting import as_document, as_table, as_tsv, describe, to_json
+
+    document = as_document(certified[0][1]) if alone else to_json(certified)
+    try:
+        if out is not None:
+            write_file(out, document + "\n", "--out")
+    finally:  # votes that were drawn are told, wherever they could not be kept
+        if format_name == "json":
+            show(document)
+        elif format_name == "tsv":
+            show(as_tsv(certified))
+        else:
+            show(describe(certified[0][1]) if alone else as_table(certified))
+
+
+CHUNK = 8192  # votes between two signs of life
+
+
+class Certifier(Protocol):
+    """Who certifies. Both raise InvalidRequest before the first vote, InternalError for a job that came to
+    nothing.
+    """
+
+    def one(self, path: Path) -> Stream: ...
+
+    def all(self, paths: Sequence[Path]) -> Iterator[Certified]: ...
+
+
+class Here:
+    """This process. What the user got wrong is found before torch is loaded."""
+
+    def __init__(self, model: str | None, options: dict[str, Any], setup: str | None) -> None:
+        """Raises InvalidRequest: no such model, or a question that can't be answered."""
+        from smoothcert.cli.checkpoints import find_checkpoint
+
+        self.checkpoint = find_checkpoint(model)
+        self.asked = parameters(options, self.checkpoint.card.sigma)
+        self._setup = setup
+
+    def one(self, path: Path) -> Stream:
+        """Certify one file."""
+        return self._certify(self._read(path))
+
+    def all(self, paths: Sequence[Path]) -> Iterator[Certified]:
+        """One after the other, on one engine; every file is decoded before the first vote."""
+        from smoothcert.schemas.certificate import Certificate
+
+        images = [self._read(path) for path in paths]
+        for path, image in zip(paths, images, strict=True):
+            *_, last = self._certify(image)
+            assert isinstance(last, Certificate)
+            yield path, last
+
+    def _read(self, path: Path) -> CertifiedImage:
+        from smoothcert.cli.inputs import read_file
+        from smoothcert.images.decode import read_image
+
+        try:
+            return read_image(read_file(path), self.checkpoint.card)
+        except BadImage as error:
+            raise BadImage(f"{path}: {error}") from error
+
+    def _certify(self, image: CertifiedImage) -> Stream:
+        from smoothcert.schemas.parameters import refuse_impossible
+        from smoothcert.stats.certificate import build_certificate
+        from smoothcert.stats.procedure import Certification, drive
+
+        refuse_impossible(self.asked)
+        seed = secrets.token_hex(16)
+        source = self._engine.sampler(image.to_array(), self.asked.sigma, int(seed, 16))
+        certification = Certification(self.asked, source.num_classes, slack=source.slack)
+        yield from drive(certification, source, CHUNK)
+        yield build_certificate(
+            certification.result,
+            self.asked,
+            card=self.checkpoint.card,
+            input_digest=image.digest,
+            seed=seed,
+            engine=self._engine.description,
+        )
+
+    @cached_property
+    def _engine(self) -> Engine:
+        from smoothcert.cli.checkpoints import build_engine
+
+        return build_engine(self.checkpoint, self._setup)
+
+
+class There:
+    """A service. An interrupt cancels what has not ended."""
+
+    def __init__(self, client: ServiceClient, options: dict[str, Any]) -> None:
+        self._client = client
+        self._fields = {option: str(value) for option, value in options.items()}
+
+    def one(self, path: Path) -> Stream:
+        """Certify one file."""
+        from smoothcert.cli.inputs import read_file
+
+        job = self._client.submit(shown(path.name), read_file(path), self._fields)
+        try:
+            for job in self._client.follow(job):  # noqa: B020
+                yield job.progress
+        except KeyboardInterrupt:
+            self._client.cancel(job)
+            raise
+        yield certificate_of(job)
+
+    def all(self, paths: Sequence[Path]) -> Iterator[Certified]:
+        """As batches, in the order of the paths."""
+        from smoothcert.cli.inputs import slices
+
+        for part in slices(paths):
+            batch = self._client.submit_batch([(shown(path.name), data) for path, data in part], self._fields)
+            told = 0
+            try:
+                for batch in self._client.follow_batch(batch):  # noqa: B020
+                    while told < len(part) and batch.jobs[told].ended:
+                        yield part[told][0], certificate_of(batch.jobs[told])
+                        told += 1
+            except KeyboardInterrupt:
+                for job in batch.jobs:
+                    self._client.cancel(job)
+                raise
+
+
+def certificate_of(job: Job) -> Certificate:
+    """The certificate of a job that has ended. Raises InternalError when it has none."""
+    if job.certificate is not None:
+        return job.certificate
+    why = job.error.detail if job.error else "it was cancelled before anything was proved"
+    raise InternalError(f"Job {job.id} {job.status}: {why}")
