@@ -1,5 +1,5 @@
-# The commands that a person and CI share. `make help` lists them.
-# Needs Python 3.11 or newer and make; everything else goes into $(VENV), at the versions of requirements.lock.
+# The commands that people and CI share; `make help` lists them.
+# They need Python 3.11 or newer and make, and install everything else into $(VENV), at the versions of requirements.lock.
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -7,23 +7,22 @@ LOWEST ?= build/lowest
 PORT ?= 8000
 JOBS ?= 2
 
-# The first interpreter that is new enough. Another one: make PYTHON=/path/to/python3
+# The first interpreter that is new enough; another one: make PYTHON=/path/to/python3
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 python; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo $$p; break; fi; done)
 
-# Dependency groups (PEP 735) need pip 25.1; the upper end is what this Makefile was tried with.
+# Dependency groups (PEP 735) need pip 25.1; newer than 26.1 is untried.
 PIP_RANGE := pip>=25.1,<26.2
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 INSTALL := $(PIP) install --quiet --constraint requirements.lock
 
-# For machines without a GPU: the address of PyTorch's index of CPU wheels (its installation page names it). They take a
-# tenth of the disk: make run TORCH_INDEX=https://...
+# For machines without a GPU: the address of PyTorch's index of CPU wheels (see its installation page), a tenth of the size: make run TORCH_INDEX=https://...
 TORCH_INDEX ?=
 
 RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
 
-# Two test processes on two cores: one thread each, or they wait for each other.
+# One thread for each test process; more would compete for the cores.
 TEST_THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 # The tests that smoothcert/ is measured by: its own, and of those around it what exercises documents and jobs.
@@ -60,10 +59,10 @@ types: $(DEV_STAMP) ## strict static types
 imports: $(DEV_STAMP) ## which package may import which
 	$(BIN)/lint-imports
 
-unit: $(DEV_STAMP) ## the tests alone; one part of them: make unit TESTS=tests/stats
+unit: $(DEV_STAMP) ## the tests; a part of them: make unit TESTS=tests/stats
 	$(TEST_THREADS) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(TESTS)
 
-format: $(DEV_STAMP) ## mend formatting and what lint can mend by itself
+format: $(DEV_STAMP) ## format, and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -84,7 +83,7 @@ mutants: $(DEV_STAMP) build/mutants/bin/cosmic-ray ## do the tests notice wrong 
 		&& cosmic-ray init cosmic-ray.toml session.sqlite && cosmic-ray exec cosmic-ray.toml session.sqlite \
 		&& cr-report session.sqlite --surviving-only --show-diff && cr-rate session.sqlite --estimate
 
-faults: $(DEV_STAMP) ## break a real deployment in every way we know; writes the table of docs/reliability.md (15 minutes)
+faults: $(DEV_STAMP) ## break a real deployment, one fault at a time; writes the table of docs/reliability.md (15 minutes)
 	$(BIN)/python -m tests.faults
 
 soak: $(DEV_STAMP) ## a deployment under load, with a fault every 30 seconds (20 minutes)
@@ -96,20 +95,20 @@ images: ## build both images, tagged with the version
 bench: $(DEV_STAMP) ## measure this machine: start to first page, post to certificate
 	$(BIN)/python benchmarks/end_to_end.py
 
-docs: $(DEV_STAMP) ## write docs/cli.md anew, from the commands, methods and data sets there are
+docs: $(DEV_STAMP) ## write docs/cli.md from the commands, methods and data sets
 	$(BIN)/python -m docs.write_cli
 
-release-check: $(DEV_STAMP) build/lock/bin/uv ## can this tree be released? Leaves wheel and sdist in build/release
+release-check: $(DEV_STAMP) build/lock/bin/uv ## can this tree be released? leaves wheel and sdist in build/release
 	$(BIN)/python -m tests.release --uv build/lock/bin/uv
 
-lock: build/lock/bin/uv ## work out requirements.lock anew; UPGRADE=1 takes newer versions too
+lock: build/lock/bin/uv ## resolve requirements.lock again; UPGRADE=1 takes newer versions
 	UV_CUSTOM_COMPILE_COMMAND="make lock" build/lock/bin/uv pip compile pyproject.toml --all-extras --group dev \
 		--universal --python-version 3.11 --no-emit-index-url --quiet $(if $(UPGRADE),--upgrade) -o requirements.lock
 
 lowest: $(LOWEST)/.installed ## the tests with everything as old as pyproject.toml allows (installs PyTorch a second time)
 	$(TEST_THREADS) $(LOWEST)/bin/python -m pytest -n $(JOBS) --dist loadfile $(TESTS)
 
-# A public database is asked, so this is no part of `make test`. No report: it was not reached.
+# Not part of `make test`, because it asks a public database. An empty report means that the database was not reached.
 audit: build/audit/bin/pip-audit ## known vulnerabilities of the pinned dependencies; needs the network
 	@rm -f build/audit/report.json
 	@build/audit/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip --vulnerability-service osv \
@@ -126,7 +125,7 @@ clean: ## remove the environment and every cache
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer found; install one, or name it: make PYTHON=..." >&2; exit 2; }
 	@echo "creating $(VENV) with $$($(PYTHON) --version)"
-	@# Some systems ship venv without ensurepip; the system's own pip can then bring pip in.
+	@# Some systems ship venv without ensurepip; then the system's pip installs pip.
 	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { $(PYTHON) -m venv --clear --without-pip $(VENV) \
 		&& $(PYTHON) -m pip --python $(BIN)/python install --quiet pip; }
 

@@ -1,4 +1,4 @@
-"""What the pages tell a reader to type exists: the parser takes each command; targets, scripts are there."""
+"""Every command in the pages exists: the parser accepts it; targets and scripts are there."""
 
 import re
 import shlex
@@ -28,7 +28,7 @@ Words = list[str]
 
 
 def lines(page: Path) -> Iterator[str]:
-    """What is typed in a page's blocks, continuation lines joined; of consoles what follows the prompt."""
+    """The commands of a page's blocks, continuation lines joined; in consoles, what follows the prompt."""
     for _, kind, block in FENCE.findall(page.read_text()):
         for line in block.replace("\\\n", " ").splitlines():
             if kind == "sh":
@@ -37,8 +37,8 @@ def lines(page: Path) -> Iterator[str]:
                 yield line.lstrip()[2:]
 
 
-def typed(page: Path) -> Iterator[Words]:
-    """Simple commands as words, without the environment set for them."""
+def commands_of(page: Path) -> Iterator[Words]:
+    """Simple commands, split into words."""
     for line in lines(page):
         words: Words = []
         for word in [*shlex.split(line, comments=True), ";"]:
@@ -49,14 +49,14 @@ def typed(page: Path) -> Iterator[Words]:
                 words = []
 
 
-def bare(words: Words) -> Words:
-    """Without leading assignments."""
-    return bare(words[1:]) if words and ASSIGNMENT.fullmatch(words[0]) else words
+def unassigned(words: Words) -> Words:
+    """Without leading assignments of variables."""
+    return unassigned(words[1:]) if words and ASSIGNMENT.fullmatch(words[0]) else words
 
 
-def ours(words: Words) -> Words | None:
-    """The arguments of `smoothcert`, wherever it is run; None if it isn't."""
-    program, *rest = bare(words) or [""]
+def arguments(words: Words) -> Words | None:
+    """The arguments of `smoothcert`, wherever it runs; None for another program."""
+    program, *rest = unassigned(words) or [""]
     if Path(program).name == "smoothcert":
         return rest
     if program == "docker" and "keys" in rest and "compose" in rest and "run" in rest:
@@ -67,7 +67,7 @@ def ours(words: Words) -> Words | None:
 
 
 def find(words: Words) -> tuple[Any, Words]:
-    """The command that the first words name, and its own words."""
+    """The command that the first words name, and its arguments."""
     command, rest = GROUP, list(words)
     while hasattr(command, "commands") and rest:
         assert rest[0] in command.commands, f"there is no command {rest[0]!r}"
@@ -76,7 +76,7 @@ def find(words: Words) -> tuple[Any, Words]:
 
 
 def parse(words: Words) -> None:
-    """As `smoothcert` does before it begins to work. Raises what it raises."""
+    """Parses as `smoothcert` does, and raises what it raises."""
     command, rest = find(words)
     context = command.make_context(words[0], rest)
     if words[0] == "train":
@@ -86,16 +86,18 @@ def parse(words: Words) -> None:
 
 
 def cases() -> list[Any]:
-    found = [(page, words) for page in PAGES for one in typed(page) if (words := ours(one)) is not None]
+    found = [
+        (page, words) for page in PAGES for one in commands_of(page) if (words := arguments(one)) is not None
+    ]
     return [pytest.param(words, id=f"{page.name}: {' '.join(words)[:60]}") for page, words in found]
 
 
 @pytest.mark.parametrize("words", cases())
-def test_every_command_in_a_block_is_taken_by_the_parser(words: Words) -> None:
+def test_the_parser_accepts_every_command_of_a_block(words: Words) -> None:
     parse(words)
 
 
-def test_there_are_such_commands_and_wrong_ones_are_not_taken() -> None:
+def test_the_parser_refuses_wrong_commands() -> None:
     assert len(cases()) > 20
     with pytest.raises(Exception, match="No such option"):
         parse(["certify", "x.png", "--modle", "m"])
@@ -114,21 +116,21 @@ def test_commands_and_options_mentioned_in_a_sentence_exist(page: Path) -> None:
         known = {
             option for parameter in command.params for option in parameter.opts + parameter.secondary_opts
         }
-        asked = {word.partition("=")[0] for word in rest if word.startswith("--")}
-        assert asked - known - {"--help"} == set(), " ".join(words)
+        options = {word.partition("=")[0] for word in rest if word.startswith("--")}
+        assert options - known - {"--help"} == set(), " ".join(words)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_targets_and_scripts_that_a_block_runs_exist(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    for words in map(bare, typed(page)):
+    for words in map(unassigned, commands_of(page)):
         if words[:1] == ["make"]:
             assert {word for word in words[1:] if "=" not in word} <= targets
         if words[:1] in (["python"], ["bash"]) and words[1:2] and words[1].endswith((".py", ".sh")):
             assert (ROOT / words[1]).exists(), words[1]
 
 
-def test_the_script_that_brings_weights_from_elsewhere_makes_a_model(
+def test_the_script_of_how_to_add_a_model_writes_a_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
@@ -145,7 +147,7 @@ def test_the_script_that_brings_weights_from_elsewhere_makes_a_model(
     assert [card.name for card in ModelRegistry(tmp_path / "models").cards()] == ["their-mnist"]
 
 
-def test_the_bound_computed_by_hand_is_the_pages(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_script_of_how_to_verify_prints_the_radius(capsys: pytest.CaptureFixture[str]) -> None:
     (script,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/how-to-verify.md").read_text(), re.DOTALL)
     exec(compile(script, "how-to-verify.md", "exec"), {})
     assert capsys.readouterr().out.startswith("1.90201")

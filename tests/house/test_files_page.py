@@ -1,4 +1,4 @@
-"""docs/files.md names every field of every file there is."""
+"""docs/files.md documents exactly the fields of the files that commands read and write."""
 
 import re
 from pathlib import Path
@@ -24,7 +24,7 @@ from training.log import COLUMNS
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "files.md").read_text()
 SECTIONS = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE))
-TOLD_IN = {
+SECTION_OF = {
     "A checkpoint: a folder": [
         ModelCard, Preprocessing, Evaluation, Protocol, Int8, Quantization, Calibration, Rounding
     ],
@@ -34,24 +34,24 @@ TOLD_IN = {
 }  # fmt: skip
 
 
-def told(section: str) -> set[str]:
+def documented(section: str) -> set[str]:
     return set(re.findall(r"`([a-z0-9_]+)`", SECTIONS[section]))
 
 
 @pytest.mark.parametrize(
-    ("section", "model"), [(section, model) for section, models in TOLD_IN.items() for model in models]
+    ("section", "model"), [(section, model) for section, models in SECTION_OF.items() for model in models]
 )
-def test_every_field_is_told(section: str, model: type[BaseModel]) -> None:
-    assert model.model_fields.keys() - told(section) == set()
+def test_every_field_is_documented(section: str, model: type[BaseModel]) -> None:
+    assert model.model_fields.keys() - documented(section) == set()
 
 
-def test_every_column_of_a_log_is_told() -> None:
-    assert set(COLUMNS) - told("A log of an evaluation") == set()
+def test_every_column_of_a_log_is_documented() -> None:
+    assert set(COLUMNS) - documented("A log of an evaluation") == set()
 
 
 @pytest.mark.parametrize("section", ["A checkpoint: a folder", "A certificate"])
-def test_no_field_is_told_that_there_is_not(section: str) -> None:
-    """In the first column of a table stand fields and nothing else."""
+def test_every_documented_field_exists(section: str) -> None:
+    """The first column of a table holds fields only."""
     cells = [line.split("|")[1] for line in SECTIONS[section].splitlines() if line.startswith("| `")]
-    known = {field for model in TOLD_IN[section] for field in model.model_fields}
+    known = {field for model in SECTION_OF[section] for field in model.model_fields}
     assert {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)} <= known

@@ -1,4 +1,4 @@
-"""The import contracts of pyproject.toml catch what they forbid: each planted import breaks its own."""
+"""Each import contract of pyproject.toml catches an import that it forbids."""
 
 import os
 import re
@@ -14,7 +14,7 @@ PACKAGES = ["smoothcert", "training", "worker", "service"]
 
 
 def broken_contracts(folder: Path) -> list[str]:
-    """Names of the contracts that don't hold for the packages in `folder`."""
+    """Names of the contracts that the packages in `folder` break."""
     linter = Path(sys.executable).with_name("lint-imports")
     run = subprocess.run(
         [linter, "--no-cache"],
@@ -24,14 +24,14 @@ def broken_contracts(folder: Path) -> list[str]:
         text=True,
         check=False,
     )
-    told = re.sub(r"\x1b\[[0-9;]*m", "", run.stdout)  # not every version heeds NO_COLOR
+    told = re.sub(r"\x1b\[[0-9;]*m", "", run.stdout)  # some versions ignore NO_COLOR
     assert "Contracts:" in told, told + run.stderr
     return re.findall(r"^(.+) BROKEN", told, re.MULTILINE)
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Path:
-    """A copy of the packages, to plant a wrong import in."""
+def packages(tmp_path: Path) -> Path:
+    """A copy of the packages, for a wrong import."""
     for package in PACKAGES:
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
@@ -51,9 +51,9 @@ def house(tmp_path: Path) -> Path:
         ("smoothcert/cli", "import worker", "nobody imports the service or the worker"),
     ],
 )
-def test_a_planted_import_breaks_its_contract(house: Path, file: str, line: str, contract: str) -> None:
-    (house / file / "planted.py").write_text(f"{line}\n")
+def test_a_planted_import_breaks_its_contract(packages: Path, file: str, line: str, contract: str) -> None:
+    (packages / file / "planted.py").write_text(f"{line}\n")
     if file == "smoothcert/images":  # reached only through what the service may import
-        (house / "service" / "planted.py").write_text("import smoothcert.images.planted\n")
-    (broken,) = broken_contracts(house)
+        (packages / "service" / "planted.py").write_text("import smoothcert.images.planted\n")
+    (broken,) = broken_contracts(packages)
     assert broken.startswith(contract)

@@ -1,4 +1,4 @@
-"""The manifests are ones a cluster takes, and keep what docs/kubernetes.md promises; without a cluster."""
+"""The manifests satisfy Kubernetes' schemas, and do what docs/kubernetes.md says. Needs no cluster."""
 
 import json
 import os
@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
+from fastapi.testclient import TestClient
 
+from service.app import create_app
 from service.settings import Settings as ServiceSettings
 from worker.settings import Settings as WorkerSettings
 
@@ -123,14 +125,14 @@ def test_users_are_those_of_the_images() -> None:
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
-def test_every_pod_says_whether_it_lives_is_ready_and_what_it_needs(name: str) -> None:
+def test_every_pod_has_probes_and_resource_limits(name: str) -> None:
     here = container(name)
     assert {"startupProbe", "livenessProbe", "readinessProbe"} <= here.keys()
     assert here["resources"]["requests"].keys() == {"cpu", "memory"}
     assert "memory" in here["resources"]["limits"]
 
 
-def test_probes_of_the_service_ask_live_and_ready() -> None:
+def test_probes_of_the_service_call_live_and_ready() -> None:
     probes = container("service")
     assert probes["livenessProbe"]["httpGet"] == {"path": "/health/live", "port": "http"}
     assert probes["readinessProbe"]["httpGet"]["path"] == "/health/ready"
@@ -162,13 +164,13 @@ def test_the_worker_lives_while_its_heartbeat_is_young_and_is_ready_when_it_says
     assert held == holds
 
 
-def test_a_worker_has_time_to_hand_its_job_back() -> None:
+def test_a_worker_has_time_to_end() -> None:
     drain = WorkerSettings.model_fields["drain"].default
     assert pod("worker")["terminationGracePeriodSeconds"] >= drain + 10
 
 
 @pytest.mark.parametrize(("name", "settings"), [("service", ServiceSettings), ("worker", WorkerSettings)])
-def test_the_environment_is_one_that_is_read_and_holds_no_secret(name: str, settings: Any) -> None:
+def test_every_environment_variable_is_a_setting_and_none_is_a_secret(name: str, settings: Any) -> None:
     told = environment(name)
     assert {variable.removeprefix("SMOOTHCERT_").lower() for variable in told} <= settings.model_fields.keys()
     assert told["SMOOTHCERT_REDIS_URL"] == "redis://smoothcert@$(REDIS_SERVICE_HOST):6379/0"
@@ -191,13 +193,13 @@ def names(peers: list[Manifest]) -> set[str]:
     return {peer["podSelector"]["matchLabels"][NAME] for peer in peers}
 
 
-def test_what_is_not_allowed_is_forbidden() -> None:
+def test_network_policies_forbid_by_default() -> None:
     assert policy("nothing-else") == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     for name in WORKLOADS:
         assert policy(name)["podSelector"]["matchLabels"] == {NAME: name}
 
 
-def test_the_worker_has_no_way_out_but_redis_and_nobody_calls_it() -> None:
+def test_the_worker_reaches_only_redis_and_nobody_reaches_it() -> None:
     (way,) = policy("worker")["egress"]
     assert (names(way["to"]), way["ports"]) == ({"redis"}, [{"protocol": "TCP", "port": 6379}])
     assert "ingress" not in policy("worker")
@@ -209,7 +211,7 @@ def test_only_service_and_worker_reach_redis_which_reaches_nobody() -> None:
     assert "egress" not in policy("redis")
 
 
-def test_redis_keeps_every_job_and_wants_a_password() -> None:
+def test_redis_keeps_every_job_and_requires_a_password() -> None:
     command = container("redis")["command"]
     for option, value in (("--appendonly", "yes"), ("--maxmemory-policy", "noeviction")):
         assert command[command.index(option) + 1] == value
@@ -226,17 +228,18 @@ def test_disruptions_leave_a_service_and_take_one_worker_at_a_time() -> None:
         assert only("PodDisruptionBudget", name)["spec"]["selector"]["matchLabels"] == {NAME: name}
 
 
-def test_keda_scales_the_worker_by_figures_that_the_service_exports() -> None:
-    """KEDA's own schema is in no package: its fields are compared with its documentation's (2.17)."""
+def test_keda_scales_the_worker_by_metrics_that_the_service_exports(redis_url: str) -> None:
+    """No package has KEDA's schema: the fields are those of its documentation (2.17)."""
     (scaled,) = manifests("keda/scaledobject.yaml")
     assert (scaled["apiVersion"], scaled["kind"]) == ("keda.sh/v1alpha1", "ScaledObject")
     spec = scaled["spec"]
     assert spec["scaleTargetRef"] == {"name": "worker"}
     assert 1 <= spec["minReplicaCount"] < spec["maxReplicaCount"]
-    exported = (ROOT / "service" / "figures.py").read_text()
+    with TestClient(create_app(ServiceSettings(redis_url=redis_url, models=ROOT / "models"))) as client:
+        exported = client.get("/metrics").text
     for trigger, figure in zip(spec["triggers"], ("queue_oldest_seconds", "queue_jobs"), strict=True):
         assert trigger.keys() == {"type", "metricType", "metadata"}
         assert trigger["metadata"].keys() == {"serverAddress", "query", "threshold"}
         assert f"smoothcert_{figure}" in trigger["metadata"]["query"]
-        assert figure in exported
+        assert f"smoothcert_{figure}" in exported
         assert isinstance(trigger["metadata"]["threshold"], str)

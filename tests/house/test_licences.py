@@ -1,4 +1,4 @@
-"""Nothing pinned comes under a licence we have not thought about; read from what is installed, offline."""
+"""Every pinned package has a known free licence, read from what is installed."""
 
 import re
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
@@ -34,7 +34,7 @@ def installed(name: str) -> Distribution:
 
 
 def licence(package: Distribution) -> str:
-    """All that its metadata says; the old field may hold the whole text, whose first line names it."""
+    """All that its metadata says. The old field may hold the whole text, whose first line names it."""
     told = package.metadata
     kinds = [one for one in told.get_all("Classifier") or [] if one.startswith("License")]
     return " ".join([told.get("License-Expression") or "", *kinds, (told.get("License") or "")[:100]])
@@ -43,18 +43,18 @@ def licence(package: Distribution) -> str:
 @pytest.mark.parametrize(
     "name", [name for name in PINS if not OF_THE_VENDOR.match(name) and name not in ONLY_RUN]
 )
-def test_every_dependency_is_free_to_use_and_says_so(name: str) -> None:
+def test_every_dependency_states_a_free_licence(name: str) -> None:
     said = UNSTATED.get(name) or licence(installed(name))
     assert FREE.search(said), said
     assert not UNWANTED.search(said), said
 
 
 @pytest.mark.parametrize("name", UNSTATED)
-def test_an_exception_is_only_for_what_says_nothing(name: str) -> None:
+def test_an_exception_is_only_for_a_package_that_states_nothing(name: str) -> None:
     assert not FREE.search(licence(installed(name)))
 
 
-def test_what_the_vendor_licenses_comes_with_pytorch_alone() -> None:
-    """No part of ours asks for NVIDIA's libraries by name."""
+def test_only_pytorch_brings_packages_of_the_vendor() -> None:
+    """pyproject.toml names none of NVIDIA's libraries."""
     asked = re.findall(r'^    "([a-z0-9-]+)', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert {name for name in asked if OF_THE_VENDOR.match(name)} == {"torch", "torchvision"}

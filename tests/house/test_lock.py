@@ -1,4 +1,4 @@
-"""requirements.lock pins all that pyproject.toml asks for, from nowhere in particular."""
+"""requirements.lock pins everything that pyproject.toml names, and names no index."""
 
 import re
 import tomllib
@@ -31,7 +31,7 @@ def test_each_line_is_one_exact_version_from_any_index(pin: str) -> None:
 
 
 @pytest.mark.parametrize("asked", sorted(set(ASKED)))
-def test_whatever_pyproject_asks_for_is_pinned_within_its_range(asked: str) -> None:
+def test_every_requirement_is_pinned_within_its_range(asked: str) -> None:
     requirement = Requirement(asked)
     assert requirement.specifier.contains(VERSIONS[canonicalize_name(requirement.name)])
 
@@ -49,12 +49,12 @@ def test_service_extra_brings_no_torch() -> None:
 
 
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
-def test_every_pin_supports_each_python_by_its_own_metadata(python: str) -> None:
+def test_every_pin_supports_each_python_by_its_metadata(python: str) -> None:
     assert [pin for pin in PINS if not supports(Requirement(pin), python)] == []
 
 
 def supports(pin: Requirement, python: str) -> bool:
-    """As far as it is installed here; what another platform or Python installs is looked up there."""
+    """True for packages of another platform or Python, which are not installed here."""
     place = {"python_full_version": f"{python}.9", "python_version": python}
     if pin.marker and not pin.marker.evaluate(place):
         return True

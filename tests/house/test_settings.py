@@ -1,4 +1,4 @@
-"""docs/deploy.md tells of every setting there is, with its default, and of none that there isn't."""
+"""docs/deploy.md documents exactly the settings that exist, with their defaults."""
 
 import re
 from collections import Counter
@@ -12,8 +12,8 @@ from smoothcert.cli.settings import Settings as CommandSettings
 from worker.settings import Settings as WorkerSettings
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "deploy.md").read_text()
-TOLD = set(re.findall(r"`SMOOTHCERT_([A-Z_]+)`", PAGE))
-OF_COMPOSE = {"PORT", "VERSION"}
+DOCUMENTED = set(re.findall(r"`SMOOTHCERT_([A-Z_]+)`", PAGE))
+COMPOSE_ONLY = {"PORT", "VERSION"}
 
 
 def names(settings: type[BaseSettings]) -> set[str]:
@@ -21,16 +21,16 @@ def names(settings: type[BaseSettings]) -> set[str]:
 
 
 @pytest.mark.parametrize("settings", [ServiceSettings, WorkerSettings, CommandSettings])
-def test_every_setting_is_told(settings: type[BaseSettings]) -> None:
-    assert names(settings) - TOLD == set()
+def test_every_setting_is_documented(settings: type[BaseSettings]) -> None:
+    assert names(settings) - DOCUMENTED == set()
 
 
-def test_no_setting_is_told_that_nobody_reads() -> None:
+def test_every_documented_setting_exists() -> None:
     known = names(ServiceSettings) | names(WorkerSettings) | names(CommandSettings)
-    assert TOLD - known == OF_COMPOSE
+    assert DOCUMENTED - known == COMPOSE_ONLY
 
 
-def defaults_told() -> dict[str, float]:
+def documented_defaults() -> dict[str, float]:
     """Numbers of the tables' second column, by setting."""
     found = {}
     for row in re.findall(r"^\| (`SMOOTHCERT_.*?) \| (.*?) \|", PAGE, re.MULTILINE):
@@ -43,16 +43,16 @@ def defaults_told() -> dict[str, float]:
 
 def test_no_setting_has_two_rows() -> None:
     rows = re.findall(r"^\| (`SMOOTHCERT_.*?) \|", PAGE, re.MULTILINE)
-    told = Counter(re.findall(r"SMOOTHCERT_([A-Z_]+)", " ".join(rows)))
-    assert [name for name, times in told.items() if times > 1] == []
+    counts = Counter(re.findall(r"SMOOTHCERT_([A-Z_]+)", " ".join(rows)))
+    assert [name for name, times in counts.items() if times > 1] == []
 
 
-def test_defaults_told_are_the_ones_in_force() -> None:
+def test_documented_defaults_are_in_force() -> None:
     in_force = {
         name.upper(): field.default
         for settings in (ServiceSettings, WorkerSettings)
         for name, field in settings.model_fields.items()
     }
-    told = defaults_told()
-    assert len(told) > 10
-    assert {name: in_force[name] for name in told} == told
+    documented = documented_defaults()
+    assert len(documented) > 10
+    assert {name: in_force[name] for name in documented} == documented

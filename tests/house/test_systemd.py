@@ -1,4 +1,4 @@
-"""The units of deploy/systemd, as systemd itself reads them."""
+"""systemd accepts the units of deploy/systemd."""
 
 import shutil
 import subprocess
