@@ -2,9 +2,9 @@
 
     python benchmarks/certify.py --networks lenet,resnet110 --random --seconds 120 --out results.json
 
-For each network: every candidate set-up is measured (with --compile torch.compile too), the plain loop at
-batch 1000 and at other sizes; then the fastest set-up, the loop at 1000 and the loop at its best size take
-turns. Peak memory is measured in a process of its own (benchmarks/memory.py).
+For each network it measures every candidate engine (with --compile torch.compile too) and the plain loop at
+batch 1000 and other sizes. Then the fastest engine, the loop at 1000 and the loop at its best size take
+turns. Peak memory is measured in a separate process (benchmarks/memory.py).
 """
 
 import argparse
@@ -36,11 +36,11 @@ from smoothcert.votes import VoteRange
 N0 = 100
 ROUNDS = 5
 SCREENING_SECONDS = 1.0  # of the plain loop at each batch size
-Turn = Callable[[int], object]  # casts so many votes
+Turn = Callable[[int], object]  # draws that many votes
 
 
 class NoNetwork(nn.Module):
-    """As good as no network: what is left is noise, conversion and counting."""
+    """Almost no work, to measure noise, conversion and counting alone."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ def engine(measured: Measured, setup: EngineConfig) -> Turn:
 
 
 def search_plain(measured: Measured, device: DeviceKind) -> dict[int, float]:
-    """Votes per second of the plain loop at each batch size, warmed up; sizes that don't fit are left out."""
+    """Votes per second of the plain loop at each batch size that fits into memory, after warming up."""
     found = {}
     for batch in (1000, *measured.spec.batches[device]):
         if measured.spec.shape_CHW[-1] > 100 and batch == 1000 and device == "cpu":
@@ -93,7 +93,7 @@ def search_plain(measured: Measured, device: DeviceKind) -> dict[int, float]:
 
 
 def interleave(turns: dict[str, Turn], rates: dict[str, float], seconds: float) -> dict[str, float]:
-    """Median votes per second of each contender over ROUNDS turns, each as long as the others'."""
+    """Median votes per second of each contender over ROUNDS turns of equal length."""
     share = seconds / ROUNDS / len(turns)
     rounds: dict[str, list[float]] = {name: [] for name in turns}
     for turn in turns.values():
@@ -106,7 +106,7 @@ def interleave(turns: dict[str, Turn], rates: dict[str, float], seconds: float) 
 
 
 def overhead(measured: Measured, setup: EngineConfig, rate: float) -> dict[str, Any]:
-    """The cost of a vote without its network, alone on the machine, as a share of the whole vote's."""
+    """The cost of a vote without its network, as a share of the whole."""
     spec = measured.spec
     nothing = Subject(NoNetwork(spec.num_classes), spec.shape_CHW, spec.num_classes, "none")
     plain_setup = replace(setup, precision="float32") if setup.precision == "int8" else setup
@@ -122,7 +122,7 @@ def overhead(measured: Measured, setup: EngineConfig, rate: float) -> dict[str, 
 
 
 def peak_memory(name: str, setup: EngineConfig, args: argparse.Namespace) -> dict[str, Any]:
-    """Run benchmarks/memory.py; what goes wrong there is the answer."""
+    """The output of benchmarks/memory.py, or its error."""
     command = [sys.executable, str(Path(__file__).with_name("memory.py")), name, str(setup)]
     if args.checkpoint:
         command += ["--checkpoint", str(args.checkpoint)]
@@ -135,7 +135,7 @@ def peak_memory(name: str, setup: EngineConfig, args: argparse.Namespace) -> dic
 
 
 def matrix_rate_of(setup: EngineConfig, host: dict[str, Any]) -> float:
-    """In int8 measured now: only who runs it wants to know."""
+    """Operations per second. int8 is measured only when an int8 engine runs."""
     if setup.precision == "int8":
         return peak_matmul_rate(setup.device, "int8")
     half = setup.precision in {"bfloat16", "float16"}
@@ -143,7 +143,7 @@ def matrix_rate_of(setup: EngineConfig, host: dict[str, Any]) -> float:
 
 
 def run_network(name: str, host: dict[str, Any], args: argparse.Namespace, seconds: float) -> dict[str, Any]:
-    """Everything about one network, in about so many seconds (and the time that compilers take)."""
+    """All measurements of one network, in about so many seconds plus compilation."""
     measured, device = load(name, args.checkpoint), args.device
     tuning = screen(measured, device, args, seconds=min(1.0, seconds / 40))
     best, screened = tuning.fastest, {t.setup: t.votes_per_second for t in tuning.trials}
@@ -198,7 +198,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--checkpoint", type=Path, help="a checkpoint folder of the one network named")
     parser.add_argument("--device", choices=["cpu", "cuda"])
-    parser.add_argument("--setups", help="comma-separated set-ups to try, instead of all candidates")
+    parser.add_argument("--setups", help="comma-separated engines to try, instead of all candidates")
     parser.add_argument(
         "--compile", action="store_true", help="try torch.compile too: minutes for deep networks"
     )
@@ -216,7 +216,7 @@ def main() -> None:
     for name in names:
         try:
             found = run_network(name, document["machine"], args, args.seconds / len(names))
-        except Exception as error:  # one network that fails must not cost the others' figures
+        except Exception as error:  # the other networks are still measured
             found = {"network": name, "error": f"{type(error).__name__}: {str(error)[-300:]}"}
         document["networks"].append(found)
         text = json.dumps(document, indent=1)

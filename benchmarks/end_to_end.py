@@ -1,4 +1,4 @@
-"""What a person waits for: start to first page, post to certificate, Ctrl-C to nothing left.
+"""What a user waits for: start to first page, post to certificate, Ctrl-C to the last process's end.
 
 make bench                      or, with another model or number of votes:
 .venv/bin/python benchmarks/end_to_end.py --model mnist-lenet-gaussian-0.50 --n 10000
@@ -21,11 +21,11 @@ ROOT = Path(__file__).resolve().parent.parent
 DIGIT = ROOT / "tests" / "data" / "digit-7.png"
 START_TIMEOUT = 120.0  # seconds
 STOP_TIMEOUT = 30.0  # seconds
-PAUSE = 0.02  # seconds between two looks
+PAUSE = 0.02  # seconds between two checks
 
 
 def seconds_until(done: Callable[[], bool], timeout: float) -> float:
-    """Seconds until `done` says so. Raises TimeoutError."""
+    """Seconds until `done()`. Raises TimeoutError."""
     start = time.perf_counter()
     while not done():
         if time.perf_counter() - start > timeout:
@@ -35,7 +35,7 @@ def seconds_until(done: Callable[[], bool], timeout: float) -> float:
 
 
 def answers(process: "subprocess.Popen[bytes]", client: httpx2.Client, path: str) -> bool:
-    """Whether the service answers with success. It has said why on stderr when it died instead."""
+    """Whether the service answers with success. Asserts that it still runs."""
     assert process.poll() is None, "`smoothcert up` ended by itself"
     try:
         return client.get(path).is_success
@@ -44,7 +44,7 @@ def answers(process: "subprocess.Popen[bytes]", client: httpx2.Client, path: str
 
 
 def left_behind(starter: int) -> list[int]:
-    """Living processes that `starter` marked, whoever their parent is now."""
+    """Running processes that `starter` marked, also those with another parent now."""
     mark = f"SMOOTHCERT_BENCH={starter}".encode()
     found = []
     for folder in Path("/proc").iterdir():
@@ -52,13 +52,13 @@ def left_behind(starter: int) -> list[int]:
             if folder.name.isdecimal() and mark in (folder / "environ").read_bytes().split(b"\0"):
                 found.append(int(folder.name))
         except OSError:
-            continue  # ended meanwhile, or somebody else's
+            continue  # ended meanwhile, or of another user
     return found
 
 
 @contextmanager
 def service(port: int) -> Iterator["subprocess.Popen[bytes]"]:
-    """`smoothcert up`, marked so that whatever it leaves behind can be found."""
+    """`smoothcert up`, marked so that processes it leaves behind can be found."""
     command = [str(Path(sys.executable).with_name("smoothcert")), "up", "--port", str(port)]
     marked = os.environ | {"SMOOTHCERT_BENCH": str(os.getpid())}
     process = subprocess.Popen(command, env=marked, stdout=subprocess.DEVNULL)
@@ -84,7 +84,7 @@ def certificate(client: httpx2.Client, fields: dict[str, str]) -> dict[str, obje
 
 
 def measure(port: int, fields: dict[str, str], repeats: int) -> dict[str, str]:
-    """All the figures of one start."""
+    """All measurements of one start."""
     with service(port) as process, httpx2.Client(base_url=f"http://127.0.0.1:{port}") as client:
         page = seconds_until(lambda: answers(process, client, "/"), START_TIMEOUT)
         ready = page + seconds_until(lambda: answers(process, client, "/health/ready"), START_TIMEOUT)
@@ -102,7 +102,7 @@ def measure(port: int, fields: dict[str, str], repeats: int) -> dict[str, str]:
         "start to ready (a worker has its model)": f"{ready:.2f} s",
         f"post to certificate, n = {fields['n']}, first": f"{times[0]:.2f} s",
         f"the same, median of {repeats}": f"{sorted(times)[repeats // 2]:.2f} s",
-        "radius, set-up": f"{proved['radius']}, {proved['engine']}",
+        "radius, engine": f"{proved['radius']}, {proved['engine']}",
         "Ctrl-C to nothing left": f"{stop:.2f} s",
     }
 

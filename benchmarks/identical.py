@@ -1,11 +1,11 @@
-"""Does a refactor change a certificate? Ten images by every bundled model under fixed seeds.
+"""Does a refactor change a certificate? Ten images for every bundled model, with fixed seeds.
 
 python benchmarks/identical.py certify BEFORE.json      # and AFTER.json, once the change is made
 python benchmarks/identical.py compare BEFORE.json AFTER.json
 
-Certifies on the CPU by the public engine, under each of SETUPS and by each procedure, and writes whole
-certificates but for their date. `compare` names each field that differs and exits 1 if one does. Files are
-comparable on one machine with one lock only: other processors and libraries round otherwise.
+Certifies on the CPU with each of ENGINES and each procedure, and writes the certificates without their dates.
+`compare` names each field that differs and exits 1 if one does. Compare files of one machine and one lock
+only: other processors and libraries round differently.
 """
 
 import argparse
@@ -32,31 +32,31 @@ ROOT = Path(__file__).resolve().parent.parent
 IMAGES = 10
 DATA = ROOT / "tests/data"
 PICTURES = {"L": "digit-?.png", "RGB": "folder-tiny/*/*/*.jpg"}  # by the mode of the model's images
-SETUPS = (
+ENGINES = (
     "cpu:eager/channels-last/folded/1-threads:float32:64",
     "cpu:openvino/channels-last/folded/1-threads:float32:64",
 )
 PROCEDURES: tuple[ProcedureName, ...] = ("anytime", "certify", "predict")
-N0, N = 40, 300  # votes; ResNet-110 casts some hundred a second
+N0, N = 40, 300  # votes; ResNet-110 draws some hundred a second
 CHUNK = 100  # votes asked for at a time: batches are cut by looks and by chunks
 Certificates = dict[str, dict[str, Any]]
 
 
 def pictures(card: ModelCard) -> list[Path]:
-    """Ten real files of the kind that the model takes."""
+    """Ten real images of the mode that the model takes."""
     return sorted(DATA.glob(PICTURES[card.preprocessing.mode]))[:IMAGES]
 
 
-def certify(models: Sequence[str], setups: Sequence[str]) -> Certificates:
-    """Every certificate by its name, model/set-up/image/procedure."""
+def certify(models: Sequence[str], configs: Sequence[str]) -> Certificates:
+    """Every certificate by its name, model/engine/image/procedure."""
     certificates: Certificates = {}
     for model in models:
         checkpoint = find_checkpoint(model)
-        for setup in setups:
-            engine = build_engine(checkpoint, setup)
+        for config in configs:
+            engine = build_engine(checkpoint, config)
             for name, certificate in _certificates(checkpoint, engine):
-                certificates[f"{model}/{setup}/{name}"] = certificate
-            print(f"{model} under {setup}: {len(certificates)} certificates in all", file=sys.stderr)
+                certificates[f"{model}/{config}/{name}"] = certificate
+            print(f"{model} under {config}: {len(certificates)} certificates in all", file=sys.stderr)
     return certificates
 
 
@@ -70,15 +70,15 @@ def _certificates(checkpoint: Checkpoint, engine: Engine) -> Iterator[tuple[str,
 def _certificate(
     card: ModelCard, engine: Engine, image: CertifiedImage, procedure: ProcedureName
 ) -> dict[str, Any]:
-    asked = Parameters(procedure=procedure, n0=N0, n=N, sigma=card.sigma)
+    parameters = Parameters(procedure=procedure, n0=N0, n=N, sigma=card.sigma)
     seed = sha256(f"{card.name}/{image.digest.sha256}".encode()).hexdigest()[:32]
     source = engine.sampler(image.to_array(), card.sigma, int(seed, 16))
-    certification = Certification(asked, source.num_classes, slack=source.slack)
+    certification = Certification(parameters, source.num_classes, slack=source.slack)
     for _ in drive(certification, source, CHUNK):
         pass
     certificate = build_certificate(
         certification.result,
-        asked,
+        parameters,
         card=card,
         input_digest=image.digest,
         seed=seed,
@@ -88,7 +88,7 @@ def _certificate(
 
 
 def differences(before: Certificates, after: Certificates) -> list[str]:
-    """A line for each field of a certificate that is not the same, and for each certificate that is gone."""
+    """A line for each field that differs, and for each field of a certificate that is missing."""
     found = []
     for name in sorted(before.keys() | after.keys()):
         old, new = before.get(name, {}), after.get(name, {})
@@ -106,12 +106,12 @@ def main(words: Sequence[str] | None = None) -> int:
     certifying = commands.add_parser("certify")
     certifying.add_argument("out", type=Path)
     certifying.add_argument("--models", nargs="+", default=settings().catalogue.names())
-    certifying.add_argument("--setups", nargs="+", default=SETUPS)
+    certifying.add_argument("--engines", "--setups", nargs="+", default=ENGINES)
     comparing = commands.add_parser("compare")
     comparing.add_argument("files", type=Path, nargs=2, metavar="FILE")
     arguments = parser.parse_args(words)
     if arguments.command == "certify":
-        arguments.out.write_text(json.dumps(certify(arguments.models, arguments.setups), indent=1))
+        arguments.out.write_text(json.dumps(certify(arguments.models, arguments.engines), indent=1))
         return 0
     before, after = (json.loads(path.read_text()) for path in arguments.files)
     found = differences(before, after)

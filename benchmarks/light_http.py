@@ -1,4 +1,4 @@
-"""HTTP/1.1 over one kept connection, far cheaper than a client library: it shares the cores it measures."""
+"""A minimal HTTP/1.1 client, because a client library would take time of the cores that are measured."""
 
 import asyncio
 import json

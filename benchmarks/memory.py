@@ -1,4 +1,4 @@
-"""Peak memory of one set-up above the loaded network: python benchmarks/memory.py lenet SETUP"""
+"""Peak memory of one engine above the loaded network: python benchmarks/memory.py lenet ENGINE"""
 
 import argparse
 import json
@@ -15,7 +15,7 @@ MEBIBYTE = 2**20
 
 
 def resident(field: str) -> float:
-    """VmRSS (now) or VmHWM (highest ever), MiB, as Linux tells."""
+    """VmRSS (now) or VmHWM (peak), MiB, from /proc."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(field)).split()[1]) / 1024
 

@@ -7,10 +7,9 @@ from torch import Tensor, nn
 
 
 class PlainLoop:
-    """Votes of one image as published code casts them: randn_like, a forward pass, argmax, a Python loop to
-    count.
+    """Votes of one image as published code draws them: randn_like, forward pass, argmax, counts in a loop.
 
-    TF32 is left as PyTorch has it: on for convolutions on a GPU.
+    TF32 keeps PyTorch's default: on for convolutions on a GPU.
     """
 
     def __init__(
@@ -23,7 +22,7 @@ class PlainLoop:
 
     @torch.no_grad()
     def count(self, votes: int, num_classes: int) -> NDArray[np.int64]:
-        """Counts per class of so many fresh votes."""
+        """Counts per class of that many new votes, shape (K,)."""
         counts = np.zeros(num_classes, dtype=np.int64)
         for _ in range(-(-votes // self.batch)):
             size = min(self.batch, votes)

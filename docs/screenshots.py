@@ -1,4 +1,4 @@
-"""The pictures of the page in docs/, of a running service: `python docs/screenshots.py http://127.0.0.1:8000`."""
+"""Takes the pictures in docs/ of a running service's page: `python docs/screenshots.py http://127.0.0.1:8000`."""
 
 import io
 import shutil
@@ -19,15 +19,15 @@ FLAGS = [
     "--disable-background-networking",
 ]
 FLAGS += ["--disable-component-update", "--disable-sync"]
-COLOURS = 96  # of a palette: a third of the size, and nobody sees it
-PATIENCE = 120_000  # milliseconds until a job has ended
+COLOURS = 96  # a palette, for a third of the size
+TIMEOUT = 120_000  # milliseconds until a job has ended
 
 Scheme = Literal["light", "dark"]
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What docs/NAME.png shows: a sample certified, in a window of this width, by day or by night."""
+    """What docs/NAME.png shows: a certified sample, in a window of this width, light or dark."""
 
     name: str
     sample: str
@@ -50,7 +50,7 @@ def take(browser: Browser, url: str, picture: Picture) -> None:
     page.wait_for_selector(".model")
     page.check(f'input[value="{picture.sample}"]', force=True)
     page.get_by_role("button", name="Certify").click()
-    page.wait_for_selector('#answer[data-status="succeeded"]', timeout=PATIENCE)
+    page.wait_for_selector('#answer[data-status="succeeded"]', timeout=TIMEOUT)
     page.wait_for_selector("#pictures figure:nth-child(2)")
     page.evaluate("window.scrollTo(0, 0)")
     shown = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")

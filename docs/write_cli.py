@@ -1,4 +1,4 @@
-"""Writes docs/cli.md, the command line as its own parser tells it: `make docs`."""
+"""Writes docs/cli.md from the commands, methods and data sets: `make docs`."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, fields, replace
@@ -19,19 +19,18 @@ SIGMAS = (0.25, 0.5, 1.0)
 OTHERS = "folder:PATH"
 HEADING = """# The command line
 
-Written by `make docs` from the commands themselves; a test holds it to them. Results go to stdout, progress
-to stderr and only where a person looks. Exit status: 0, 2 for the user's mistake, 1 for a failure, 130 when
-interrupted; an error is one line on stderr that says how to mend it. A *model* is the name of a bundled one
-or a checkpoint folder; radii are ℓ2, with pixels from 0 to 1. The environment that commands heed:
-[settings](deploy.md#settings). The files they read and write: [files](files.md).
+Written by `make docs` from the commands themselves. Results go to stdout; progress goes to stderr, on a
+terminal only. Exit status: 0, 2 for a wrong request, 1 for a failure, 130 when interrupted. An error is one
+line on stderr that says what to change. A *model* is the name of a bundled one or a checkpoint folder; radii
+are ℓ2, with pixels from 0 to 1. Environment variables: [settings](deploy.md#settings). Files:
+[files](files.md).
 """
 METHODS_HEADING = """## Training methods
-What `smoothcert train METHOD` takes beside its own options, as `--NAME VALUE`. Where three values are given
-they are those at σ = 0.25, 0.5 and 1; another σ takes the nearest published one's. Images of your own take
-ImageNet's.
+Options of `smoothcert train METHOD`, as `--NAME VALUE`, in addition to those of every method. Three values
+are those at σ = 0.25, 0.5 and 1; another σ takes the nearest of them. Your own images take ImageNet's.
 """
 SETS_HEADING = """## Data sets
-What `--dataset` takes, and what training uses unless told otherwise. `folder:PATH` is
+Values of `--dataset`, with the defaults of training. `folder:PATH` is
 [any tree of class folders](tutorial-own-data.md).
 
 """
@@ -55,12 +54,12 @@ def _commands(group: Any, path: str) -> Iterator[str]:
 
 def _command(command: Any, path: str) -> str:
     context = typer.Context(command, info_name=path)
-    said = " ".join(cleandoc(command.help or "").split())
+    text = " ".join(cleandoc(command.help or "").split())
     usage = " ".join(command.collect_usage_pieces(context))
     records = [parameter.get_help_record(context) for parameter in command.get_params(context)]
-    rows = [[f"`{name}`", text] for name, text in filter(None, records) if "--help" not in name]
-    listed = f"\n{_table(['', ''], rows)}" if rows else ""
-    return f"## {path}\n```text\n{path} {usage}\n```\n{said}\n{listed}"
+    rows = [[f"`{name}`", help_text] for name, help_text in filter(None, records) if "--help" not in name]
+    options = f"\n{_table(['', ''], rows)}" if rows else ""
+    return f"## {path}\n```text\n{path} {usage}\n```\n{text}\n{options}"
 
 
 def _method(name: str) -> str:

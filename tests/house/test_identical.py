@@ -11,7 +11,7 @@ from smoothcert.schemas.certificate import Certificate
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "identical.py"
 MODEL = "mnist-lenet-consistency-0.50"
-SETUP = "cpu:eager/channels-last/folded/1-threads:float32:64"
+ENGINE = "cpu:eager/channels-last/folded/1-threads:float32:64"
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -19,7 +19,7 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def certify(path: Path) -> None:
-    done = run("certify", path, "--models", MODEL, "--setups", SETUP)
+    done = run("certify", path, "--models", MODEL, "--engines", ENGINE)
     assert done.returncode == 0, done.stderr
 
 
@@ -33,7 +33,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_writes_whole_certificates_of_ten_images(written: Path) -> None:
     certificates = json.loads(written.read_text())
     assert len(certificates) == 30, "ten images by three procedures"
-    one = certificates[f"{MODEL}/{SETUP}/digit-7.png/anytime"]
+    one = certificates[f"{MODEL}/{ENGINE}/digit-7.png/anytime"]
     certificate = Certificate.model_validate(one | {"issued_at": "2026-01-01T00:00:00Z"})
     assert certificate.predicted_class == 7
     assert sum(certificate.counts) == certificate.n

@@ -1,4 +1,4 @@
-"""Can this tree be released? Says what is in the way, and leaves wheel and sdist in build/release.
+"""Can this tree be released? Prints what is wrong, and leaves wheel and sdist in build/release.
 
 make release-check
 """
@@ -14,8 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "build" / "release"
 
 
-def said(root: Path) -> list[str]:
-    """What the tree itself has wrong."""
+def wrong_in_tree(root: Path) -> list[str]:
+    """Problems of the tree, one a line."""
     released = tree.version(root)
     return [
         *tree.uncommitted(root),
@@ -26,8 +26,8 @@ def said(root: Path) -> list[str]:
     ]
 
 
-def built(root: Path, uv: Path) -> list[str]:
-    """What wheel and sdist have wrong."""
+def wrong_in_build(root: Path, uv: Path) -> list[str]:
+    """Problems of wheel and sdist, one a line."""
     shutil.rmtree(OUT, ignore_errors=True)
     wheel, sdist = build.build(root, uv, OUT)
     packages, present = build.committed(root), {path.name for path in root.iterdir()}
@@ -44,11 +44,11 @@ def main() -> None:
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    options.add_argument("--uv", type=Path, required=True, help="what builds")
-    wrong = said(ROOT) + built(ROOT, options.parse_args().uv)
+    options.add_argument("--uv", type=Path, required=True, help="path of uv, which builds")
+    wrong = wrong_in_tree(ROOT) + wrong_in_build(ROOT, options.parse_args().uv)
     print(*wrong, sep="\n")
     if wrong:
-        sys.exit(f"{tree.version(ROOT)} can't be released: see above")
+        sys.exit(f"{tree.version(ROOT)} cannot be released: see above")
     print(f"{tree.version(ROOT)} can be released: tag it v{tree.version(ROOT)}")
 
 

@@ -1,4 +1,4 @@
-"""Wheel and sdist of what is committed: made in a folder of their own, and looked into."""
+"""Builds wheel and sdist of the last commit in a temporary folder, and checks what they hold."""
 
 import os
 import subprocess
@@ -32,7 +32,7 @@ from smoothcert.jobs.scripts import Scripts
 
 
 def build(root: Path, uv: Path, out: Path) -> tuple[Path, Path]:
-    """Wheel and sdist of HEAD, below `out`. What isn't committed can't get into them."""
+    """Wheel and sdist of HEAD, in the folder `out`."""
     with tempfile.TemporaryDirectory() as temporary:
         export = Path(temporary) / "smoothcert"
         subprocess.run(
@@ -56,20 +56,20 @@ def wheel_holds(wheel: Path) -> set[str]:
 
 
 def sdist_holds(sdist: Path) -> set[str]:
-    """Without the folder that all of it is in."""
+    """Paths without the top folder."""
     with tarfile.open(sdist) as archive:
         return {one.name.partition("/")[2] for one in archive if one.isfile()}
 
 
 def wrong_in_wheel(names: set[str], packages: set[str]) -> list[str]:
-    """The packages' files and the metadata, nothing else: no tests, no data, no checkpoints."""
+    """It should hold the packages' files and metadata: no tests, no data, no checkpoints."""
     own = {name for name in names if ".dist-info/" not in name}
     missing = [f"the wheel lacks {name}" for name in sorted(packages - own)]
     return missing + [f"the wheel should not hold {name}" for name in sorted(own - packages)]
 
 
 def wrong_in_sdist(names: set[str], packages: set[str], present: set[str]) -> list[str]:
-    """What the wheel is built from, and nothing else. present: what stands at the root of the tree."""
+    """It should hold what the wheel is built from. present: names at the root of the tree."""
     own = {name for name in names if not name.startswith(GENERATED)}
     wanted = packages | (BESIDE & present)
     missing = [f"the sdist lacks {name}" for name in sorted(wanted - own)]
@@ -77,7 +77,7 @@ def wrong_in_sdist(names: set[str], packages: set[str], present: set[str]) -> li
 
 
 def wrong_when_installed(wheel: Path) -> list[str]:
-    """The wheel's own files, with nothing of this tree beside them, can be imported and serve the page."""
+    """The wheel's files, without this tree, can be imported and serve the page."""
     with tempfile.TemporaryDirectory() as where:
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(where)

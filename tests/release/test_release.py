@@ -1,4 +1,4 @@
-"""What `make release-check` finds, and that it finds it."""
+"""`make release-check` finds what it should."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""What a tree must say of itself before it is released. Each check gives what is wrong, a line each."""
+"""Checks of a tree before its release. Each returns what is wrong, one problem a line."""
 
 import re
 import subprocess
@@ -17,7 +17,7 @@ DEPLOYED = ("docker-compose*.yml", "docker/*.Dockerfile", "deploy/kubernetes/**/
 
 
 def version(root: Path) -> str:
-    """What pyproject.toml says, the one place where it is written."""
+    """The version in pyproject.toml."""
     said: str = tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"]
     return said
 
@@ -32,7 +32,7 @@ def uncommitted(root: Path) -> list[str]:
 
 
 def unlogged(changelog: str, released: str) -> list[str]:
-    """The changelog's dated sections: the newest is this version's, and there is one for what comes next."""
+    """The newest dated section must be this version's, and there must be an [Unreleased] one."""
     sections = RELEASED.findall(changelog)
     wrong = (
         [] if "## [Unreleased]" in changelog else ["CHANGELOG.md has no section [Unreleased] to go on with"]
@@ -44,20 +44,20 @@ def unlogged(changelog: str, released: str) -> list[str]:
 
 
 def disagreeing(root: Path, released: str) -> list[str]:
-    """Other places that tell a version."""
-    told = {"the installed package": installed_version("smoothcert"), "OpenAPI": create_app().version}
+    """Other places that hold a version."""
+    versions = {"the installed package": installed_version("smoothcert"), "OpenAPI": create_app().version}
     if (root / "CITATION.cff").exists():
-        told |= {"CITATION.cff": "".join(CITED.findall((root / "CITATION.cff").read_text()))}
+        versions |= {"CITATION.cff": "".join(CITED.findall((root / "CITATION.cff").read_text()))}
     for pattern in DEPLOYED:
         for path in root.glob(pattern):
-            told |= {
+            versions |= {
                 f"{path.relative_to(root)}, {name}": tag for name, tag in IMAGE.findall(path.read_text())
             }
-    return [f"{place} says {other}, not {released}" for place, other in told.items() if other != released]
+    return [f"{place} says {other}, not {released}" for place, other in versions.items() if other != released]
 
 
 def unrendered(markdown: str) -> list[str]:
-    """What a renderer takes for a sentence although a table, a heading or a block's end was meant."""
+    """Text that was meant as a table, a heading or the end of a block, but renders as a sentence."""
     parser = MarkdownIt("commonmark").enable("table")
     sentences = [token.content for token in parser.parse(markdown) if token.type == "inline"]
     fences = len(re.findall(r"^ *```", markdown, re.MULTILINE))
