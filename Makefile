@@ -81,7 +81,7 @@ mutants: $(DEV_STAMP) build/mutants/bin/cosmic-ray ## do the tests notice wrong 
 	@sed -i 's|smoothcert/stats/bounds.py|$(MODULE)|; s|tests/stats/test_bounds.py|$(or $(TESTS),$(MIRROR))|' $(MUTATED)/cosmic-ray.toml
 	@cd $(MUTATED) && export PATH="$(abspath $(BIN)):$(abspath build/mutants/bin):$$PATH" $(TEST_THREADS) && cosmic-ray baseline cosmic-ray.toml \
 		&& cosmic-ray init cosmic-ray.toml session.sqlite && cosmic-ray exec cosmic-ray.toml session.sqlite \
-		&& cr-report session.sqlite --surviving-only --show-diff && cr-rate session.sqlite --estimate
+		&& cr-report session.sqlite --surviving-only --show-diff && cr-rate session.sqlite --fail-over 15
 
 faults: $(DEV_STAMP) ## break a real deployment, one fault at a time; writes the table of docs/reliability.md (15 minutes)
 	$(BIN)/python -m tests.faults
