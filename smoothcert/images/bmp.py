@@ -13,7 +13,6 @@ PLAIN, RLE8, RLE4, MASKS, MASKS_AND_ALPHA = 0, 1, 2, 3, 6  # values of `compress
 V3 = 40  # size of the header
 WITH_ALPHA = {56, 108, 124}  # sizes of those headers that have a mask for it
 MOST_RUNS = 2_000_000  # bytes: each two of them are a step in Python
-EMBEDDED_PROFILE = b"DEBM"  # "MBED", little-endian
 
 
 @dataclass(frozen=True)
