@@ -30,14 +30,14 @@ from smoothcert.engines.candidates import default_config
 from smoothcert.engines.engine import Engine
 from smoothcert.engines.hardware import cpu_model, usable_cpus
 from smoothcert.models.architectures import build_network
-from training.autotune import tune
-from training.datasets import ImageSet, load_dataset
-from training.evaluate import evaluate, wanted
-from training.journal import Run
+from training.autotune import autotune
+from training.datasets import load_dataset
+from training.datasets.image_set import ImageSet
+from training.evaluation import evaluate, selected_indices
 from training.log import Log
+from training.log_writer import EvaluationRun
 from training.memory import keep_freed_memory
-from training.options import build_recipe
-from training.recipe import Recipe
+from training.recipe import Recipe, build_recipe
 from training.summary import summarize
 from training.trainer import Trainer
 
@@ -88,7 +88,7 @@ def choose(args: argparse.Namespace) -> dict[str, object]:
     if args.precision != "auto":
         return {"precision": args.precision}
     subject = prepared(args)
-    tuned = tune(subject.recipe, subject.images, CPU)
+    tuned = autotune(subject.recipe, subject.images, CPU)
     print(f"{tuned}\n", flush=True)
     return {name: getattr(tuned.best.recipe, name) for name in MEASURED}
 
@@ -170,12 +170,12 @@ def certified(network: nn.Module, test: ImageSet, recipe: Recipe) -> str:
     """Accuracy and ACR over the same images, as two cells of a table."""
     setup = default_config(test.input_shape, "cpu")
     engine = Engine(network.eval(), test.input_shape, len(test.class_names), setup)
-    run = Run(
+    run = EvaluationRun(
         model="benchmark", weights_sha256="0" * 64, dataset=test.name, split="test", split_images=len(test),
         every=len(test) // CERTIFIED, procedure="certify", n0=100, n=VOTES, alpha=0.001,
         sigma=recipe.method.sigma, seed=1, setup=str(setup),
     )  # fmt: skip
-    steps = evaluate(engine, test, run, wanted(len(test), run.every, None), done=())
+    steps = evaluate(engine, test, run, selected_indices(len(test), run.every, None), done=())
     rows = tuple(step.row for step in steps if step.row)
     accuracy = sum(row.right for row in rows) / len(rows)
     summary = summarize(Log("benchmark", rows), (0.0,))
@@ -184,7 +184,7 @@ def certified(network: nn.Module, test: ImageSet, recipe: Recipe) -> str:
 
 def report_speed(subject: Subject, found: tuple[list[float], list[float]]) -> None:
     plain, ours = (statistics.median(seconds) for seconds in found)
-    print(f"| {subject.recipe.architecture}, {subject.recipe.engine} | ms a step | s an epoch | |")
+    print(f"| {subject.recipe.architecture}, {subject.recipe.execution} | ms a step | s an epoch | |")
     print("|---|---:|---:|---:|")
     print(f"| plain loop | {1e3 * plain:.1f} | {plain * subject.steps:.1f} | |")
     print(f"| ours | {1e3 * ours:.1f} | {ours * subject.steps:.1f} | **{plain / ours:.1f}×** |\n", flush=True)

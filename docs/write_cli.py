@@ -9,10 +9,9 @@ from typing import Any
 import typer
 
 from smoothcert.cli.main import commands
-from training.defaults import IMAGENET
+from training.datasets import DATASETS, find_dataset
+from training.datasets.base import IMAGENET, DatasetDefaults
 from training.methods import METHODS, defaults, find_method
-from training.sources import SOURCES, find_source
-from training.sources.base import DataDefaults
 
 PAGE = Path(__file__).parent / "cli.md"
 SIGMAS = (0.25, 0.5, 1.0)
@@ -70,28 +69,28 @@ def _method(name: str) -> str:
         if option.name != "sigma"
     ]
     assert all(option.default is not MISSING for option in fields(kind)[1:])  # type: ignore[arg-type]
-    return f"### {name}\n{_table(['option', '', *SOURCES, OTHERS], rows)}"
+    return f"### {name}\n{_table(['option', '', *DATASETS, OTHERS], rows)}"
 
 
 def _published(method: str, option: str) -> Iterator[str]:
-    for dataset in (*SOURCES, OTHERS):
+    for dataset in (*DATASETS, OTHERS):
         values = [f"{defaults(method, dataset, sigma)[option]!s}".removesuffix(".0") for sigma in SIGMAS]
         yield values[0] if len(set(values)) == 1 else " / ".join(values)
 
 
 def _sets() -> str:
-    found = [(name, source) for name in SOURCES if (source := find_source(name))]
+    found = [(name, source) for name in DATASETS if (source := find_dataset(name))]
     rows = [[f"`{name}`", *_trained(one.defaults), one.licence] for name, one in found]
     header = ["", "network", "learning rate", "batch", "weight decay", "epochs", "drops every", "licence"]
     rows += [
         [f"`{name}` by `{method}`", *_trained(replace(source.defaults, schedule=own)), source.licence]
         for name, source in found
-        for method, own in source.own_schedules.items()
+        for method, own in source.method_schedules.items()
     ]
     return _table(header, [*rows, [f"`{OTHERS}`", *_trained(IMAGENET), "the images' owner's"]])
 
 
-def _trained(known: DataDefaults) -> list[str]:
+def _trained(known: DatasetDefaults) -> list[str]:
     schedule = known.schedule
     figures = (
         f"{schedule.lr:g}",

@@ -1,8 +1,7 @@
-"""What trains fastest on this machine, measured before a run: precision, memory format, compiled or not.
+"""Measures before a run what trains fastest here: precision, memory format, compiled blocks or not.
 
-The answer becomes part of the recipe. Trials are trainers of their own: the run itself starts afresh after
-them, from its seed, as if it had been given the answer. Of several processes all take the same steps, and
-the first one's clock decides.
+The result becomes part of the recipe. Trials use trainers of their own; the run itself then starts from its
+seed. With several processes all take the same steps, and the main process's clock decides.
 """
 
 import gc
@@ -14,19 +13,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from training.compiled import has_blocks, has_compiler
-from training.datasets import ImageSet
-from training.distributed import agreed, is_shared
-from training.quick import ConvPoolReLU, quickened
+from training.datasets.image_set import ImageSet
+from training.distributed import from_main_process, is_distributed
 from training.recipe import Recipe
+from training.step import has_compiler, has_residual_blocks
 from training.trainer import Trainer, fresh_network
 
-STEPS = 12  # of a trial, at most: on CUDA four go before the graph is replayed
-SECONDS = 3.0  # after which a trial takes no further step
-SURE_AFTER = 2  # steps of a CPU trial: the first one readies the libraries
-HOPELESS = 2.0  # times the fastest trial's step: a trial ends there
-GAIN = 1.1  # how much faster a trial must be than the one before it to be taken: noise is less
-LONG = 3600.0  # seconds of a whole run; compiling takes a minute or two of them
+MAX_STEPS = 12  # of a trial; on CUDA the first four precede the replayed graph
+MAX_SECONDS = 3.0  # of a trial
+MIN_CPU_STEPS = 2  # of a trial on the CPU; the first initialises libraries
+GIVE_UP = 2.0  # a trial ends once its steps take this many times the fastest trial's
+MIN_GAIN = 1.1  # speed-up over the best trial that a candidate needs: more than the noise of a measurement
+LONG_RUN = 3600.0  # seconds; compiling takes a minute or two, so only longer runs try it
 CHANGES: tuple[Mapping[str, Any], ...] = (
     {"precision": "bfloat16"},
     {"channels_last": False},
@@ -36,18 +34,18 @@ CHANGES: tuple[Mapping[str, Any], ...] = (
 
 @dataclass(frozen=True)
 class Trial:
-    """One candidate. seconds: of its fastest step; infinite where it can't be run."""
+    """One candidate. seconds: of its fastest step; infinite if it cannot run."""
 
     recipe: Recipe
     seconds: float
 
     def __str__(self) -> str:
-        return f"{self.recipe.engine} {1e3 * self.seconds:.3g} ms"
+        return f"{self.recipe.execution} {1e3 * self.seconds:.3g} ms"
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """best: the trial to train by. trials: all of them, in the order in which they were made."""
+class AutotuneResult:
+    """The best trial, and all of them in the order of measurement."""
 
     best: Trial
     trials: Sequence[Trial]
@@ -57,11 +55,11 @@ class Tuned:
         return f"{self.best} a step" + (f" (measured too: {others})" if others else "")
 
 
-def tune(recipe: Recipe, images: ImageSet, device: torch.device) -> Tuned:
-    """Time a few steps of each candidate, from float32 on one change after the other.
+def autotune(recipe: Recipe, images: ImageSet, device: torch.device) -> AutotuneResult:
+    """Time a few steps of float32, then of one change after the other to the best so far.
 
-    Raises InvalidRequest (the network is unknown, or not made for such images), RuntimeError (none can be
-    run).
+    Raises InvalidRequest (unknown network, or one that does not fit the images), RuntimeError (no candidate
+    runs).
     """
     network = fresh_network(recipe, images)
     best, error = _trial(replace(recipe, precision="float32"), images, device, float("inf"))
@@ -70,45 +68,38 @@ def tune(recipe: Recipe, images: ImageSet, device: torch.device) -> Tuned:
         candidate = replace(best.recipe, **change)
         if not _is_worth_trying(candidate, best, network, device, len(images)):
             continue
-        trial, failed = _trial(candidate, images, device, HOPELESS * best.seconds)
-        error = failed or error
+        trial, failure = _trial(candidate, images, device, GIVE_UP * best.seconds)
+        error = failure or error
         trials.append(trial)
-        if trial.seconds * GAIN < best.seconds:
+        if trial.seconds * MIN_GAIN < best.seconds:
             best = trial
     if best.seconds == float("inf"):
         assert error is not None
         raise error
-    return Tuned(best, [trial for trial in trials if trial.seconds < float("inf")])
+    return AutotuneResult(best, [trial for trial in trials if trial.seconds < float("inf")])
 
 
 def _is_worth_trying(
     recipe: Recipe, best: Trial, network: nn.Module, device: torch.device, images: int
 ) -> bool:
-    """Whether the candidate can differ from the best one, and by enough for what the trial costs."""
+    """Whether the candidate can differ from the best one, by enough for the cost of the trial."""
     if recipe.compile:
         run = best.seconds * recipe.schedule.epochs * images / recipe.schedule.batch * recipe.method.chunks
-        return run > LONG and has_compiler(device) and has_blocks(network)
+        return run > LONG_RUN and has_compiler(device) and has_residual_blocks(network)
     if not recipe.channels_last:
-        return _has_convolutions_of_any_format(network, quick=recipe.quick and device.type == "cpu")
+        return any(isinstance(module, nn.Conv2d) for module in network.modules())
     return True
-
-
-def _has_convolutions_of_any_format(network: nn.Module, *, quick: bool) -> bool:
-    """Beside those that are quickened, which lay out their input themselves."""
-    modules = list((quickened(network) if quick else network).modules())
-    fixed = {id(module.convolution) for module in modules if isinstance(module, ConvPoolReLU)}
-    return any(isinstance(module, nn.Conv2d) and id(module) not in fixed for module in modules)
 
 
 def _trial(
     recipe: Recipe, images: ImageSet, device: torch.device, limit: float
 ) -> tuple[Trial, RuntimeError | None]:
-    """Ends early where its steps take longer than `limit`, seconds. The error where it can't be run here."""
+    """The trial, and the error if it cannot run here. It ends early if its steps exceed `limit` seconds."""
     try:
-        return Trial(recipe, min(_times(recipe, images, device, limit))), None
-    except RuntimeError as error:  # memory, or an operation that this precision lacks
-        if is_shared():
-            raise  # the others wait for this process' part of the step
+        return Trial(recipe, min(_step_seconds(recipe, images, device, limit))), None
+    except RuntimeError as error:  # out of memory, or an operation that lacks this precision
+        if is_distributed():
+            raise  # the other processes wait for this one's part of the step
         return Trial(recipe, float("inf")), error
     finally:
         gc.collect()
@@ -116,15 +107,15 @@ def _trial(
             torch.cuda.empty_cache()
 
 
-def _times(recipe: Recipe, images: ImageSet, device: torch.device, limit: float) -> list[float]:
-    steps, times = Trainer(recipe, images, device).trial_steps(), list[float]()
-    sure_after = STEPS if device.type == "cuda" else SURE_AFTER
-    while not times or (
-        len(times) < STEPS
-        and sum(times[int(recipe.compile) :]) < SECONDS  # compiling isn't counted
-        and (len(times) < sure_after or min(times) < limit)
+def _step_seconds(recipe: Recipe, images: ImageSet, device: torch.device, limit: float) -> list[float]:
+    steps, seconds = Trainer(recipe, images, device).trial_steps(), list[float]()
+    min_steps = MAX_STEPS if device.type == "cuda" else MIN_CPU_STEPS
+    while not seconds or (
+        len(seconds) < MAX_STEPS
+        and sum(seconds[int(recipe.compile) :]) < MAX_SECONDS  # without the step that compiles
+        and (len(seconds) < min_steps or min(seconds) < limit)
     ):
         start = time.perf_counter()
         next(steps)
-        times.append(agreed(time.perf_counter() - start, device))
-    return times
+        seconds.append(from_main_process(time.perf_counter() - start, device))
+    return seconds

@@ -1,4 +1,4 @@
-"""Choosing an int8 rounding: what runs between a network's layers, observed on noisy training images."""
+"""Calibration of int8 rounding: the range of each activation, observed on noisy training images."""
 
 import copy
 from collections.abc import Callable
@@ -11,16 +11,19 @@ from torch import Tensor, fx, nn
 from smoothcert.engines.int8 import places
 from smoothcert.engines.pytorch import fold_batch_norm
 from smoothcert.schemas.card import LEVELS, Calibration, Quantization, Rounding
-from training.datasets import ImageSet
+from training.datasets.image_set import ImageSet
 
 BATCH = 64
-SMALLEST_SPAN = 1e-6  # of a place whose numbers are all 0, as after a dead ReLU
-Told = Callable[[int], None]  # images seen so far
+MIN_RANGE = 1e-6  # of an activation that is always 0
+Report = Callable[[int], None]  # called with the number of images so far
 
 
 @dataclass(frozen=True)
-class Order:
-    """What to calibrate on. weights_sha256: of the checkpoint that the rounding will be part of."""
+class CalibrationRequest:
+    """What to calibrate on. weights_sha256: of the checkpoint that the rounding belongs to.
+
+    sigma: noise level, pixels in [0,1]. images: number of training images. seed: of their choice and noise.
+    """
 
     weights_sha256: str
     sigma: float
@@ -28,31 +31,33 @@ class Order:
     seed: int
 
 
-def calibrate(network: nn.Module, images: ImageSet, order: Order, told: Told) -> Quantization:
-    """The rounding that just covers what most images bring: from the smallest to the largest number of each,
-    averaged over the images. The same order gives the same rounding. Raises InternalError, as `places`
-    does.
+def calibrate(
+    network: nn.Module, images: ImageSet, request: CalibrationRequest, report: Report
+) -> Quantization:
+    """The rounding of each activation: it covers the mean over images of their smallest and largest values.
+
+    The same request gives the same rounding. Raises InternalError, as `places` does.
     """
     traced, nodes = places(fold_batch_norm(copy.deepcopy(network).eval()))
-    observer = Observer(traced, {node.name for node in nodes})
-    generator = torch.Generator().manual_seed(order.seed)
-    chosen = torch.randperm(len(images), generator=generator)[: order.images]
-    for first in range(0, len(chosen), BATCH):
-        part = chosen[first : first + BATCH].tolist()
-        pixels = torch.stack([images.images_u8[index] for index in part]) / 255
-        observer.watch(pixels + order.sigma * torch.randn(pixels.shape, generator=generator))
-        told(observer.images)
+    observer = RangeObserver(traced, {node.name for node in nodes})
+    generator = torch.Generator().manual_seed(request.seed)
+    chosen = torch.randperm(len(images), generator=generator)[: request.images]
+    for indices_B in chosen.split(BATCH):  # type: ignore[no-untyped-call]
+        images_BCHW = torch.stack([images.images_u8[index] for index in indices_B.tolist()]) / 255
+        noise_BCHW = torch.randn(images_BCHW.shape, generator=generator)
+        observer.observe(images_BCHW + request.sigma * noise_BCHW)
+        report(observer.images)
     return Quantization(
-        weights_sha256=order.weights_sha256,
+        weights_sha256=request.weights_sha256,
         calibration=Calibration(
-            dataset=images.name, images=observer.images, sigma=order.sigma, seed=order.seed
+            dataset=images.name, images=observer.images, sigma=request.sigma, seed=request.seed
         ),
-        places={name: _rounding(*span) for name, span in observer.spans().items()},
+        places={name: _rounding(*ends) for name, ends in observer.mean_ranges().items()},
     )
 
 
-class Observer(fx.Interpreter):
-    """Runs a traced network and adds up, place by place, each image's smallest and largest number."""
+class RangeObserver(fx.Interpreter):
+    """Runs a traced network and sums each image's smallest and largest value of each activation."""
 
     def __init__(self, traced: fx.GraphModule, names: set[str]) -> None:
         super().__init__(traced)
@@ -60,31 +65,29 @@ class Observer(fx.Interpreter):
         self._names = names
         self._sums: dict[str, Tensor] = {}
 
-    def watch(self, images_BCHW: Tensor) -> None:
-        """One batch more."""
+    def observe(self, images_BCHW: Tensor) -> None:
+        """Add one batch."""
         self.images += len(images_BCHW)
         with torch.no_grad():
             self.run(images_BCHW)
 
     def run_node(self, n: fx.Node) -> Any:
-        """As the superclass, whose parameter it is that is called n; what the node gave is noted."""
+        """Runs a node and records its result. (n: the superclass's name for the node.)"""
         result = super().run_node(n)
         if n.name in self._names:
-            least, most = result.flatten(1).double().aminmax(dim=1)
-            ends = torch.stack([least.sum(), most.sum()])
+            minimum_B, maximum_B = result.flatten(1).double().aminmax(dim=1)
+            ends = torch.stack([minimum_B.sum(), maximum_B.sum()])
             self._sums[n.name] = self._sums.get(n.name, torch.zeros_like(ends)) + ends
         return result
 
-    def spans(self) -> dict[str, tuple[float, float]]:
-        """Least and most of each place, means over the images; in the order of the network."""
-        return {name: (float(ends[0]), float(ends[1])) for name, ends in self._means()}
-
-    def _means(self) -> list[tuple[str, Tensor]]:
-        return [(name, ends / self.images) for name, ends in self._sums.items()]
+    def mean_ranges(self) -> dict[str, tuple[float, float]]:
+        """Smallest and largest value of each activation, means over images; in the network's order."""
+        means = {name: ends / self.images for name, ends in self._sums.items()}
+        return {name: (float(ends[0]), float(ends[1])) for name, ends in means.items()}
 
 
-def _rounding(least: float, most: float) -> Rounding:
-    """256 levels from `least` to `most`, of which one is 0 exactly: that is what padding adds."""
-    least, most = min(least, 0.0), max(most, 0.0)
-    scale = max(most - least, SMALLEST_SPAN) / LEVELS
-    return Rounding(scale=scale, zero_point=round(-least / scale))
+def _rounding(minimum: float, maximum: float) -> Rounding:
+    """256 levels from `minimum` to `maximum`. One of them is exactly 0, the value of padding."""
+    minimum, maximum = min(minimum, 0.0), max(maximum, 0.0)
+    scale = max(maximum - minimum, MIN_RANGE) / LEVELS
+    return Rounding(scale=scale, zero_point=round(-minimum / scale))

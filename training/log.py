@@ -1,10 +1,12 @@
-"""The evaluation log: one image a line, tab-separated, with the evidence that proves its radius.
+"""The evaluation log: one image per line, tab-separated, with the evidence that proves its radius.
 
-Two kinds are read. The field's own has six columns, `idx label predict radius correct time`; ours adds
-`n0 n alpha sigma bound p_lower p_upper counts seed`. Radii are l2, pixels in [0,1]; times are seconds.
+Two kinds are read. The field's has six columns, `idx label predict radius correct time`; ours adds
+`n0 n alpha sigma bound p_lower p_upper counts seed`. Radii are l2 with pixels in [0,1]; times are seconds.
 """
 
-from collections.abc import Iterator
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from pathlib import Path
@@ -12,21 +14,24 @@ from typing import Any
 
 from smoothcert.errors import InvalidRequest
 from smoothcert.files import shown
-from training.logfields import parse_fields
 
 FIELD_COLUMNS = ("idx", "label", "predict", "radius", "correct", "time")
 EVIDENCE_COLUMNS = ("n0", "n", "alpha", "sigma", "bound", "p_lower", "p_upper", "counts", "seed")
 COLUMNS = FIELD_COLUMNS + EVIDENCE_COLUMNS
 RADIUS_STEP = Decimal("1e-9")
 PROBABILITY_STEP = Decimal("1e-12")
+TIME = re.compile(
+    r"(?:(?P<days>\d+) days?, *)?(?P<hours>\d+):(?P<minutes>\d{1,2}):(?P<seconds>\d{1,2}(?:\.\d*)?)"
+)
+BOOLEANS = {"1": True, "0": False, "true": True, "false": False, "1.0": True, "0.0": False}
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the votes said: enough to recompute the radius, and to redraw the votes with the same engine."""
+    """The vote counts and parameters: enough to recompute the radius, and to redraw the votes."""
 
     n0: int
-    n: int  # estimation votes really drawn
+    n: int  # estimation votes drawn
     alpha: float
     sigma: float
     bound: str
@@ -38,7 +43,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Row:
-    """One image. `predict` is negative when the smoothed classifier abstained; its radius is then 0."""
+    """One image. predict: negative for an abstention, whose radius is 0."""
 
     idx: int
     label: int
@@ -54,16 +59,14 @@ class Row:
 
     @property
     def right(self) -> bool:
-        """Classified right and not abstained: the only rows whose radius counts."""
+        """Correct and not abstained: only then the radius counts."""
         return self.correct and not self.abstained
 
 
 @dataclass(frozen=True)
 class Log:
-    """A log as it was read.
-
-    torn: the last line was cut short by a kill and is no row. of: images of the whole split, if known.
-    """
+    """A log that was read. torn: the last line was incomplete and is dropped. of: images of the whole split,
+    if known."""
 
     name: str
     rows: tuple[Row, ...]
@@ -72,7 +75,7 @@ class Log:
 
 
 def format_row(row: Row) -> str:
-    """One line with its newline. Radius and p_lower are rounded down, p_upper up: no larger claim."""
+    """One line. Radius and p_lower are rounded down and p_upper up, so the line never claims more."""
     evidence = row.evidence
     assert evidence is not None, "only rows with evidence are written"
     values = (
@@ -96,17 +99,23 @@ def format_row(row: Row) -> str:
 
 
 def format_time(seconds: float) -> str:
-    """H:MM:SS.ffffff, as the field writes it but never without the fraction."""
+    """H:MM:SS.ffffff, the field's format with the fraction always present."""
     whole, fraction = divmod(round(seconds * 1e6), 1_000_000)
     minutes, second = divmod(whole, 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{second:02d}.{fraction:06d}"
 
 
-def read_log(path: Path) -> Log:
-    """A log of either kind, with or without header.
+def parse_time(text: str) -> float:
+    """Seconds from `[D days, ]H:MM:SS[.ffffff]`, as Python prints a timedelta, or from plain seconds."""
+    match = TIME.fullmatch(text)
+    if match is None:
+        return _non_negative(text)
+    days, hours, minutes = (int(match[part] or 0) for part in ("days", "hours", "minutes"))
+    return ((days * 24 + hours) * 60 + minutes) * 60 + float(match["seconds"])
 
-    Raises InvalidRequest naming the line and what is wrong.
-    """
+
+def read_log(path: Path) -> Log:
+    """A log of either kind, with or without header. Raises InvalidRequest naming the line and the problem."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -117,44 +126,22 @@ def read_log(path: Path) -> Log:
 
 
 def parse_log(text: str, name: str) -> Log:
-    """See read_log. `name` is what errors and reports call the log."""
+    """See read_log. name: of the log, in errors and reports."""
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     columns = _header(lines[0][1]) if lines else None
     if columns is not None:
         _check_header(columns, name)
         lines = lines[1:]
-    whole = [(number, split_line(line)) for number, line in lines]
-    columns = columns or (COLUMNS if whole and len(whole[0][1]) == len(COLUMNS) else FIELD_COLUMNS)
-    torn = bool(whole) and columns == COLUMNS and not text.endswith("\n") and len(whole[-1][1]) < len(columns)
-    return Log(name, tuple(_rows(whole[:-1] if torn else whole, columns, name)), torn)
+    rows = [(number, split_line(line)) for number, line in lines]
+    columns = columns or (COLUMNS if rows and len(rows[0][1]) == len(COLUMNS) else FIELD_COLUMNS)
+    torn = bool(rows) and columns == COLUMNS and not text.endswith("\n") and len(rows[-1][1]) < len(columns)
+    return Log(name, tuple(_parse_rows(rows[:-1] if torn else rows, columns, name)), torn)
 
 
 def split_line(line: str) -> list[str]:
-    """The fields of one line: by tabs where there are enough of them, else by any white space."""
+    """The fields of a line: split at tabs if that gives enough fields, else at white space."""
     fields = [field.strip() for field in line.strip("\r\n").split("\t")]
     return fields if len(fields) >= len(FIELD_COLUMNS) else line.split()
-
-
-def _rows(lines: list[tuple[int, list[str]]], columns: tuple[str, ...], name: str) -> Iterator[Row]:
-    for number, fields in lines:
-        try:
-            yield _row(columns, fields)
-        except ValueError as error:
-            raise InvalidRequest(f"{name}, line {number}: {error}.") from error
-
-
-def _row(columns: tuple[str, ...], fields: list[str]) -> Row:
-    if len(fields) != len(columns):
-        raise ValueError(f"{len(fields)} columns where there should be {len(columns)} ({' '.join(columns)})")
-    values = parse_fields(dict(zip(columns, fields, strict=True)))
-    own = {column: values[column] for column in FIELD_COLUMNS if column != "time"}
-    return Row(**own, seconds=values["time"], evidence=_evidence(values))
-
-
-def _evidence(values: dict[str, Any]) -> Evidence | None:
-    if any(column not in values for column in EVIDENCE_COLUMNS):
-        return None
-    return Evidence(**{column: values[column] for column in EVIDENCE_COLUMNS})
 
 
 def _header(line: str) -> tuple[str, ...] | None:
@@ -166,6 +153,94 @@ def _check_header(columns: tuple[str, ...], name: str) -> None:
     missing = [column for column in FIELD_COLUMNS if column not in columns]
     if missing:
         raise InvalidRequest(f"{name}, line 1: the header has no column {', '.join(missing)}.")
+
+
+def _parse_rows(lines: list[tuple[int, list[str]]], columns: tuple[str, ...], name: str) -> Iterator[Row]:
+    for number, fields in lines:
+        try:
+            yield _parse_row(columns, fields)
+        except ValueError as error:
+            raise InvalidRequest(f"{name}, line {number}: {error}.") from error
+
+
+def _parse_row(columns: tuple[str, ...], fields: list[str]) -> Row:
+    if len(fields) != len(columns):
+        raise ValueError(f"{len(fields)} columns where there should be {len(columns)} ({' '.join(columns)})")
+    values = _parse_fields(dict(zip(columns, fields, strict=True)))
+    plain = {column: values[column] for column in FIELD_COLUMNS if column != "time"}
+    complete = all(column in values for column in EVIDENCE_COLUMNS)
+    evidence = Evidence(**{column: values[column] for column in EVIDENCE_COLUMNS}) if complete else None
+    return Row(**plain, seconds=values["time"], evidence=evidence)
+
+
+def _parse_fields(fields: Mapping[str, str]) -> dict[str, Any]:
+    """The known columns of a line; others are ignored. Raises ValueError naming the column."""
+    values = {}
+    for column, (parse, expected) in PARSERS.items():
+        if column not in fields:
+            continue
+        try:
+            values[column] = parse(fields[column])
+        except (ValueError, KeyError):
+            raise ValueError(f"{column} is {fields[column]!r}, not {expected}") from None
+    return values
+
+
+def _non_negative_int(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise ValueError
+    return value
+
+
+def _non_negative(text: str) -> float:
+    value = float(text)
+    if not (value >= 0 and math.isfinite(value)):
+        raise ValueError
+    return value
+
+
+def _probability(text: str) -> float:
+    value = _non_negative(text)
+    if value > 1:
+        raise ValueError
+    return value
+
+
+def _positive(text: str) -> float:
+    value = _non_negative(text)
+    if value == 0:
+        raise ValueError
+    return value
+
+
+def _name(text: str) -> str:
+    if not text:
+        raise ValueError
+    return text
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    return tuple(_non_negative_int(count) for count in text.split(","))
+
+
+PARSERS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "idx": (_non_negative_int, "a whole number from 0"),
+    "label": (int, "a whole number"),
+    "predict": (int, "a whole number (negative: abstained)"),
+    "radius": (_non_negative, "a finite number from 0"),
+    "correct": (lambda text: BOOLEANS[text.lower()], "0 or 1"),
+    "time": (parse_time, "H:MM:SS or seconds"),
+    "n0": (_non_negative_int, "a whole number from 0"),
+    "n": (_non_negative_int, "a whole number from 0"),
+    "alpha": (_probability, "a probability"),
+    "sigma": (_positive, "a positive number"),
+    "bound": (_name, "the name of a bound"),
+    "p_lower": (_probability, "a probability"),
+    "p_upper": (_probability, "a probability"),
+    "counts": (_counts, "whole numbers with commas between"),
+    "seed": (_name, "a seed"),
+}
 
 
 def _rounded(value: float, step: Decimal, rounding: str) -> str:

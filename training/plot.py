@@ -1,4 +1,4 @@
-"""Certified accuracy against radius, as the paper draws it, and the spread of p_A where a log tells it."""
+"""Certified accuracy against radius, and the distribution of p_A for logs with evidence."""
 
 import io
 import re
@@ -16,20 +16,20 @@ from training.log import Log
 from training.summary import shares_classified_right
 
 SUFFIXES = (".png", ".svg")
-SUFFIX = re.compile(r"\.[a-z]+$")  # of a log's file name
+LOG_SUFFIX = re.compile(r"\.[a-z]+$")
 PANEL = (4.2, 3.2)  # inches
 DPI = 200
 STYLE: dict[Any, Any] = {
     "font.size": 9,
     "lines.linewidth": 1.5,
-    "svg.hashsalt": "smoothcert",
+    "svg.hashsalt": "smoothcert",  # the same identifiers in every file
     "axes.grid": True,
     "grid.alpha": 0.4,
 }
 
 
 def check_plot_path(path: Path) -> None:
-    """Raises InvalidRequest where no plot could be written: before an hour of work, not after it."""
+    """Raises InvalidRequest if no plot can be written there; called before the computation."""
     if path.suffix.lower() not in SUFFIXES:
         raise InvalidRequest(f"--plot {path} must end in {' or '.join(SUFFIXES)}.")
     try:
@@ -39,35 +39,42 @@ def check_plot_path(path: Path) -> None:
 
 
 def save_plot(logs: Sequence[Log], path: Path) -> None:
-    """Draw the logs into a .png or .svg file; the same logs give the same file. Raises InvalidRequest."""
+    """Plot the logs into a .png or .svg file; the same logs give the same bytes. Raises InvalidRequest."""
     check_plot_path(path)
     with mpl.rc_context(STYLE):
-        figure = draw(logs)
-        save_figure(figure, path)
+        save_figure(plot_logs(logs), path)
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a .png or .svg file without its date: what is drawn alike is alike. Raises InvalidRequest."""
-    kind, drawn = path.suffix.lower().removeprefix("."), io.BytesIO()
-    figure.savefig(drawn, format=kind, dpi=DPI, metadata={"Date": None} if kind == "svg" else None)
+    """Write a .png or .svg file without a date, so that it is reproducible. Raises InvalidRequest."""
+    kind, encoded = path.suffix.lower().removeprefix("."), io.BytesIO()
+    figure.savefig(encoded, format=kind, dpi=DPI, metadata={"Date": None} if kind == "svg" else None)
     try:
-        write_whole(path, drawn.getvalue())
+        write_whole(path, encoded.getvalue())
     except OSError as error:
         raise InvalidRequest(f"--plot {path} can't be written: {error.strerror}.") from error
 
 
-def draw(logs: Sequence[Log]) -> Figure:
-    """One panel, or two where some log carries evidence. Needs no display."""
+def plot_logs(logs: Sequence[Log]) -> Figure:
+    """One panel; two if a log has evidence. Needs no display."""
     panels = 2 if any(shares_classified_right(log.rows) for log in logs) else 1
     figure = Figure(figsize=(PANEL[0] * panels, PANEL[1]), layout="constrained")
     axes = figure.subplots(1, panels, squeeze=False)[0]
-    _draw_accuracy(axes[0], logs)
+    _plot_accuracy(axes[0], logs)
     if panels == 2:
-        _draw_shares(axes[1], logs)
+        _plot_p_correct(axes[1], logs)
     return figure
 
 
-def _draw_accuracy(axes: Axes, logs: Sequence[Log]) -> None:
+def accuracy_curve(log: Log) -> tuple[list[float], list[float]]:
+    """Each radius at which certified accuracy drops, and the accuracy from there on."""
+    radii = sorted(row.radius for row in log.rows if row.right)
+    total = len(log.rows) or 1
+    left = [len(radii) - i - 1 for i in range(len(radii))]
+    return [0.0, *radii], [len(radii) / total, *(count / total for count in left)]
+
+
+def _plot_accuracy(axes: Axes, logs: Sequence[Log]) -> None:
     for log, label in zip(logs, _labels(logs), strict=True):
         axes.step(*accuracy_curve(log), where="post", label=label)
     axes.set(xlabel="Radius", ylabel="Certified accuracy", ylim=(0, 1))
@@ -76,7 +83,7 @@ def _draw_accuracy(axes: Axes, logs: Sequence[Log]) -> None:
         axes.legend()
 
 
-def _draw_shares(axes: Axes, logs: Sequence[Log]) -> None:
+def _plot_p_correct(axes: Axes, logs: Sequence[Log]) -> None:
     for log in logs:
         shares = shares_classified_right(log.rows)
         heights = [(i + 1) / len(shares) for i in range(len(shares))]
@@ -87,14 +94,6 @@ def _draw_shares(axes: Axes, logs: Sequence[Log]) -> None:
 
 
 def _labels(logs: Sequence[Log]) -> list[str]:
-    """File names without suffix (which 0.25 has none), or whole paths where two would be the same."""
-    stems = [SUFFIX.sub("", Path(log.name).name) for log in logs]
+    """File names without suffix (".25" is none); whole paths if two names are equal."""
+    stems = [LOG_SUFFIX.sub("", Path(log.name).name) for log in logs]
     return stems if len(set(stems)) == len(stems) else [log.name for log in logs]
-
-
-def accuracy_curve(log: Log) -> tuple[list[float], list[float]]:
-    """Every radius at which certified accuracy drops, and the accuracy from there on: the exact curve."""
-    radii = sorted(row.radius for row in log.rows if row.right)
-    total = len(log.rows) or 1
-    left = [len(radii) - i - 1 for i in range(len(radii))]
-    return [0.0, *radii], [len(radii) / total, *(count / total for count in left)]

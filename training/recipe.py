@@ -1,17 +1,27 @@
-"""A recipe: everything that decides the weights, in one frozen value."""
+"""A recipe: everything that decides a run's weights, in one frozen value."""
 
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, get_type_hints
 
+from smoothcert.errors import InvalidRequest
+from training.datasets.base import DELAY, DatasetDefaults, Schedule, dataset_defaults, published_schedule
+from training.methods import build_method, find_method
 from training.methods.base import Method
-from training.schedule import LATE, Schedule
 
 Precision = Literal["float32", "bfloat16"]
+YES, NO = ("true", "yes", "1"), ("false", "no", "0")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One training run. Two runs of the same recipe on the same CPU give the same weights, bit for bit."""
+    """One training run. The same recipe on the same CPU gives the same weights, bit for bit.
+
+    mean, std: per channel, pixels in [0,1]. precision: bfloat16 under autocast (slow on processors without
+    it). channels_last: memory format, else contiguous. compile: the residual blocks; needs a C++ compiler, on
+    CUDA Triton. micro_batch: images per forward pass, if a whole step does not fit into memory. initial:
+    digest of the pretrained weights; None: fresh weights.
+    """
 
     method_name: str
     method: Method
@@ -21,28 +31,115 @@ class Recipe:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     seed: int = 0
-    precision: Precision = (
-        "float32"  # bfloat16: under autocast; where the processor lacks it, slow and rounded more
-    )
-    channels_last: bool = True  # memory format of images and convolutions; else contiguous
-    compile: bool = False  # the residual blocks; needs a C++ compiler, on CUDA Triton
-    narrow_kernels: bool = False  # training.conv3x3 in place of cuDNN; bfloat16 on CUDA only
-    quick: bool = True  # layers rewired for the CPU: the same function, rounded elsewhere (training.quick)
-    micro_batch: int | None = None  # images of one forward pass, where a whole step's don't fit in memory
-    initial: str | None = None  # digest of the weights it starts from; fresh ones without
+    precision: Precision = "float32"
+    channels_last: bool = True
+    compile: bool = False
+    micro_batch: int | None = None
+    initial: str | None = None
     method_options: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def engine(self) -> str:
-        """For example `bfloat16/channels-last/compiled`: all of it that decides speed and not the method."""
+    def execution(self) -> str:
+        """What affects speed but not the method: for example `bfloat16/channels-last/compiled`."""
         layout = "channels-last" if self.channels_last else "contiguous"
         return "/".join([self.precision, layout, *(["compiled"] if self.compile else [])])
 
     def record(self) -> dict[str, Any]:
-        """The recipe as plain values: what is compared when a run resumes, and kept in the card."""
+        """The recipe as plain values: compared when a run resumes, and written into the card.
+
+        Newer fields are left out at their defaults, so that older states still match.
+        """
         values = asdict(self)
-        if self.schedule.late == LATE:
-            del values["schedule"]["late"]  # states and cards of before don't know it
+        if self.schedule.late == DELAY:
+            del values["schedule"]["late"]
         if self.channels_last:
-            del values["channels_last"]  # nor this
+            del values["channels_last"]
         return values
+
+
+def build_recipe(
+    method: str,
+    dataset: str,
+    sigma: float,
+    *,
+    options: dict[str, Any],
+    channels: int = 1,
+    arch: str | None = None,
+    epochs: int | None = None,
+    seed: int = 0,
+    precision: Precision = "float32",
+    micro_batch: int | None = None,
+    initial: str | None = None,
+) -> Recipe:
+    """The published recipe for this method and data set, changed by the arguments. Raises InvalidRequest."""
+    known, schedule = dataset_defaults(dataset), published_schedule(method, dataset)
+    mean, std = _normalisation(known, channels)
+    return Recipe(
+        method_name=method,
+        method=build_method(method, dataset, sigma, **options),
+        dataset=dataset,
+        architecture=arch or known.architecture,
+        schedule=schedule if epochs is None else shortened(schedule, epochs),
+        mean=mean,
+        std=std,
+        seed=seed,
+        precision=precision,
+        micro_batch=micro_batch,
+        initial=initial,
+        method_options=options,
+    )
+
+
+def run_name(recipe: Recipe) -> str:
+    """<dataset>-<architecture>-<method>[-<form>]-<sigma>; the form only if the user chose one."""
+    form = recipe.method_options.get("form")
+    method = recipe.method_name if form is None else f"{recipe.method_name}-{form}"
+    dataset = recipe.dataset.split(":")[0]
+    return f"{dataset}-{recipe.architecture}-{method}-{recipe.method.sigma:.2f}".replace("_", "-").lower()
+
+
+def shortened(schedule: Schedule, epochs: int) -> Schedule:
+    """A schedule of another length; the learning rate drops after the same shares of it."""
+    share = epochs / schedule.epochs
+    step = max(1, round(schedule.lr_step * share))
+    return replace(schedule, epochs=epochs, lr_step=step, late=round(schedule.late * share))
+
+
+def parse_options(method: str, words: Sequence[str]) -> dict[str, Any]:
+    """`--weight 5 --form=legacy` as options, with the types of the method's fields. Raises InvalidRequest."""
+    types = get_type_hints(find_method(method))
+    return {name: _convert(name, text, types.get(name, str)) for name, text in _pairs(words)}
+
+
+def _normalisation(known: DatasetDefaults, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Published mean and std; identity where none are published for so many channels."""
+    if len(known.mean) == channels:
+        return known.mean, known.std
+    return (0.0,) * channels, (1.0,) * channels
+
+
+def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:
+    pairs, rest = [], list(words)
+    while rest:
+        word = rest.pop(0)
+        name, equals, text = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or not name:
+            raise InvalidRequest(f"{word!r} is no option; method options are written --name value.")
+        if not equals and not rest:
+            raise InvalidRequest(f"--{name} needs a value.")
+        pairs.append((name.replace("-", "_"), text if equals else rest.pop(0)))
+    return pairs
+
+
+def _convert(name: str, text: str, kind: type) -> Any:
+    try:
+        return _boolean(text) if kind is bool else kind(text)
+    except ValueError:
+        wanted = "yes or no" if kind is bool else "a whole number" if kind is int else "a number"
+        raise InvalidRequest(f"--{name.replace('_', '-')} {text!r} is not {wanted}.") from None
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in YES + NO:
+        raise ValueError(text)
+    return text.lower() in YES

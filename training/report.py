@@ -1,4 +1,4 @@
-"""A report over logs, as Markdown, CSV, LaTeX or JSON."""
+"""A report over logs as Markdown, CSV, LaTeX or JSON."""
 
 import csv
 import io
@@ -9,40 +9,42 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from smoothcert.errors import InvalidRequest
-from training.journal import read_run
-from training.log import Log, read_log
-from training.summary import Interval, Summary, summarize
+from tabulate import tabulate
 
-LATEX = {c: f"\\{c}" for c in "_%&#${}"} | {"\\": r"\textbackslash{}", "~": r"\~{}", "^": r"\^{}"}
+from smoothcert.errors import InvalidRequest
+from training.log import Log, read_log
+from training.log_writer import read_run
+from training.summary import Interval, Summary, mean_over_seeds, summarize
+
 SPREAD = "±: 95 % interval over images; of a mean over seeds, over seeds."
 DEFAULT_RADII = "0,0.25,0.5,0.75,1,1.25,1.5,1.75,2,2.25,2.5"
 
 
 @dataclass(frozen=True)
 class Report:
-    """Logs with the figures of each, in the order given."""
+    """Logs with their figures, in the order given."""
 
     logs: tuple[Log, ...]
     summaries: tuple[Summary, ...]
 
 
 def make_report(paths: Sequence[Path], radii: Sequence[str]) -> Report:
-    """Read the logs and compare them with each other. Raises InvalidRequest for a malformed one."""
+    """Read the logs and compare them with each other. Raises InvalidRequest for a malformed log."""
     logs = tuple(map(_read, paths))
     summaries = [summarize(log, radii, [other for other in logs if other is not log]) for log in logs]
     return Report(logs, tuple(summaries))
 
 
 def with_mean(report: Report) -> Report:
-    """The report with one more line: the mean over its logs, seeds of one recipe. Raises InvalidRequest."""
-    from training.seeds import over_seeds  # noqa: PLC0415  (scipy, which a plain report does without)
+    """The report with one more line: the mean over its logs, as seeds of one recipe.
 
-    return replace(report, summaries=(*report.summaries, over_seeds(report.summaries)))
+    Raises InvalidRequest.
+    """
+    return replace(report, summaries=(*report.summaries, mean_over_seeds(report.summaries)))
 
 
 def parse_radii(text: str) -> tuple[str, ...]:
-    """`0,0.25,...` as the reader wrote them: they name the columns. Raises InvalidRequest."""
+    """`0,0.25,...` as written, since the texts name the columns. Raises InvalidRequest."""
     radii = tuple(part.strip() for part in text.split(",") if part.strip())
     if not radii or not all(map(_is_radius, radii)):
         raise InvalidRequest(
@@ -59,45 +61,42 @@ def render(report: Report, format_name: str) -> str:
 
 
 def to_json(summaries: Sequence[Summary]) -> str:
-    """A list with one object a log; shares in [0,1], keys of certified_accuracy as the radii were written."""
-    return json.dumps([_record(summary) for summary in summaries], indent=2) + "\n"
+    """A list with one object per log. Shares are in [0,1]; certified_accuracy has the radii as written."""
+    return json.dumps([_json_object(summary) for summary in summaries], indent=2) + "\n"
 
 
 def to_csv(summaries: Sequence[Summary]) -> str:
-    """One line a log; shares in [0,1]; warnings in the last column, with semicolons between."""
+    """One line per log. Shares are in [0,1]; warnings are joined with semicolons in the last column."""
     text = io.StringIO()
-    columns = list(dict.fromkeys(name for s in summaries for name in _columns(s)))
+    columns = list(dict.fromkeys(name for s in summaries for name in _csv_columns(s)))
     writer = csv.DictWriter(text, ["log", *columns, "warnings"], lineterminator="\n")
     writer.writeheader()
     for s in summaries:
-        writer.writerow({"log": s.log, **_columns(s), "warnings": "; ".join(s.warnings)})
+        writer.writerow({"log": s.log, **_csv_columns(s), "warnings": "; ".join(s.warnings)})
     return text.getvalue()
 
 
 def to_markdown(summaries: Sequence[Summary]) -> str:
-    """A table in percent, of several logs the best of each column bold, and what to beware of."""
-    cells = _cells(summaries, best=lambda cell: f"**{cell}**", spread=" ± ")
-    header = _header(summaries)
-    lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
-    lines += [
-        "| " + " | ".join([s.log.replace("|", "\\|"), *row]) + " |"
-        for s, row in zip(summaries, cells, strict=True)
-    ]
-    lines += ["", SPREAD] if any(s.images for s in summaries) else []
-    lines += _p_correct_table(summaries)
-    beware = [f"- {s.log}: {warning}" for s in summaries for warning in s.warnings]
-    return "\n".join([*lines, *(["", "Beware:", *beware] if beware else [])]) + "\n"
+    """Tables in percent and the warnings. With several logs the best figure of each column is bold."""
+    rows = _table_rows(summaries, bold=lambda cell: f"**{cell}**", spread=" ± ")
+    parts = [markdown_table(_header(summaries), rows)]
+    parts += [SPREAD] if any(s.images for s in summaries) else []
+    parts += _p_correct_table(summaries)
+    warnings = [f"- {s.log}: {warning}" for s in summaries for warning in s.warnings]
+    parts += ["\n".join(["Beware:", *warnings])] if warnings else []
+    return "\n\n".join(parts) + "\n"
 
 
 def to_latex(summaries: Sequence[Summary]) -> str:
-    """A booktabs table in percent, the best of each column bold where there are several logs."""
-    cells = _cells(summaries, best=lambda cell: f"\\textbf{{{cell}}}", spread=" $\\pm$ ")
+    """A booktabs table in percent. With several logs the best figure of each column is bold."""
+    # pandas, which writes it, takes a second to load.
+    from pandas import DataFrame  # noqa: PLC0415
+
+    rows = _table_rows(summaries, bold=lambda cell: f"\\textbf{{{cell}}}", spread=" $\\pm$ ")
     header = _header(summaries)
-    lines = [f"% {s.log}: {warning}" for s in summaries for warning in s.warnings]
-    lines += [f"\\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}", "\\toprule"]
-    lines += [" & ".join(map(_escaped, header)) + " \\\\", "\\midrule"]
-    lines += [" & ".join([_escaped(s.log), *row]) + " \\\\" for s, row in zip(summaries, cells, strict=True)]
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
+    styled = DataFrame(rows, columns=header).style.hide(axis="index").format(escape="latex", subset=["log"])
+    table: str = styled.to_latex(hrules=True, column_format="l" + "r" * (len(header) - 1))
+    return "".join(f"% {s.log}: {warning}\n" for s in summaries for warning in s.warnings) + table
 
 
 FORMATS: dict[str, Callable[[Sequence[Summary]], str]] = {
@@ -108,12 +107,19 @@ FORMATS: dict[str, Callable[[Sequence[Summary]], str]] = {
 }
 
 
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table of texts: the first column left-aligned, the others right-aligned."""
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    align = ("left", *["right"] * (len(header) - 1))
+    return tabulate(escaped, list(header), tablefmt="pipe", colalign=align, disable_numparse=True)
+
+
 def _read(path: Path) -> Log:
     run = read_run(path)
     return replace(read_log(path), of=run.split_images if run else None)
 
 
-def _record(s: Summary) -> dict[str, Any]:
+def _json_object(s: Summary) -> dict[str, Any]:
     intervals = zip(s.radii, s.certified_accuracy_intervals, strict=True)
     return {
         "log": s.log,
@@ -130,19 +136,19 @@ def _record(s: Summary) -> dict[str, Any]:
 
 
 def _header(summaries: Sequence[Summary]) -> list[str]:
-    radii = summaries[0].radii if summaries else ()
-    return ["log", "images", "ACR", *(f"r={radius}" for radius in radii), "abstained"]
+    return ["log", "images", "ACR", *(f"r={radius}" for radius in _radii(summaries)), "abstained"]
 
 
-def _cells(summaries: Sequence[Summary], best: Callable[[str], str], spread: str) -> list[list[str]]:
-    """images, ACR, accuracies and abstentions in percent; the best of several is marked."""
+def _table_rows(summaries: Sequence[Summary], bold: Callable[[str], str], spread: str) -> list[list[str]]:
+    """Log, images, ACR, accuracies and abstentions in percent; the best of several logs in bold."""
     columns = [
         [f"{s.acr:.4f}" for s in summaries],
-        *([f"{100 * s.certified_accuracy[i]:.1f}" for s in summaries] for i in range(_width(summaries))),
+        *([f"{100 * s.certified_accuracy[i]:.1f}" for s in summaries] for i in range(len(_radii(summaries)))),
     ]
-    marked = [_marked(column, best) for column in columns]
+    marked = [_mark_best(column, bold) for column in columns]
     return [
         [
+            s.log,
             str(s.images),
             f"{marked[0][i]}{spread}{(s.acr_interval[1] - s.acr):.4f}",
             *(column[i] for column in marked[1:]),
@@ -152,15 +158,15 @@ def _cells(summaries: Sequence[Summary], best: Callable[[str], str], spread: str
     ]
 
 
-def _marked(column: list[str], best: Callable[[str], str]) -> list[str]:
+def _mark_best(column: list[str], bold: Callable[[str], str]) -> list[str]:
     highest = max(map(float, column), default=0.0)
     if len(column) < 2 or highest == 0:
         return column
-    return [best(cell) if float(cell) == highest else cell for cell in column]
+    return [bold(cell) if float(cell) == highest else cell for cell in column]
 
 
-def _columns(s: Summary) -> dict[str, Any]:
-    """The figures of one log by the names of their CSV columns; every interval as _low and _high."""
+def _csv_columns(s: Summary) -> dict[str, Any]:
+    """One log's figures by CSV column; every interval as _low and _high."""
     columns: dict[str, Any] = {"images": s.images, "acr": s.acr}
     columns |= _ends("acr", s.acr_interval)
     for radius, share, interval in zip(
@@ -180,20 +186,13 @@ def _p_correct_table(summaries: Sequence[Summary]) -> list[str]:
     measured = [(s.log, s.p_correct) for s in summaries if s.p_correct]
     if not measured:
         return []
-    levels = list(measured[0][1])
-    lines = ["", "Share of noisy copies classified right (p_A), quantiles over images:", ""]
-    lines += ["| log | " + " | ".join(levels) + " |", "|---" + "|---:" * len(levels) + "|"]
-    return lines + [
-        f"| {log} | " + " | ".join(f"{p:.4f}" for p in ps.values()) + " |" for log, ps in measured
-    ]
+    rows = [[log, *(f"{share:.4f}" for share in quantiles.values())] for log, quantiles in measured]
+    table = markdown_table(["log", *measured[0][1]], rows)
+    return ["Share of noisy copies classified right (p_A), quantiles over images:", table]
 
 
-def _width(summaries: Sequence[Summary]) -> int:
-    return len(summaries[0].radii) if summaries else 0
-
-
-def _escaped(text: str) -> str:
-    return "".join(LATEX.get(character, character) for character in text)
+def _radii(summaries: Sequence[Summary]) -> tuple[str, ...]:
+    return summaries[0].radii if summaries else ()
 
 
 def _is_radius(text: str) -> bool:

@@ -1,24 +1,31 @@
-"""What a log says, as figures: ACR, the certified-accuracy curve, abstentions and the spread of p_A.
+"""The figures of a log, or the mean over the logs of several training seeds.
 
-Shares are in [0,1], radii l2 in [0,1]-pixel units, intervals 95 % over images (another draw of test images).
+ACR, certified accuracy, abstentions, and the distribution of p_A. Shares are in [0,1], radii l2 with pixels
+in [0,1]. Intervals are 95 %: of one log over images, of a mean over seeds.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean
 
-from training.caveats import caveats
+from statsmodels.stats.proportion import proportion_confint
+from statsmodels.stats.weightstats import DescrStatsW
+
+from smoothcert.errors import InvalidRequest
 from training.log import Log, Row
+from training.log_checks import check_log
 
-Z = 1.959963984540054  # two-sided 95 % of a standard normal
+ERROR = 0.05  # 1 - confidence level of the intervals
 P_CORRECT_LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Summary:
-    """One log's figures. `radii` are as the reader wrote them ("0.25"), one a `certified_accuracy`."""
+    """One log's figures. radii: as the user wrote them ("0.25"), one per certified accuracy.
+
+    p_correct: quantiles over images of the share of noisy copies classified right; None without evidence.
+    """
 
     log: str
     images: int
@@ -28,13 +35,13 @@ class Summary:
     certified_accuracy: tuple[float, ...]
     certified_accuracy_intervals: tuple[Interval, ...]
     abstention_rate: float
-    p_correct: dict[str, float] | None  # quantiles of the share of noisy copies classified right
+    p_correct: dict[str, float] | None
     seconds_per_image: float
     warnings: tuple[str, ...]
 
 
 def summarize(log: Log, radii: Sequence[str], others: Sequence[Log] = ()) -> Summary:
-    """The figures of one log. Of no images every figure is 0, with a warning that says so."""
+    """The figures of one log. Without images all are 0, with a warning. others: compared in the warnings."""
     shares = [certified_accuracy(log.rows, float(radius)) for radius in radii]
     return Summary(
         log=log.name,
@@ -47,26 +54,48 @@ def summarize(log: Log, radii: Sequence[str], others: Sequence[Log] = ()) -> Sum
         abstention_rate=_mean([row.abstained for row in log.rows]),
         p_correct=_p_correct_quantiles(log.rows),
         seconds_per_image=_mean([row.seconds for row in log.rows]),
-        warnings=tuple(caveats(log, others)),
+        warnings=tuple(check_log(log, others)),
+    )
+
+
+def mean_over_seeds(summaries: Sequence[Summary]) -> Summary:
+    """The mean of each figure, with Student's intervals over seeds. Raises InvalidRequest for a single log.
+
+    Its warnings are only about logs that should not be averaged.
+    """
+    if len(summaries) < 2:
+        raise InvalidRequest("--seeds needs the logs of at least two seeds.")
+    accuracies = list(zip(*(s.certified_accuracy for s in summaries), strict=True))
+    return Summary(
+        log=f"mean of {len(summaries)} seeds",
+        images=min(s.images for s in summaries),
+        acr=fmean(s.acr for s in summaries),
+        acr_interval=student_interval([s.acr for s in summaries]),
+        radii=summaries[0].radii,
+        certified_accuracy=tuple(map(fmean, accuracies)),
+        certified_accuracy_intervals=tuple(map(_within_shares, map(student_interval, accuracies))),
+        abstention_rate=fmean(s.abstention_rate for s in summaries),
+        p_correct=_mean_quantiles(summaries),
+        seconds_per_image=fmean(s.seconds_per_image for s in summaries),
+        warnings=tuple(_seed_warnings(summaries)),
     )
 
 
 def average_certified_radius(rows: Sequence[Row]) -> float:
-    """ACR: the mean of radius x correct; 0 where the answer is wrong or an abstention."""
+    """ACR: mean of radius x correct, where an abstention is not correct."""
     return _mean(_credited_radii(rows))
 
 
 def certified_accuracy(rows: Sequence[Row], radius: float) -> float:
-    """The share classified right, not abstained, with a radius larger than `radius`.
+    """The share classified right, without abstention, with a radius larger than `radius`.
 
-    A certified radius is always larger than 0, also where a bare log prints it as 0.000: at 0 every right
-    answer that is no abstention counts.
+    Certified radii are positive even if a log prints 0.000, so at 0 every right answer counts.
     """
     return _mean([row.right and (row.radius > radius or radius == 0) for row in rows])
 
 
 def shares_classified_right(rows: Sequence[Row]) -> list[float]:
-    """p_A of every row with evidence, sorted: the share of noisy copies classified as the label says."""
+    """p_A of every row with evidence, sorted: the share of noisy copies classified as the label."""
     return sorted(
         row.evidence.counts[row.label] / row.evidence.n
         for row in rows
@@ -75,18 +104,25 @@ def shares_classified_right(rows: Sequence[Row]) -> list[float]:
 
 
 def wilson_interval(share: float, images: int) -> Interval:
-    """Wilson's score interval of a share over `images` images (Wilson 1927); (0, 1) of none."""
+    """Wilson's score interval (Wilson 1927) of a share over `images` images; (0, 1) without images."""
     if images == 0:
         return 0.0, 1.0
-    shrunk = (share + Z * Z / (2 * images)) / (1 + Z * Z / images)
-    half = Z / (1 + Z * Z / images) * math.sqrt(share * (1 - share) / images + (Z / (2 * images)) ** 2)
-    return max(0.0, shrunk - half), min(1.0, shrunk + half)
+    low, high = proportion_confint(share * images, images, alpha=ERROR, method="wilson")
+    return max(0.0, float(low)), min(1.0, float(high))
+
+
+def student_interval(values: Sequence[float]) -> Interval:
+    """Student's t interval of the mean of at least two values."""
+    low, high = DescrStatsW(values).tconfint_mean(alpha=ERROR)
+    return float(low), float(high)
 
 
 def _acr_interval(rows: Sequence[Row]) -> Interval:
-    acr = average_certified_radius(rows)
-    half = Z * stdev(_credited_radii(rows)) / math.sqrt(len(rows)) if len(rows) > 1 else 0.0
-    return max(0.0, acr - half), acr + half
+    """The normal interval of the mean; of a single image only the mean."""
+    if len(rows) < 2:
+        return (acr := average_certified_radius(rows)), acr
+    low, high = DescrStatsW(_credited_radii(rows)).zconfint_mean(alpha=ERROR)
+    return max(0.0, float(low)), float(high)
 
 
 def _credited_radii(rows: Sequence[Row]) -> list[float]:
@@ -100,6 +136,25 @@ def _p_correct_quantiles(rows: Sequence[Row]) -> dict[str, float] | None:
     return {
         f"{level:g}": shares[min(int(level * len(shares)), len(shares) - 1)] for level in P_CORRECT_LEVELS
     }
+
+
+def _mean_quantiles(summaries: Sequence[Summary]) -> dict[str, float] | None:
+    quantiles = [s.p_correct for s in summaries if s.p_correct]
+    if len(quantiles) < len(summaries):
+        return None
+    return {level: fmean(values[level] for values in quantiles) for level in quantiles[0]}
+
+
+def _seed_warnings(summaries: Sequence[Summary]) -> list[str]:
+    return [
+        f"{kind}, so these are not seeds of one evaluation"
+        for kind in ("mixed alpha", "mixed n", "mixed bound", "not the same images")
+        if any(warning.startswith(kind) for s in summaries for warning in s.warnings)
+    ]
+
+
+def _within_shares(interval: Interval) -> Interval:
+    return max(0.0, interval[0]), min(1.0, interval[1])
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -15,9 +15,8 @@ from smoothcert.engines.config import EngineConfig
 from smoothcert.engines.engine import Engine
 from smoothcert.models.checkpoint import load_network
 from smoothcert.models.registry import ModelRegistry
-from training.evaluate import evaluate
-from training.journal import Journal, Run
-from training.measurement import record_in_card
+from training.evaluation import evaluate, write_card_figures
+from training.log_writer import EvaluationRun, LogWriter
 from training.summary import average_certified_radius
 
 
@@ -25,14 +24,14 @@ def certify(folder: Path, args: argparse.Namespace, deadline: float) -> None:
     card = ModelRegistry(folder.parent).card(folder.name)
     setup = EngineConfig.parse(args.setup)
     photos = images.load_images(card.dataset, "test", args.data)
-    run = Run(
+    run = EvaluationRun(
         model=card.name, weights_sha256=card.weights_sha256, dataset=card.dataset, split="test",
         split_images=len(photos), every=args.every, procedure="certify", n0=100, n=args.n, alpha=0.001,
         sigma=card.sigma, seed=0, setup=str(setup),
     )  # fmt: skip
     engine = Engine(load_network(folder), card.input_shape, len(card.labels), setup)
     wanted = range(0, len(photos), args.every)
-    with Journal(args.logs / f"{card.name}-n{args.n}.tsv", run, resume=True) as journal:
+    with LogWriter(args.logs / f"{card.name}-n{args.n}.tsv", run, resume=True) as journal:
         rows = list(journal.rows)
         began = time.monotonic()
         for step in evaluate(engine, photos, run, wanted, {row.idx for row in rows}):
@@ -47,7 +46,7 @@ def certify(folder: Path, args: argparse.Namespace, deadline: float) -> None:
         flush=True,
     )
     if len(rows) == len(wanted):
-        record_in_card(folder, rows, run)
+        write_card_figures(folder, rows, run)
 
 
 def main() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pieces
 import torch
 
-from training.datasets import ImageSet, Split
-from training.sources import find_source
+from training.datasets import Split, find_dataset
+from training.datasets.image_set import ImageSet
 
 
 def load_images(dataset: str, split: Split, data: Path) -> ImageSet:
@@ -17,14 +17,14 @@ def load_images(dataset: str, split: Split, data: Path) -> ImageSet:
     else:
         with np.load(data / f"{dataset}.npz") as arrays:
             images, labels = arrays[f"{split}_images"][:, None], arrays[f"{split}_labels"]
-    source = find_source(dataset)
-    assert source, dataset
+    spec = find_dataset(dataset)
+    assert spec, dataset
     return ImageSet(
         dataset,
         split,
         torch.from_numpy(images),
         torch.from_numpy(labels.astype(np.int64)),
-        source.class_names,
-        source.licence,
+        spec.class_names,
+        spec.licence,
         images.shape[1:],
     )

@@ -3,7 +3,7 @@
 python benchmarks/gpu/train.py PLAN.json --data DIR --state DIR --out DIR --seconds 480
 
 PLAN.json: [{"dataset", "method", "sigma", and, where they are not the usual ones, "architecture", "options",
-"seed", "compile", "narrow_kernels"}]. DIR of --data holds NAME.npz, or CIFAR-10 as pieces.py unpacks it.
+"seed", "compile"}]. DIR of --data holds NAME.npz, or CIFAR-10 as pieces.py unpacks it.
 Every run works on its own CUDA stream; their steps are launched in turn and overlap. A finished run is
 written to OUT as a checkpoint folder; all leave their state.
 """
@@ -18,17 +18,17 @@ from typing import Any
 import torch
 from images import load_images
 
-from training.defaults import data_defaults, published_schedule
-from training.export import export_checkpoint, run_name
+from training.datasets.base import dataset_defaults, published_schedule
 from training.methods import build_method
-from training.recipe import Recipe
+from training.recipe import Recipe, run_name
+from training.run import export_checkpoint, restore_state, save_state
 from training.trainer import Trainer
 
 
 def build_recipe(run: dict[str, Any], epochs: int | None) -> Recipe:
     options = run.get("options", {})
     method = build_method(run["method"], run["dataset"], run["sigma"], **options)
-    known = data_defaults(run["dataset"])
+    known = dataset_defaults(run["dataset"])
     schedule = published_schedule(run["method"], run["dataset"])
     schedule = replace(schedule, epochs=epochs or schedule.epochs)
     return Recipe(
@@ -41,7 +41,6 @@ def build_recipe(run: dict[str, Any], epochs: int | None) -> Recipe:
         known.std,
         seed=run.get("seed", 0),
         compile=run.get("compile", False),
-        narrow_kernels=run.get("narrow_kernels", False),
         method_options=options,
     )
 
@@ -58,7 +57,7 @@ def start(args: argparse.Namespace) -> dict[str, Trainer]:
         trainer = Trainer(recipe, images[recipe.dataset], torch.device(args.device))
         name = run_name(recipe) + (f"-seed{recipe.seed}" if recipe.seed else "")
         if (args.state / f"{name}.state").exists():
-            trainer.restore(args.state / f"{name}.state")
+            restore_state(trainer, args.state / f"{name}.state")
         trainers[name] = trainer
     return trainers
 
@@ -88,7 +87,7 @@ def advance(trainers: dict[str, Trainer], seconds: float) -> None:
 def finish(trainers: dict[str, Trainer], state: Path, out: Path) -> None:
     state.mkdir(parents=True, exist_ok=True)
     for name, trainer in trainers.items():
-        trainer.save(state / f"{name}.state")
+        save_state(trainer, state / f"{name}.state")
         if trainer.done:
             export_checkpoint(trainer, out / name)
         print(

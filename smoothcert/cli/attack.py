@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from smoothcert.cli.checkpoints import Checkpoint
     from smoothcert.cli.evaluate import Selection
     from smoothcert.schemas.parameters import Parameters
-    from training.datasets import ImageSet
-    from training.journal import Run
+    from training.datasets.image_set import ImageSet
     from training.log import Row
+    from training.log_writer import EvaluationRun
 
 
 def attack(
@@ -185,7 +185,7 @@ class Order:
     """What is to be attacked, and with what."""
 
     checkpoint: Checkpoint
-    run: Run
+    run: EvaluationRun
     images: ImageSet
     indices: range
     budget: Budget
@@ -204,7 +204,7 @@ def prepare(
     from smoothcert.cli.evaluate import describe_run, load_images
     from smoothcert.schemas.parameters import refuse_impossible
     from smoothcert.stats.bounds import least_n
-    from training.evaluate import wanted
+    from training.evaluation import selected_indices
 
     if asked.procedure == "predict":
         raise InvalidRequest("--procedure predict proves no radius that could be attacked.")
@@ -215,7 +215,7 @@ def prepare(
         raise InvalidRequest(f"--check-votes {budget.votes} can never prove a break: the least is {least}.")
     images = load_images(checkpoint, selection)
     run = describe_run(checkpoint, asked, selection, images, kept=None, seed=seed, setup=setup)
-    indices = wanted(len(images), selection.every, selection.limit)
+    indices = selected_indices(len(images), selection.every, selection.limit)
     return Order(checkpoint, run, images, indices, budget)
 
 
@@ -247,7 +247,7 @@ def _each(order: Order, told: Told) -> Iterator[Attacked]:
     from smoothcert.cli.checkpoints import build_engine
     from smoothcert.engines.config import EngineConfig
     from smoothcert.models.checkpoint import load_network
-    from training.evaluate import evaluate
+    from training.evaluation import evaluate
 
     card, run = order.checkpoint.card, order.run
     engine = build_engine(order.checkpoint, run.setup)
@@ -268,7 +268,7 @@ def _each(order: Order, told: Told) -> Iterator[Attacked]:
 
 def _attack(order: Order, attacker: Attacker, row: Row, told: Told) -> Attacked:
     from smoothcert.attack.attack import AttackResult, Claim
-    from training.evaluate import image_seed
+    from training.evaluation import image_seed
 
     if row.abstained or row.radius == 0:
         return Attacked(row, None, row.seconds)

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from smoothcert.cli.fanout import Workers
     from smoothcert.schemas.card import ModelCard
     from smoothcert.schemas.parameters import Parameters
-    from training.datasets import ImageSet
-    from training.evaluate import Step
-    from training.journal import Journal, Run
+    from training.datasets.image_set import ImageSet
+    from training.evaluation import EvaluationProgress
     from training.log import Log, Row
+    from training.log_writer import EvaluationRun, LogWriter
 
 
 def evaluate(
@@ -109,7 +109,7 @@ class Selection:
 class Outcome:
     """What was asked, and the log as it stands now."""
 
-    run: Run
+    run: EvaluationRun
     log: Log
 
 
@@ -130,26 +130,25 @@ def run_evaluation(
     from smoothcert.cli.fanout import FanOut
     from smoothcert.cli.settings import settings
     from smoothcert.schemas.parameters import refuse_impossible
-    from training.evaluate import wanted
-    from training.journal import Journal, read_run
+    from training.evaluation import require_updatable_card, selected_indices, write_card_figures
     from training.log import Log
-    from training.measurement import check_card, record_in_card
+    from training.log_writer import LogWriter, read_run
 
     refuse_impossible(asked)
     if update_card:
-        check_card(checkpoint.folder, selection.dataset)
+        require_updatable_card(checkpoint.folder, selection.dataset)
     images = load_images(checkpoint, selection)
     kept = read_run(out) if resume else None
     asked_workers = _workers(checkpoint) if workers else None
     if asked_workers and kept is None and setup is None and settings().setup is None:
         setup = asked_workers.setup(images, asked)
     run = describe_run(checkpoint, asked, selection, images, kept=kept, seed=seed, setup=setup)
-    indices = wanted(len(images), run.every, selection.limit)
+    indices = selected_indices(len(images), run.every, selection.limit)
     if update_card and not indices:
         raise InvalidRequest(
             "--update-card: no image is to be certified, so there is no figure for the card."
         )
-    with Journal(out, run, resume=resume) as journal:
+    with LogWriter(out, run, resume=resume) as journal:
         done = {row.idx for row in journal.rows}
         rest = [idx for idx in indices if idx not in done]
         if asked_workers:
@@ -158,7 +157,7 @@ def run_evaluation(
             steps = _here(checkpoint, images, run, rest)
         rows = _write(steps, journal, len(indices))
     if update_card:
-        record_in_card(checkpoint.folder, rows, run)
+        write_card_figures(checkpoint.folder, rows, run)
     return Outcome(run, Log(shown(out), tuple(rows), of=run.split_images))
 
 
@@ -202,21 +201,21 @@ def describe_run(
     selection: Selection,
     images: ImageSet,
     *,
-    kept: Run | None,
+    kept: EvaluationRun | None,
     seed: int | None,
     setup: str | None,
-) -> Run:
+) -> EvaluationRun:
     """The run asked for. A run that is continued keeps the seed and the set-up that nobody named again."""
     from smoothcert.cli.settings import settings
-    from training.evaluate import wanted
-    from training.journal import Run
+    from training.evaluation import selected_indices
+    from training.log_writer import EvaluationRun
 
     if seed is None:
         seed = kept.seed if kept else secrets.randbits(SEED_BITS)
     if setup is None:
-        votes = asked.n * len(wanted(len(images), selection.every, selection.limit))
+        votes = asked.n * len(selected_indices(len(images), selection.every, selection.limit))
         setup = kept.setup if kept else settings().setup or _choose_setup(checkpoint, votes)
-    return Run(
+    return EvaluationRun(
         model=checkpoint.card.name,
         weights_sha256=checkpoint.card.weights_sha256,
         dataset=shown(selection.dataset),
@@ -256,15 +255,17 @@ def _workers(checkpoint: Checkpoint) -> Workers:
     return Workers.of(url, checkpoint.card)
 
 
-def _here(checkpoint: Checkpoint, images: ImageSet, run: Run, rest: Sequence[int]) -> Iterator[Step]:
+def _here(
+    checkpoint: Checkpoint, images: ImageSet, run: EvaluationRun, rest: Sequence[int]
+) -> Iterator[EvaluationProgress]:
     from smoothcert.cli.checkpoints import build_engine
-    from training.evaluate import evaluate
+    from training.evaluation import evaluate
 
     if rest:
         yield from evaluate(build_engine(checkpoint, run.setup), images, run, rest, done=())
 
 
-def _write(steps: Iterator[Step], journal: Journal, of: int) -> Sequence[Row]:
+def _write(steps: Iterator[EvaluationProgress], journal: LogWriter, of: int) -> Sequence[Row]:
     rows = list(journal.rows)
     with progress_bar("images") as update:
         for step in steps:
@@ -275,6 +276,6 @@ def _write(steps: Iterator[Step], journal: Journal, of: int) -> Sequence[Row]:
     return rows
 
 
-def _advance(update: Update, step: Step, rows: int, of: int) -> None:
+def _advance(update: Update, step: EvaluationProgress, rows: int, of: int) -> None:
     under_way = 0.0 if step.row else step.votes / step.of
     update(rows + under_way, of, f"image {step.idx}")

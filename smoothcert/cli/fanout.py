@@ -22,9 +22,9 @@ from smoothcert.schemas.card import ModelCard
 from smoothcert.schemas.certificate import Certificate
 from smoothcert.schemas.job import Job
 from smoothcert.schemas.parameters import Parameters
-from training.datasets import ImageSet
-from training.evaluate import Step, image_seed, parameters_of, row_of
-from training.journal import Run
+from training.datasets.image_set import ImageSet
+from training.evaluation import EvaluationProgress, image_seed, parameters_of, row_of
+from training.log_writer import EvaluationRun
 
 OWNER = ":evaluate"  # no key's owner, so that nobody finds these jobs among their own
 AHEAD, AHEAD_LEAST = 4, 8  # jobs in the record: so many a worker, and at least
@@ -86,7 +86,7 @@ class Workers:
 class FanOut:
     """One evaluation by workers. `steps()` is what training.evaluate.evaluate() is by this process."""
 
-    def __init__(self, workers: Workers, images: ImageSet, run: Run) -> None:
+    def __init__(self, workers: Workers, images: ImageSet, run: EvaluationRun) -> None:
         self._workers, self._images, self._run = workers, images, run
         self._parameters = parameters_of(run)
         self._flying: dict[int, str] = {}  # job ids by image, in order
@@ -94,7 +94,7 @@ class FanOut:
         self._engine: object = None  # of the first certificate
         self._answered = time.monotonic()
 
-    def steps(self, indices: Sequence[int]) -> Iterator[Step]:
+    def steps(self, indices: Sequence[int]) -> Iterator[EvaluationProgress]:
         """Certify these images; rows come in their order.
 
         Raises InternalError: a job failed, other weights or another platform answered, the broker stays away.
@@ -129,18 +129,18 @@ class FanOut:
         asked = Request(run.model, self._parameters, image, OWNER, seed=seed, setup=run.setup, lane="batch")
         return self._workers.send(asked, key)
 
-    def _rows(self, jobs: Sequence[Job]) -> Iterator[Step]:
+    def _rows(self, jobs: Sequence[Job]) -> Iterator[EvaluationProgress]:
         """Steps of the jobs that ended, up to the first that runs, and where that one stands."""
         for idx, job in zip(list(self._flying), jobs, strict=True):
             if not job.ended:
-                yield Step(idx, job.progress.samples, job.progress.of)
+                yield EvaluationProgress(idx, job.progress.samples, job.progress.of)
                 return
             certificate = _certificate(job, idx)
             self._check(certificate, idx)
             label = int(self._images.labels[idx])
             row = row_of(certificate, self._run, idx, label, _seconds(job))
             del self._flying[idx]
-            yield Step(idx, self._run.n, self._run.n, row)
+            yield EvaluationProgress(idx, self._run.n, self._run.n, row)
 
     def _check(self, certificate: Certificate, idx: int) -> None:
         """Raises InternalError when this is no answer to what was asked."""

@@ -68,9 +68,9 @@ class WithDataSets(Command):
 
     def listed(self) -> list[str]:
         """One paragraph a registry."""
-        from training.sources import SOURCES
+        from training.datasets import DATASETS
 
-        return [_paragraph("Data sets", [*SOURCES, "folder:PATH"])]
+        return [_paragraph("Data sets", [*DATASETS, "folder:PATH"])]
 
 
 class WithMethods(WithDataSets):

@@ -30,7 +30,7 @@ def quantize(
     from smoothcert.engines.hardware import heed_quota
     from smoothcert.models.checkpoint import load_network, save_quantization
     from smoothcert.models.registry import INT8_FILE
-    from training.calibrate import Order, calibrate
+    from training.calibrate import CalibrationRequest, calibrate
 
     heed_quota()
     checkpoint = find_checkpoint(model)
@@ -38,7 +38,7 @@ def quantize(
     check_out(checkpoint.folder / INT8_FILE, "quantize:")
     training_images = load_images(checkpoint, Selection(dataset, "train", data_root, every=1, limit=None))
     network = load_network(checkpoint.folder, card.model_copy(update={"int8": None}))
-    order = Order(card.weights_sha256, card.sigma, images, seed)
+    order = CalibrationRequest(card.weights_sha256, card.sigma, images, seed)
     with progress_bar("calibrating") as update:
         rounding = calibrate(network, training_images, order, lambda seen: update(seen, images, ""))
     save_quantization(checkpoint.folder, rounding)

@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from smoothcert.cli.checkpoints import Checkpoint
     from smoothcert.cli.train import PRECISION, AskedPrecision
     from smoothcert.schemas.card import ModelCard
-    from training.datasets import ImageSet, Split
-    from training.experiments import Arm, Experiment
-    from training.experiments.compare import Outcome
-    from training.experiments.gaps import Gaps
+    from training.datasets import Split
+    from training.datasets.image_set import ImageSet
     from training.log import Log
     from training.recipe import Recipe
+    from training.reproduce.comparison import ArmResult
+    from training.reproduce.experiments import Arm, Experiment
+    from training.reproduce.gaps import Gaps
 
 
 def reproduce(
@@ -58,7 +59,7 @@ def reproduce(
     """
 
     wait_asleep()
-    from training.experiments import EXPERIMENTS, find_experiment
+    from training.reproduce.experiments import EXPERIMENTS, find_experiment
 
     if list_all:
         show("\n".join(f"{one.name:18}{one.title}" for one in EXPERIMENTS.values()))
@@ -115,8 +116,8 @@ def _scaled(bench: Bench) -> list[str]:
     ]
 
 
-def _report(experiment: Experiment, outcomes: Sequence[Outcome], bench: Bench) -> str:
-    from training.experiments.compare import comparison, costs
+def _report(experiment: Experiment, outcomes: Sequence[ArmResult], bench: Bench) -> str:
+    from training.reproduce.comparison import comparison, costs
 
     if experiment.kind == "costs":
         return costs(outcomes)
@@ -126,20 +127,20 @@ def _report(experiment: Experiment, outcomes: Sequence[Outcome], bench: Bench) -
     return report + _curves(experiment, outcomes, bench.out) if experiment.kind == "curves" else report
 
 
-def _outcome(arm: Arm, bench: Bench) -> Outcome:
-    from training.experiments.compare import Outcome
-    from training.journal import read_run
+def _outcome(arm: Arm, bench: Bench) -> ArmResult:
+    from training.log_writer import read_run
+    from training.reproduce.comparison import ArmResult
 
     found = _find(arm, bench, 1.0) or (_find(arm, bench, bench.scale) if bench.scale != 1 else None)
     if found is None and bench.train:
         _train(arm, bench)
         found = _find(arm, bench, bench.scale)
     if found is None:
-        return Outcome(arm, every=bench.every)
+        return ArmResult(arm, every=bench.every)
     checkpoint, scale = found
     log = _log(arm, checkpoint, bench)
     run = read_run(_log_path(checkpoint, bench))
-    return Outcome(arm, checkpoint.card, log, scale, run.every if run else bench.every)
+    return ArmResult(arm, checkpoint.card, log, scale, run.every if run else bench.every)
 
 
 def _find(arm: Arm, bench: Bench, scale: float) -> tuple[Checkpoint, float] | None:
@@ -168,13 +169,13 @@ def _is_of(card: ModelCard, recipe: Recipe) -> bool:
 
 
 def _options(recipe: Recipe) -> dict[str, Any]:
-    options: dict[str, Any] = json.loads(json.dumps(asdict(recipe.method)))  # type: ignore[call-overload]
+    options: dict[str, Any] = json.loads(json.dumps(asdict(recipe.method)))
     del options["sigma"]
     return options
 
 
 def _train(arm: Arm, bench: Bench) -> None:
-    from training.session import STATE_FILE
+    from training.run import STATE_FILE
 
     name = _checkpoint_name(arm, bench.scale)
     folder = bench.out / CHECKPOINTS / name
@@ -202,8 +203,8 @@ def _log(arm: Arm, checkpoint: Checkpoint, bench: Bench) -> Log | None:
 
 
 def _kept_log(path: Path, checkpoint: Checkpoint) -> Log | None:
-    from training.journal import read_run
     from training.log import read_log
+    from training.log_writer import read_run
 
     run = read_run(path)
     if run and run.weights_sha256 != checkpoint.card.weights_sha256:
@@ -216,9 +217,9 @@ def _log_path(checkpoint: Checkpoint, bench: Bench) -> Path:
     return bench.out / f"{checkpoint.card.name}.tsv"
 
 
-def _curves(experiment: Experiment, outcomes: Sequence[Outcome], out: Path) -> str:
-    from training.experiments.compare import by_heading
+def _curves(experiment: Experiment, outcomes: Sequence[ArmResult], out: Path) -> str:
     from training.plot import save_plot
+    from training.reproduce.comparison import by_heading
 
     lines = [""]
     for number, (head, some) in enumerate(by_heading(outcomes), 1):
@@ -230,8 +231,8 @@ def _curves(experiment: Experiment, outcomes: Sequence[Outcome], out: Path) -> s
     return "\n".join(lines) + "\n"
 
 
-def _gaps(experiment: Experiment, outcomes: Sequence[Outcome], bench: Bench) -> str:
-    from training.experiments.gaps import gaps_table, save_histograms
+def _gaps(experiment: Experiment, outcomes: Sequence[ArmResult], bench: Bench) -> str:
+    from training.reproduce.gaps import gaps_table, save_histograms
 
     measured = [_gaps_of(one, bench) for one in outcomes if one.card is not None]
     missing = [f"- {one.arm.label}: not trained" for one in outcomes if one.card is None]
@@ -242,9 +243,9 @@ def _gaps(experiment: Experiment, outcomes: Sequence[Outcome], bench: Bench) -> 
     return "\n".join([gaps_table(measured), *missing, f"test image {bench.image}: {path}"]) + "\n"
 
 
-def _gaps_of(outcome: Outcome, bench: Bench) -> Gaps:
+def _gaps_of(outcome: ArmResult, bench: Bench) -> Gaps:
     from smoothcert.models.checkpoint import load_network
-    from training.experiments.gaps import Gaps, log_probability_gaps
+    from training.reproduce.gaps import Gaps, log_probability_gaps
 
     found = _find(outcome.arm, bench, outcome.scale)
     assert found is not None
@@ -253,7 +254,7 @@ def _gaps_of(outcome: Outcome, bench: Bench) -> Gaps:
     network = load_network(checkpoint.folder, checkpoint.card)
     label = int(images.labels[bench.image])
     gaps = log_probability_gaps(network, images.images_u8[bench.image], label, outcome.arm.sigma)
-    return Gaps(outcome.trained_label, gaps.numpy())
+    return Gaps(outcome.training_label, gaps.numpy())
 
 
 def _checkpoint_name(arm: Arm, scale: float) -> str:

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     import torch
 
     from smoothcert.schemas.card import ModelCard
-    from training.datasets import ImageSet
-    from training.initial import Initial
+    from training.datasets.image_set import ImageSet
+    from training.pretrained import PretrainedWeights
     from training.recipe import Recipe
-    from training.session import Session
+    from training.run import TrainingRun
 
 
 AskedPrecision = Literal["auto", "float32", "bfloat16"]
@@ -74,15 +74,14 @@ def train(
     """
     wait_asleep()
     from training.datasets import load_dataset
-    from training.export import run_name
-    from training.initial import Initial
-    from training.options import build_recipe, parse_options
-    from training.session import check_out
+    from training.pretrained import PretrainedWeights
+    from training.recipe import build_recipe, parse_options, run_name
+    from training.run import prepare_run_folder
 
     if out is not None:
-        check_out(out, resume=resume)
+        prepare_run_folder(out, resume=resume)
     options = parse_options(method, context.args)
-    initial = None if init is None else Initial.read(init, new_head=new_head)
+    initial = None if init is None else PretrainedWeights.read(init, new_head=new_head)
     images = load_dataset(dataset, "train", data_root, size=size, stream=stream)
     recipe = build_recipe(
         *(method, dataset, sigma),
@@ -118,7 +117,7 @@ def fit(
     folder: Path,
     *,
     resume: bool,
-    initial: Initial | None = None,
+    initial: PretrainedWeights | None = None,
     precision: AskedPrecision = "auto",
 ) -> ModelCard | None:
     """Train, or go on with what a kill left, on the GPU where there is one; ends in a checkpoint.
@@ -128,34 +127,34 @@ def fit(
     from the first, None from the others.
     """
     from smoothcert.engines.hardware import heed_quota
-    from training.distributed import is_first, together
+    from training.distributed import is_main_process, process_group
     from training.memory import keep_freed_memory
-    from training.session import STATE_FILE, Session, check_out
+    from training.run import STATE_FILE, TrainingRun, prepare_run_folder
     from training.trainer import Trainer
 
     heed_quota()
     keep_freed_memory()
-    with together() as device:
-        if images.summary and is_first():
+    with process_group() as device:
+        if images.summary and is_main_process():
             note(images.summary)
-        check_out(folder, resume=resume)
+        prepare_run_folder(folder, resume=resume)
         recipe = _decided(recipe, images, device, precision, folder / STATE_FILE)
         trainer = Trainer(recipe, images, device)
         if initial is not None:
             trainer.start_from(initial.fitted(trainer.network))
-        session = Session(trainer, folder, resume=resume)
-        _run(session, shown=is_first())
+        session = TrainingRun(trainer, folder, resume=resume)
+        _run(session, shown=is_main_process())
         card = session.export()
-        return card if is_first() else None
+        return card if is_main_process() else None
 
 
 def _decided(
     recipe: Recipe, images: ImageSet, device: torch.device, precision: AskedPrecision, state: Path
 ) -> Recipe:
     """The recipe as it is trained: as named, as the run whose `state` there is began, or as measured."""
-    from training.autotune import tune
-    from training.distributed import is_first
-    from training.state import saved_recipe
+    from training.autotune import autotune
+    from training.distributed import is_main_process
+    from training.run import saved_recipe
 
     if state.exists():
         # A state leaves out what is by default.
@@ -164,16 +163,16 @@ def _decided(
     if precision != "auto":
         return replace(recipe, precision=precision)
     if state.exists():
-        decided, said = recipe, f"going on in {recipe.engine}, as the run began"
+        decided, said = recipe, f"going on in {recipe.execution}, as the run began"
     else:
-        tuned = tune(recipe, images, device)
+        tuned = autotune(recipe, images, device)
         decided, said = tuned.best.recipe, f"training in {tuned}"
-    if is_first():
+    if is_main_process():
         note(said)
     return decided
 
 
-def _run(session: Session, *, shown: bool) -> None:
+def _run(session: TrainingRun, *, shown: bool) -> None:
     trainer = session.trainer
     per_epoch, epochs = trainer.steps_per_epoch, trainer.recipe.schedule.epochs
     pace = Pace()

@@ -23,9 +23,9 @@ from smoothcert.schemas.parameters import Parameters
 from tests.cli.conftest import DATA, MODEL, ROOT, SETUP, Command, settings_of
 from tests.cli.test_service import running
 from tests.conftest import fresh_database
-from training.datasets import ImageSet
-from training.journal import Run
+from training.datasets.image_set import ImageSet
 from training.log import Row, read_log
+from training.log_writer import EvaluationRun
 
 ASKED = ("evaluate", MODEL, "--dataset", "mnist", "--data-root", DATA / "mnist-tiny", "--seed", "5")
 PATIENCE = 120.0  # seconds
@@ -103,7 +103,7 @@ def test_a_job_left_by_an_earlier_evaluation_answers_for_the_same_pixels_only(
 ) -> None:
     card = read_card(models / MODEL)
     asked = Parameters(sigma=card.sigma, n=100, procedure="certify")
-    run = Run(
+    run = EvaluationRun(
         model=MODEL,
         weights_sha256=card.weights_sha256,
         dataset="folder:mine",

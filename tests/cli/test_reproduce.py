@@ -6,6 +6,11 @@ from tests.cli.conftest import DATA, MODEL, Command
 ROOT = ("--data-root", DATA / "mnist-tiny")
 
 
+def unpadded(markdown: str) -> str:
+    """Without the spaces that align columns."""
+    return re.sub(" +", " ", markdown)
+
+
 def test_what_is_missing_is_trained_and_certified_once(inside: Command, tmp_path: Path) -> None:
     ask = (
         *("reproduce", "table1", *ROOT, "--out", tmp_path, "--only", "gaussian-0.50"),
@@ -16,10 +21,10 @@ def test_what_is_missing_is_trained_and_certified_once(inside: Command, tmp_path
     assert f"training {MODEL}-x0.01" in first.stderr  # the untrained model of that name is no such recipe
     assert "**Scale 0.01" in first.stdout
     assert "- gaussian: trained at scale 0.01 (1 epochs), not as published" in first.stdout
-    assert "| **gaussian (scale 0.01, n = 100)** here | 5 |" in first.stdout
-    assert "| published, the same images |  | 1.5370 |" in first.stdout
-    assert "| difference, not like with like |" in first.stdout
-    assert re.search(r"^training in (float32|bfloat16)/channels-last", first.stderr, re.M)
+    assert "| **gaussian (scale 0.01, n = 100)** here | 5 |" in unpadded(first.stdout)
+    assert "| published, the same images | | 1.5370 |" in unpadded(first.stdout)
+    assert "| difference, not like with like |" in unpadded(first.stdout)
+    assert re.search(r"^training in (float32|bfloat16)/(channels-last|contiguous)", first.stderr, re.M)
     again = inside(*ask)
     assert "training" not in again.stderr
     assert again.stdout == first.stdout
@@ -39,7 +44,7 @@ def test_a_log_of_other_weights_is_left_out(inside: Command, tmp_path: Path) -> 
 def test_nothing_is_trained_where_that_is_not_wanted(inside: Command, tmp_path: Path) -> None:
     done = inside("reproduce", "table3", *ROOT, "--out", tmp_path, "--no-train")
     assert done.returncode == 0, done.stderr
-    assert "| macer | 4 | – | – | – | 14.1 |" in done.stdout
+    assert "| macer | 4 | – | – | – | 14.1 |" in unpadded(done.stdout)
     assert "- macer: not trained" in done.stdout
 
 
@@ -50,7 +55,7 @@ def test_figure_1_draws_the_gaps_of_what_there_is(inside: Command, tmp_path: Pat
     )
     assert done.returncode == 0, done.stderr
     assert "training in" not in done.stderr  # nothing was measured
-    assert "| gaussian (scale 0.01) |" in done.stdout
+    assert "| gaussian (scale 0.01) |" in unpadded(done.stdout)
     assert (tmp_path / "figure1.svg").exists()
 
 

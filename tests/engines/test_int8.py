@@ -22,8 +22,8 @@ from smoothcert.errors import BadCheckpoint, InternalError, InvalidRequest
 from smoothcert.schemas.card import Quantization
 from smoothcert.votes import VoteRange
 from tests.support.rows import rows_answer_alike_in_any_order
-from training.calibrate import Order, calibrate
-from training.datasets import ImageSet
+from training.calibrate import CalibrationRequest, calibrate
+from training.datasets.image_set import ImageSet
 
 SHAPE = (3, 12, 12)
 SETUP = EngineConfig("cpu", "openvino", "int8", 64, threads=2)
@@ -37,7 +37,7 @@ def rounding(small_network: nn.Module, image_CHW: Pixels) -> Quantization:
     images_u8 = torch.from_numpy(image_CHW)[None].repeat(64, 1, 1, 1)
     labels = torch.zeros(64, dtype=torch.int64)
     images = ImageSet("one", "train", images_u8, labels, ("a",), "none", SHAPE)
-    return calibrate(small_network, images, Order("0" * 64, 0.5, 64, 0), lambda seen: None)
+    return calibrate(small_network, images, CalibrationRequest("0" * 64, 0.5, 64, 0), lambda seen: None)
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import typer
 
 from docs.write_cli import PAGE, document
 from smoothcert.cli.main import commands
+from training.datasets import DATASETS
 from training.methods import METHODS
-from training.sources import SOURCES
 
 GROUP = typer.main.get_command(commands)
 
@@ -26,7 +26,7 @@ def test_a_registered_method_is_in_the_help_of_train(name: str) -> None:
     assert name in help_of("train")
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", DATASETS)
 def test_a_registered_data_set_is_in_the_help_of_every_command_that_takes_one(name: str) -> None:
     commands_with_a_data_set = [name for name in GROUP.commands if "--dataset" in help_of(name)]  # type: ignore[attr-defined]
     assert {"attack", "evaluate", "quantize", "train"} <= set(commands_with_a_data_set)

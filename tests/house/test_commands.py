@@ -11,7 +11,7 @@ import typer
 
 from smoothcert.cli.main import commands
 from training.methods import build_method
-from training.options import parse_options
+from training.recipe import parse_options
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [

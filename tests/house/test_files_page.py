@@ -19,8 +19,8 @@ from smoothcert.schemas.card import (
 )
 from smoothcert.schemas.certificate import Certificate, Engine, InputDigest, Look, ModelDigest
 from smoothcert.schemas.signature import PublicKey, Signature
-from training.journal import Run
 from training.log import COLUMNS
+from training.log_writer import EvaluationRun
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "files.md").read_text()
 SECTIONS = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE))
@@ -29,7 +29,7 @@ SECTION_OF = {
         ModelCard, Preprocessing, Evaluation, Protocol, Int8, Quantization, Calibration, Rounding
     ],
     "A certificate": [Certificate, Look, ModelDigest, InputDigest, Engine, Signature],
-    "A log of an evaluation": [Run],
+    "A log of an evaluation": [EvaluationRun],
     "Keys": [ApiKey, PublicKey],
 }  # fmt: skip
 

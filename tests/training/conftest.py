@@ -20,10 +20,10 @@ class Problem:
     images: Tensor
     labels: Tensor
 
-    def loss(self, method: Method, moment: TrainingProgress | None = None, seed: int = 3) -> Tensor:
-        moment = moment or TrainingProgress(torch.tensor(50.0), first_drop=31.0)
+    def loss(self, method: Method, progress: TrainingProgress | None = None, seed: int = 3) -> Tensor:
+        progress = progress or TrainingProgress(torch.tensor(50.0), first_drop=31.0)
         return method.loss(
-            self.network, self.images, self.labels, moment, torch.Generator().manual_seed(seed)
+            self.network, self.images, self.labels, progress, torch.Generator().manual_seed(seed)
         )
 
     def logits(self, num_noises: int, sigma: float, seed: int = 3) -> Tensor:

@@ -11,10 +11,10 @@ from torch import Tensor
 from smoothcert.engines.hardware import has_bfloat16
 from smoothcert.errors import InvalidRequest
 from tests.training.test_trainer import CPU, assert_same, images, recipe, weights
-from training.autotune import GAIN, SURE_AFTER, tune
+from training.autotune import MIN_CPU_STEPS, MIN_GAIN, autotune
+from training.datasets.base import Schedule
 from training.methods.gaussian import Gaussian
 from training.recipe import Recipe
-from training.schedule import Schedule
 from training.trainer import Trainer
 
 SLOW = 1.0  # seconds; any real step of these tests is shorter
@@ -38,33 +38,31 @@ def watched(seen: Callable[[bool], None]) -> Recipe:
 
 def test_the_run_after_the_trials_is_the_very_one_with_that_precision_named() -> None:
     torch.manual_seed(3)
-    tuned = tune(recipe(precision="float32"), images(), CPU)
+    tuned = autotune(recipe(precision="float32"), images(), CPU)
     named = recipe(precision=tuned.best.recipe.precision)
     assert tuned.best.recipe == named
     trainers = [Trainer(wanted, images(), CPU) for wanted in (tuned.best.recipe, named)]
-    tune(named, images(), CPU)  # also between two steps of a run it leaves that run alone
+    autotune(named, images(), CPU)  # also between two steps of a run it leaves that run alone
     for trainer in trainers:
         list(trainer.steps())
     assert_same(*map(weights, trainers))
-    one, other = (trainer._tensors() for trainer in trainers)
+    one, other = (trainer.state() for trainer in trainers)
     assert_same(one, other)
 
 
-def test_lenet_is_tried_in_both_precisions_and_the_fastest_is_taken() -> None:
-    """Its quickened layers lay images out themselves: another memory format would be the same network."""
-    tuned = tune(recipe(), images(), CPU)
-    assert [trial.recipe.engine for trial in tuned.trials] == [
-        "float32/channels-last",
-        "bfloat16/channels-last",
-    ]
-    assert all(tuned.best.seconds <= GAIN * trial.seconds for trial in tuned.trials)
-    assert str(tuned).startswith(tuned.best.recipe.engine)
+def test_each_change_is_tried_on_the_best_so_far_and_the_fastest_is_taken() -> None:
+    tuned = autotune(recipe(), images(), CPU)
+    precisions = [trial.recipe.precision for trial in tuned.trials]
+    assert precisions[:2] == ["float32", "bfloat16"]
+    assert [trial.recipe.channels_last for trial in tuned.trials] == [True, True, False]
+    assert all(tuned.best.seconds <= MIN_GAIN * trial.seconds for trial in tuned.trials)
+    assert str(tuned).startswith(tuned.best.recipe.execution)
 
 
 @pytest.mark.skipif(has_bfloat16(), reason="this processor does multiply bfloat16")
 def test_emulated_bfloat16_is_not_taken() -> None:
     big = replace(recipe(), schedule=Schedule(epochs=1, lr=0.01, lr_step=1, batch=256))
-    assert tune(big, images(), CPU).best.recipe.precision == "float32"
+    assert autotune(big, images(), CPU).best.recipe.precision == "float32"
 
 
 def test_other_networks_are_tried_contiguous_too_and_train_so() -> None:
@@ -72,7 +70,7 @@ def test_other_networks_are_tried_contiguous_too_and_train_so() -> None:
     wanted = replace(wanted, schedule=replace(wanted.schedule, batch=8))
     small = images((3, 32, 32))
     small = replace(small, images_u8=small.images_u8[:16], labels=small.labels[:16])
-    tuned = tune(wanted, small, CPU)
+    tuned = autotune(wanted, small, CPU)
     assert [trial.recipe.channels_last for trial in tuned.trials] == [True, True, False]
     trainer = Trainer(replace(wanted, channels_last=False), small, CPU)
     list(trainer.steps())
@@ -88,9 +86,9 @@ def test_a_hopeless_candidate_costs_two_steps(slow: bool) -> None:
         taken[autocast] += 1
         time.sleep(SLOW if autocast == slow else 0)
 
-    best = tune(watched(seen), images(), CPU).best
+    best = autotune(watched(seen), images(), CPU).best
     assert best.recipe.precision == ("float32" if slow else "bfloat16")
-    assert not slow or taken[True] == SURE_AFTER
+    assert not slow or taken[True] == MIN_CPU_STEPS
 
 
 @pytest.mark.parametrize("broken", [True, False], ids=["bfloat16", "float32"])
@@ -99,8 +97,8 @@ def test_a_candidate_that_cannot_be_run_is_left_out(broken: bool) -> None:
         if autocast == broken:
             raise RuntimeError("not enough memory")
 
-    tuned = tune(watched(seen), images(), CPU)
-    assert [trial.recipe.precision for trial in tuned.trials] == ["float32" if broken else "bfloat16"]
+    tuned = autotune(watched(seen), images(), CPU)
+    assert {trial.recipe.precision for trial in tuned.trials} == {"float32" if broken else "bfloat16"}
 
 
 def test_where_none_can_be_run_the_reason_is_raised() -> None:
@@ -108,9 +106,9 @@ def test_where_none_can_be_run_the_reason_is_raised() -> None:
         raise RuntimeError("not enough memory")
 
     with pytest.raises(RuntimeError, match="not enough memory"):
-        tune(watched(seen), images(), CPU)
+        autotune(watched(seen), images(), CPU)
     with pytest.raises(InvalidRequest, match="lenet does not take 1x32x32 images"):
-        tune(recipe(), images((1, 32, 32)), CPU)
+        autotune(recipe(), images((1, 32, 32)), CPU)
 
 
 def test_a_compiled_run_says_that_its_compiler_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +123,7 @@ def test_on_a_gpu_the_trials_leave_the_run_as_it_was() -> None:
     cuda = torch.device("cuda")
     undisturbed = Trainer(recipe(precision="float32"), images(), cuda)
     list(undisturbed.steps())
-    tuned = tune(recipe(), images(), cuda)
+    tuned = autotune(recipe(), images(), cuda)
     assert {trial.recipe.precision for trial in tuned.trials} == {"float32", "bfloat16"}
     after = Trainer(recipe(precision="float32"), images(), cuda)
     list(after.steps())

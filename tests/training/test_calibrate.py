@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from training.calibrate import Order, calibrate
-from training.datasets import ImageSet
+from training.calibrate import CalibrationRequest, calibrate
+from training.datasets.image_set import ImageSet
 
-ORDER = Order("a" * 64, sigma=0.25, images=100, seed=3)
+ORDER = CalibrationRequest("a" * 64, sigma=0.25, images=100, seed=3)
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_the_same_order_gives_the_same_rounding(network: nn.Module, images: Imag
     first = calibrate(network, images, ORDER, seen.append)
     assert seen == [64, 100]
     assert calibrate(network, images, ORDER, seen.append) == first
-    other = Order("a" * 64, sigma=0.25, images=100, seed=4)
+    other = CalibrationRequest("a" * 64, sigma=0.25, images=100, seed=4)
     assert calibrate(network, images, other, seen.append).places != first.places
 
 

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from smoothcert.models.registry import read_card
-from training.distributed import rows_of
-from training.session import METRICS_FILE
+from training.distributed import rows_of_rank
+from training.run import METRICS_FILE
 
 ROOT = Path(__file__).resolve().parents[2]
 TOGETHER = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python")
@@ -70,5 +70,5 @@ def test_the_first_process_decides_the_precision_of_all(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("total", "ranks"), [(201, 2), (7, 4), (3, 4), (256, 8)])
 def test_every_row_belongs_to_one_rank(total: int, ranks: int) -> None:
-    rows = [row for rank in range(ranks) for row in range(*rows_of(total, rank, ranks))]
+    rows = [row for rank in range(ranks) for row in range(*rows_of_rank(total, rank, ranks))]
     assert rows == list(range(total))

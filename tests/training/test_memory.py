@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from training.memory import FORGET, forget_peak, peak_memory_mib
+from training.memory import CLEAR_REFS, peak_memory_mib, reset_peak_memory
 
 CPU = torch.device("cpu")
 MUCH = 256  # MiB
@@ -43,13 +43,13 @@ def test_memory_that_a_step_freed_serves_the_next_one() -> None:
     assert page_faults("keep") < page_faults("default") / 10  # huge pages make both counts 500 times smaller
 
 
-@pytest.mark.skipif(not FORGET.exists(), reason="the peak of a process can be reset on Linux only")
+@pytest.mark.skipif(not CLEAR_REFS.exists(), reason="the peak of a process can be reset on Linux only")
 def test_the_peak_is_that_of_the_run_and_not_of_what_the_process_did_before() -> None:
-    forget_peak(CPU)
+    reset_peak_memory(CPU)
     before = peak_memory_mib(CPU)
     large = torch.ones(MUCH << 18)  # float32
     assert peak_memory_mib(CPU) > before + 0.9 * MUCH
     del large
     assert peak_memory_mib(CPU) > before + 0.9 * MUCH
-    forget_peak(CPU)
+    reset_peak_memory(CPU)
     assert peak_memory_mib(CPU) < before + 0.5 * MUCH

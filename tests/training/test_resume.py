@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.datasets import ImageSet, load_dataset
-from training.defaults import data_defaults
+from training.datasets import load_dataset
+from training.datasets.base import Schedule, dataset_defaults
+from training.datasets.image_set import ImageSet
 from training.methods import METHODS, build_method
 from training.recipe import Recipe
-from training.schedule import Schedule
-from training.state import Position
-from training.trainer import Trainer
+from training.run import restore_state, save_state
+from training.trainer import Position, Trainer
 
 CPU = torch.device("cpu")
 DIGITS = Path(__file__).parent.parent / "data" / "mnist-tiny"
@@ -48,7 +48,7 @@ def digits() -> ImageSet:
 
 
 def recipe(name: str, options: dict[str, object]) -> Recipe:
-    known = data_defaults("mnist")
+    known = dataset_defaults("mnist")
     method = build_method(name, "mnist", 0.5, **options)
     return Recipe(name, method, "mnist", known.architecture, SCHEDULE, known.mean, known.std)
 
@@ -77,10 +77,10 @@ def test_a_run_resumed_twice_ends_with_the_same_weights_and_losses(
     trainer = Trainer(wanted, digits, CPU)
     for done in (1, 3 * steps - 1):  # in the first epoch, then all but one step of the third
         list(islice(trainer.steps(), done - trainer.position.epoch * steps - trainer.position.step))
-        trainer.save(tmp_path / "state")
+        save_state(trainer, tmp_path / "state")
         torch.manual_seed(77)  # another process knows nothing of this one
         trainer = Trainer(wanted, digits, CPU)
-        trainer.restore(tmp_path / "state")
+        restore_state(trainer, tmp_path / "state")
         assert replace(trainer.position, seconds=0) == Position(*divmod(done, steps))
     finished(trainer)
     assert same(weights(undisturbed), weights(trainer))
@@ -121,8 +121,8 @@ def test_dropout_goes_on_as_if_nothing_had_happened(digits: ImageSet, tmp_path: 
     undisturbed = finished(Trainer(wanted, small, CPU))
     killed = Trainer(wanted, small, CPU)
     list(islice(killed.steps(), 3))
-    killed.save(tmp_path / "state")
+    save_state(killed, tmp_path / "state")
     torch.manual_seed(77)
     resumed = Trainer(wanted, small, CPU)
-    resumed.restore(tmp_path / "state")
+    restore_state(resumed, tmp_path / "state")
     assert same(weights(undisturbed), weights(finished(resumed)))

@@ -1,6 +1,7 @@
-"""The training methods by name, and how one is built from a data set's defaults and the user's options.
+"""The training methods by name. To add one: one file in this folder and one line in METHODS.
 
-A name costs no import, as PyTorch takes seconds.
+base.py: interface and shared terms. gaussian.py: the shortest example. Methods are imported on first use, as
+torch takes seconds to load.
 """
 
 from dataclasses import fields
@@ -32,36 +33,30 @@ def find_method(name: str) -> "type[Method]":
 
 
 def option_names(name: str) -> list[str]:
-    """The options of a method beside sigma; their help is in the dataclass fields' metadata."""
-    return [f.name for f in fields(find_method(name)) if f.name != "sigma"]  # type: ignore[arg-type]
+    """The options of a method except sigma."""
+    return [f.name for f in fields(find_method(name)) if f.name != "sigma"]
 
 
 def defaults(name: str, dataset: str, sigma: float, **given: Any) -> dict[str, Any]:
-    """A method's published options on this data set at the nearest noise level.
-
-    `given` are options already chosen, on which others depend (consistency's weight on its form).
-    """
+    """A method's published options for this data set at the nearest noise level; see Method.defaults."""
     return find_method(name).defaults(dataset, sigma, **given)
 
 
 def build_method(name: str, dataset: str, sigma: float, **options: Any) -> "Method":
-    """The method with the data set's defaults overridden by `options`.
+    """The method with the data set's defaults, overridden by `options`.
 
-    Raises InvalidRequest for an unknown method, an unknown option or a value out of range.
+    Raises InvalidRequest: unknown method or option, value out of range.
     """
     unknown = sorted(set(options) - set(option_names(name)))
     if unknown:
         known = ", ".join(option_names(name))
         raise InvalidRequest(f"{name} has no option {unknown[0]!r}; it has: {known}.")
     check_sigma(sigma)
-    return find_method(name)(sigma=sigma, **(defaults(name, dataset, sigma, **options) | options))  # type: ignore[call-arg]
+    return find_method(name)(sigma=sigma, **(defaults(name, dataset, sigma, **options) | options))
 
 
 def hyperparameters(method: "Method") -> int:
-    """How many numbers a method leaves to be chosen beside sigma (the paper's Table 3 counts such).
-
-    Those that play no part in the loss as it is set (its `idle` ones, if it has such) are not counted.
-    """
-    left_out = {"sigma", *getattr(method, "idle", ())}
-    values = [getattr(method, f.name) for f in fields(method) if f.name not in left_out]  # type: ignore[arg-type]
+    """The number of numeric options beside sigma that affect the loss, as the paper's Table 3 counts them."""
+    left_out = {"sigma", *method.unused_options}
+    values = [getattr(method, f.name) for f in fields(method) if f.name not in left_out]
     return sum(isinstance(value, int | float) and not isinstance(value, bool) for value in values)

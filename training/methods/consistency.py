@@ -1,7 +1,7 @@
 """Consistency regularization: Jeong & Shin, NeurIPS 2020, in the five forms of the paper and its code.
 
-Each form takes log F_i, shape (m, B, K), and two weights (lambda and eta) and gives the regularizer averaged
-over the B images. Gradients flow through F_hat.
+Each form maps log F_i (m, B, K) and two weights (lambda, eta) to the regularizer, averaged over images: a
+scalar. Gradients flow through F_hat.
 """
 
 from collections.abc import Callable
@@ -12,26 +12,31 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.methods.base import TrainingProgress, repeat_with_noise
-from training.methods.checks import by_sigma, family, need_at_least, need_one_of, need_positive
-from training.methods.probabilities import (
+from training.datasets import defaults_family
+from training.methods.base import (
+    Method,
+    TrainingProgress,
     cross_entropy,
     entropy,
     log_mean,
     log_probabilities,
     mean_cross_entropy,
+    nearest_sigma,
+    repeat_with_noise,
+    require_at_least,
+    require_one_of,
 )
 
 Form = Callable[[Tensor, float, float], Tensor]
 
 
 def mean_kl(log_mean_BK: Tensor, log_probs_mBK: Tensor) -> Tensor:
-    """mean_i KL(F_hat || F_i) of every image, shape (B,)."""
+    """mean_i KL(F_hat || F_i) of every image: (B,)."""
     return cross_entropy(log_mean_BK, log_probs_mBK.mean(0) - log_mean_BK)
 
 
 def xent(log_probs_mBK: Tensor, weight: float, entropy_weight: float) -> Tensor:
-    """Equation (7) as printed: lambda * mean_i CE(F_hat, F_i); eta plays no part."""
+    """Equation (7) as printed: lambda * mean_i CE(F_hat, F_i). eta is unused."""
     return weight * cross_entropy(log_mean(log_probs_mBK), log_probs_mBK).mean()
 
 
@@ -42,25 +47,26 @@ def kl_entropy(log_probs_mBK: Tensor, weight: float, entropy_weight: float) -> T
 
 
 def legacy(log_probs_mBK: Tensor, weight: float, entropy_weight: float) -> Tensor:
-    """What made the printed tables: lambda * (mean_i KL(F_hat || F_i) + H(softmax(F_hat))), softmax twice."""
+    """The code behind the printed tables, with a double softmax:
+    lambda * (mean_i KL(F_hat || F_i) + H(softmax(F_hat))). eta is unused."""
     log_mean_BK = log_mean(log_probs_mBK)
     softmax_twice_BK = functional.log_softmax(log_mean_BK.exp(), dim=-1)
     return weight * (mean_kl(log_mean_BK, log_probs_mBK) + entropy(softmax_twice_BK)).mean()
 
 
 def kl(log_probs_mBK: Tensor, weight: float, entropy_weight: float) -> Tensor:
-    """lambda * mean_i KL(F_hat || F_i) alone."""
+    """lambda * mean_i KL(F_hat || F_i). eta is unused."""
     return weight * mean_kl(log_mean(log_probs_mBK), log_probs_mBK).mean()
 
 
 def mse(log_probs_mBK: Tensor, weight: float, entropy_weight: float) -> Tensor:
-    """Equation (14): lambda * ||F_1 - F_2||^2; for m > 2 the mean over the pairs of noises."""
+    """Equation (14): lambda * ||F_1 - F_2||^2; for m > 2 the mean over pairs of noises. eta is unused."""
     probs_mBK = log_probs_mBK.exp()
     squares_B = (probs_mBK - probs_mBK.mean(0)).square().sum((0, -1))
     return weight * (2 / (len(probs_mBK) - 1)) * squares_B.mean()  # sum over pairs = m * sum around the mean
 
 
-ENTROPIC = "kl_entropy"  # the default, and the only form with a weight of its own for the entropy
+DEFAULT_FORM = "kl_entropy"  # the only form that uses eta
 FORMS: dict[str, Form] = {
     "kl_entropy": kl_entropy,
     "xent": xent,
@@ -68,7 +74,7 @@ FORMS: dict[str, Form] = {
     "kl": kl,
     "mse": mse,
 }
-WEIGHTS = {  # of kl_entropy; kl and mse, which have no published ones, start from the same
+WEIGHTS = {  # of kl_entropy; kl and mse have none published and take the same
     "mnist": {0.25: 10.0, 0.5: 5.0, 1.0: 5.0},
     "cifar10": {0.25: 20.0, 0.5: 10.0, 1.0: 10.0},
     "imagenet": {0.5: 5.0, 1.0: 5.0},
@@ -78,47 +84,40 @@ XENT_WEIGHT = 3.0
 
 
 def default_weight(form: str, dataset: str, sigma: float) -> float:
-    """lambda as published for this form, data set and the nearest noise level."""
+    """The published lambda for this form, data set and the nearest noise level."""
     if form == "legacy":
-        return LEGACY_WEIGHTS[family(dataset)]
-    return XENT_WEIGHT if form == "xent" else by_sigma(WEIGHTS[family(dataset)], sigma)
+        return LEGACY_WEIGHTS[defaults_family(dataset)]
+    return XENT_WEIGHT if form == "xent" else nearest_sigma(WEIGHTS[defaults_family(dataset)], sigma)
 
 
 def default_entropy_weight(dataset: str, sigma: float) -> float:
-    """eta as published: 0.5, but 0.1 on ImageNet at sigma = 1."""
-    return by_sigma({0.5: 0.5, 1.0: 0.1}, sigma) if family(dataset) == "imagenet" else 0.5
+    """The published eta: 0.5, but 0.1 on ImageNet at sigma = 1."""
+    return nearest_sigma({0.5: 0.5, 1.0: 0.1}, sigma) if defaults_family(dataset) == "imagenet" else 0.5
 
 
 @dataclass(frozen=True)
-class Consistency:
-    """The Gaussian loss + a form of L_con over m >= 2 noises. Raises InvalidRequest on a bad option."""
+class Consistency(Method):
+    """mean_i CE(F_i, y) + one form of the regularizer, over m >= 2 noises."""
 
-    sigma: float = field(metadata={"help": "noise level, in units of pixels in [0,1]"})
     num_noises: int = field(default=2, metadata={"help": "noises per image in one step (m), at least 2"})
     weight: float = field(default=5.0, metadata={"help": "weight of the regularizer (lambda)"})
     entropy_weight: float = field(default=0.5, metadata={"help": "weight of H(F_hat) in kl_entropy (eta)"})
-    form: str = field(default=ENTROPIC, metadata={"help": "one of " + ", ".join(FORMS)})
+    form: str = field(default=DEFAULT_FORM, metadata={"help": "one of " + ", ".join(FORMS)})
 
     def __post_init__(self) -> None:
-        need_positive(sigma=self.sigma)
-        need_at_least(2, "one noise has nothing to be consistent with", num_noises=self.num_noises)
-        need_at_least(0, weight=self.weight, entropy_weight=self.entropy_weight)
-        need_one_of(FORMS, form=self.form)
+        super().__post_init__()
+        require_at_least(2, "one noise has nothing to be consistent with", num_noises=self.num_noises)
+        require_at_least(0, weight=self.weight, entropy_weight=self.entropy_weight)
+        require_one_of(FORMS, form=self.form)
 
     @property
-    def chunks(self) -> int:
-        """One optimizer step for each noise of a batch; see Method."""
-        return self.num_noises
-
-    @property
-    def idle(self) -> frozenset[str]:
-        """Options that play no part in this form."""
-        return frozenset() if self.form == ENTROPIC else frozenset({"entropy_weight"})
+    def unused_options(self) -> frozenset[str]:
+        return frozenset() if self.form == DEFAULT_FORM else frozenset({"entropy_weight"})
 
     @classmethod
     def defaults(cls, dataset: str, sigma: float, **given: Any) -> dict[str, Any]:
-        """The published numbers for this data set, the nearest noise level and the form in `given`."""
-        form = given.get("form", ENTROPIC)
+        """The published options for this data set, the nearest noise level and the form in `given`."""
+        form = given.get("form", DEFAULT_FORM)
         return {
             "num_noises": 2,
             "weight": default_weight(form, dataset, sigma),
@@ -131,11 +130,11 @@ class Consistency:
         network: nn.Module,
         images_BCHW: Tensor,
         labels_B: Tensor,
-        moment: TrainingProgress,
+        progress: TrainingProgress,
         generator: torch.Generator | None,
     ) -> Tensor:
         """See Method.loss."""
-        noisy = repeat_with_noise(images_BCHW, self.num_noises, self.sigma, generator)
-        log_probs_mBK = log_probabilities(network, noisy, self.num_noises)
+        noisy_NCHW = repeat_with_noise(images_BCHW, self.num_noises, self.sigma, generator)
+        log_probs_mBK = log_probabilities(network, noisy_NCHW, self.num_noises)
         regularizer = FORMS[self.form](log_probs_mBK, self.weight, self.entropy_weight)
         return mean_cross_entropy(log_probs_mBK, labels_B) + regularizer

@@ -1,4 +1,4 @@
-"""SmoothAdv with the consistency regularizer on its adversarial copies: Jeong & Shin, NeurIPS 2020."""
+"""SmoothAdv with the consistency regularizer on its attacked copies: Jeong & Shin, NeurIPS 2020."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,20 +6,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.methods.base import TrainingProgress, repeat_with_noise
-from training.methods.checks import by_sigma, family, need_at_least
+from training.datasets import defaults_family
+from training.methods.base import (
+    TrainingProgress,
+    log_probabilities,
+    mean_cross_entropy,
+    nearest_sigma,
+    repeat_with_noise,
+    require_at_least,
+)
 from training.methods.consistency import kl_entropy
-from training.methods.probabilities import log_probabilities, mean_cross_entropy
-from training.methods.smoothadv import Settings, SmoothAdv
+from training.methods.smoothadv import SmoothAdv
 
-DEFAULTS: dict[str, dict[float, Settings]] = {
+DEFAULTS: dict[str, dict[float, dict[str, Any]]] = {
     "mnist": {0.5: {"num_noises": 4, "steps": 10, "epsilon": 255.0, "weight": 1.0}},
     "cifar10": {
         0.25: {"num_noises": 4, "steps": 10, "epsilon": 255.0, "weight": 2.0},
         0.5: {"num_noises": 2, "steps": 10, "epsilon": 512.0, "weight": 1.0},
         1.0: {"num_noises": 2, "steps": 10, "epsilon": 512.0, "weight": 1.0},
     },
-    "imagenet": {  # none published: SmoothAdv's attack there, and the fewest noises
+    "imagenet": {  # not published: SmoothAdv's attack there with the fewest noises
         0.5: {"num_noises": 2, "steps": 1, "epsilon": 255.0, "weight": 1.0},
         1.0: {"num_noises": 2, "steps": 1, "epsilon": 512.0, "weight": 1.0},
     },
@@ -28,33 +34,33 @@ DEFAULTS: dict[str, dict[float, Settings]] = {
 
 @dataclass(frozen=True)
 class SmoothAdvConsistency(SmoothAdv):
-    """SmoothAdv + kl_entropy over the m >= 2 adversarial copies. Raises InvalidRequest on a bad option."""
+    """SmoothAdv's loss + kl_entropy over the m >= 2 attacked copies."""
 
     weight: float = field(default=1.0, metadata={"help": "weight of the regularizer (lambda)"})
     entropy_weight: float = field(default=0.5, metadata={"help": "weight of H(F_hat) (eta)"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        need_at_least(2, "one noise has nothing to be consistent with", num_noises=self.num_noises)
-        need_at_least(0, weight=self.weight, entropy_weight=self.entropy_weight)
+        require_at_least(2, "one noise has nothing to be consistent with", num_noises=self.num_noises)
+        require_at_least(0, weight=self.weight, entropy_weight=self.entropy_weight)
 
     @classmethod
     def defaults(cls, dataset: str, sigma: float, **given: Any) -> dict[str, Any]:
-        """The published numbers for this data set and the nearest noise level."""
-        settings = by_sigma(DEFAULTS[family(dataset)], sigma)
-        return {**settings, "warmup": 10, "attack": "pgd", "entropy_weight": 0.5}
+        """The published options for this data set and the nearest noise level."""
+        options = nearest_sigma(DEFAULTS[defaults_family(dataset)], sigma)
+        return {**options, "warmup": 10, "attack": "pgd", "entropy_weight": 0.5}
 
     def loss(
         self,
         network: nn.Module,
         images_BCHW: Tensor,
         labels_B: Tensor,
-        moment: TrainingProgress,
+        progress: TrainingProgress,
         generator: torch.Generator | None,
     ) -> Tensor:
         """See Method.loss."""
-        noisy = repeat_with_noise(images_BCHW, self.num_noises, self.sigma, generator)
-        adversarial = self.adversarial(network, images_BCHW, noisy, labels_B, moment)
-        log_probs_mBK = log_probabilities(network, adversarial, self.num_noises)
+        noisy_NCHW = repeat_with_noise(images_BCHW, self.num_noises, self.sigma, generator)
+        attacked_NCHW = self.attacked(network, images_BCHW, noisy_NCHW, labels_B, progress)
+        log_probs_mBK = log_probabilities(network, attacked_NCHW, self.num_noises)
         regularizer = kl_entropy(log_probs_mBK, self.weight, self.entropy_weight)
         return mean_cross_entropy(log_probs_mBK, labels_B) + regularizer

@@ -1,0 +1,65 @@
+"""What holds for every named data set, as soon as it is in DATASETS."""
+
+from dataclasses import FrozenInstanceError
+from typing import get_args
+
+import pytest
+import torch
+
+from smoothcert.models.architectures import build_network
+from smoothcert.schemas.card import NAME
+from training.datasets import DATASETS, defaults_family, find_dataset
+from training.datasets.base import IMAGENET, DatasetSpec, Family, augmentation_for, dataset_defaults
+
+
+def source(name: str) -> DatasetSpec:
+    found = find_dataset(name)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_it_says_what_a_card_needs_and_can_not_be_changed(name: str) -> None:
+    known = source(name)
+    assert NAME.fullmatch(name)
+    assert len(set(known.class_names)) == len(known.class_names) > 1
+    assert known.licence
+    assert callable(known.read)
+    with pytest.raises(FrozenInstanceError):
+        known.licence = "none"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_its_network_takes_images_of_its_channels_and_knows_its_classes(name: str) -> None:
+    known = source(name)
+    assert len(known.defaults.mean) == len(known.defaults.std)
+    network = build_network(
+        known.defaults.architecture, len(known.class_names), known.defaults.mean, known.defaults.std
+    )
+    weights = [value for value in network.state_dict().values() if value.ndim > 1]
+    assert weights[0].shape[1] == len(known.defaults.mean)
+    assert weights[-1].shape[0] == len(known.class_names)
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_training_takes_all_of_it_from_there(name: str) -> None:
+    known = source(name)
+    assert dataset_defaults(name) is known.defaults
+    assert augmentation_for(name, 32) is known.augment
+    assert defaults_family(name) == known.family
+    assert known.family in get_args(Family)
+
+
+@pytest.mark.parametrize("name", [name for name in DATASETS if source(name).augment])
+def test_its_augmentation_keeps_what_images_are(name: str) -> None:
+    augment = source(name).augment
+    assert augment
+    images = torch.randint(0, 256, (4, len(source(name).defaults.mean), 32, 32), dtype=torch.uint8)
+    augmented = augment(images, torch.Generator())
+    assert (augmented.shape, augmented.dtype) == (images.shape, torch.uint8)
+
+
+def test_what_has_no_name_is_trained_like_imagenet() -> None:
+    assert find_dataset("folder:pictures") is None
+    assert dataset_defaults("folder:pictures") is IMAGENET
+    assert defaults_family("folder:pictures") == "imagenet"

@@ -1,0 +1,175 @@
+"""Certifies the images of a data set one by one, and writes the figures into a model's card.
+
+Each row can be replayed from its own seed.
+"""
+
+import hashlib
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smoothcert.errors import InvalidRequest
+from smoothcert.files import try_writing
+from smoothcert.models.checkpoint import save_card
+from smoothcert.models.registry import CARD_FILE, read_card
+from smoothcert.schemas import card as card_schema
+from smoothcert.schemas.card import Evaluation, ModelCard
+from smoothcert.schemas.certificate import Certificate
+from smoothcert.schemas.parameters import Parameters
+from smoothcert.stats.procedure import Certification, Result, drive
+from smoothcert.votes import VoteSource
+from training.datasets.image_set import ImageSet
+from training.log import Evidence, Row
+from training.log_writer import EvaluationRun
+from training.summary import average_certified_radius, certified_accuracy
+
+CHUNK = 16_384  # votes between two progress reports; a multiple of usual batch sizes
+SEED_BYTES = 16
+ABSTAINED = -1
+GRID_STEP = 5  # of the card's radii, in hundredths
+
+
+class Sampling(Protocol):
+    """Draws votes; smoothcert.engines.engine.Engine implements it."""
+
+    def sampler(self, image_CHW: NDArray[np.uint8], sigma: float, seed: int) -> VoteSource: ...
+
+
+@dataclass(frozen=True)
+class EvaluationProgress:
+    """Votes drawn for the current image, of those planned; its row once it is finished."""
+
+    idx: int
+    votes: int
+    of: int
+    row: Row | None = None
+
+
+def parameters_of(run: EvaluationRun) -> Parameters:
+    """The request that is made for every image."""
+    return Parameters.model_validate({name: getattr(run, name) for name in Parameters.model_fields})
+
+
+def image_seed(run_seed: int, idx: int) -> str:
+    """The seed of one image, 128 bits in hexadecimal: sha256 of the run's seed and the index."""
+    return hashlib.sha256(f"{run_seed}:{idx}".encode()).digest()[:SEED_BYTES].hex()
+
+
+def selected_indices(total: int, every: int, limit: int | None) -> range:
+    """Indices 0, every, 2 every, ... of `total` images; at most `limit` of them."""
+    indices = range(0, total, every)
+    return indices if limit is None else indices[:limit]
+
+
+def evaluate(
+    engine: Sampling, images: ImageSet, run: EvaluationRun, indices: Sequence[int], done: Collection[int]
+) -> Iterator[EvaluationProgress]:
+    """Certify the indices not in `done`, in order. Raises ImpossibleRequest before the first vote."""
+    parameters = parameters_of(run)
+    for idx in indices:
+        if idx not in done:
+            yield from _certify(engine, images, run, parameters, idx)
+
+
+def _certify(
+    engine: Sampling, images: ImageSet, run: EvaluationRun, parameters: Parameters, idx: int
+) -> Iterator[EvaluationProgress]:
+    started = time.perf_counter()
+    seed = int(image_seed(run.seed, idx), 16)
+    source = engine.sampler(images.images_u8[idx].numpy(), run.sigma, seed)
+    certification = Certification(parameters, source.num_classes, slack=source.slack)
+    for progress in drive(certification, source, CHUNK):
+        yield EvaluationProgress(idx, progress.samples, progress.of)
+    row = row_of(certification.result, run, idx, int(images.labels[idx]), time.perf_counter() - started)
+    yield EvaluationProgress(idx, run.n, run.n, row)
+
+
+def row_of(result: Result | Certificate, run: EvaluationRun, idx: int, label: int, seconds: float) -> Row:
+    """The log row of one image's result."""
+    predict = ABSTAINED if result.predicted_class is None else result.predicted_class
+    evidence = Evidence(
+        n0=run.n0,
+        n=result.n,
+        alpha=run.alpha,
+        sigma=run.sigma,
+        bound=result.bound,
+        p_lower=result.p_lower,
+        p_upper=result.p_upper,
+        counts=tuple(result.counts),
+        seed=image_seed(run.seed, idx),
+    )
+    return Row(idx, label, predict, result.radius, predict == label, seconds, evidence)
+
+
+def card_figures(rows: Sequence[Row], run: EvaluationRun) -> Evaluation:
+    """ACR and the certified-accuracy curve on a grid of radii, with the protocol."""
+    bounds = {row.evidence.bound for row in rows if row.evidence}
+    return Evaluation(
+        images=len(rows),
+        acr=average_certified_radius(rows),
+        certified_accuracy=accuracy_on_grid(rows),
+        abstention_rate=sum(row.abstained for row in rows) / max(len(rows), 1),
+        protocol=card_schema.Protocol(
+            split=run.split,
+            every=run.every,
+            n0=run.n0,
+            n=run.n,
+            alpha=run.alpha,
+            procedure=run.procedure,
+            bound=", ".join(sorted(bounds)),
+            engine=run.setup,
+        ),
+    )
+
+
+def accuracy_on_grid(rows: Sequence[Row]) -> dict[str, float]:
+    """Certified accuracy at radii 0.00, 0.05, ... up to the first at which it is 0."""
+    curve: dict[str, float] = {}
+    for hundredths in range(0, 10_000, GRID_STEP):
+        curve[f"{hundredths / 100:.2f}"] = share = certified_accuracy(rows, hundredths / 100)
+        if share == 0:
+            break
+    return curve
+
+
+def require_updatable_card(folder: Path, dataset: str) -> ModelCard:
+    """The checkpoint's card. Raises InvalidRequest: the model was trained on another data set, or the card
+    cannot be written."""
+    card = read_card(folder)
+    if dataset.partition(":")[0] != card.dataset:
+        raise InvalidRequest(f"--update-card: {card.name} was trained on {card.dataset}, not {dataset}.")
+    try:
+        try_writing(folder / CARD_FILE)
+    except OSError as error:
+        raise InvalidRequest(
+            f"--update-card: {folder / CARD_FILE} can't be written: {error.strerror}."
+        ) from error
+    return card
+
+
+def write_card_figures(folder: Path, rows: Sequence[Row], run: EvaluationRun) -> ModelCard:
+    """Write the figures into the card; those of an int8 run into its int8 part.
+
+    Raises InvalidRequest: as `require_updatable_card`, no rows, or the model has another int8 rounding now.
+    """
+    card = require_updatable_card(folder, run.dataset)
+    if not rows:
+        raise InvalidRequest(f"--update-card: no image was certified, so there is no figure for {card.name}.")
+    card = card.model_copy(update=_updated_fields(card, card_figures(rows, run), run))
+    save_card(folder, card)
+    return card
+
+
+def _updated_fields(card: ModelCard, evaluation: Evaluation, run: EvaluationRun) -> dict[str, Any]:
+    if run.int8_sha256 is None:
+        return {"evaluation": evaluation}
+    if card.int8 is None or card.int8.sha256 != run.int8_sha256:
+        raise InvalidRequest(
+            f"--update-card: {card.name} has another int8 rounding now than when it was run."
+        )
+    return {"int8": card.int8.model_copy(update={"evaluation": evaluation})}
