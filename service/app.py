@@ -17,7 +17,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Lifespan
 
-from service import batches, figures, health, jobs, metrics, models, page, signing
+from service import batches, health, job_metrics, jobs, metrics, models, page, signing
 from service.callers import Callers
 from service.errors import render
 from service.headers import SecurityHeaders
@@ -35,9 +35,9 @@ from service.state import Service, State
 from service.tracing import HEADER, Traced
 from smoothcert.errors import BrokerUnavailable, SmoothCertError
 from smoothcert.jobs.broker import connect, evicts
-from smoothcert.jobs.delivery import TaskPublisher
-from smoothcert.jobs.jobs import JobStore, Limits
-from smoothcert.jobs.rates import Rates
+from smoothcert.jobs.publisher import TaskPublisher
+from smoothcert.jobs.rate_limit import RateLimit
+from smoothcert.jobs.store import JobStore, Limits
 from smoothcert.models.registry import ModelRegistry
 
 log = structlog.get_logger(__name__)
@@ -93,13 +93,13 @@ def _lifespan(settings: Settings, registry: CollectorRegistry, closing: Event) -
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         service = _assemble(settings, registry, closing)
-        registry.register(figures.BrokerMetrics(service.store, service.catalogue))
+        registry.register(job_metrics.BrokerMetrics(service.store, service.catalogue))
         ProcessCollector(registry=registry)
         service.sender.submit(_warn_of_eviction, service.store.client)
         yield State(service=service)
         service.decoders.shutdown()
         service.sender.shutdown(cancel_futures=True)  # a broker that hangs must not hold us up
-        service.courier.close()
+        service.publisher.close()
         service.store.client.close()
 
     return lifespan
@@ -120,8 +120,8 @@ def _assemble(settings: Settings, registry: CollectorRegistry, closing: Event) -
         catalogue=ModelRegistry(settings.models),
         store=store,
         keys=KeyFile(settings.api_keys) if settings.api_keys else None,
-        rates=Rates(store.scripts),
-        courier=TaskPublisher(settings.broker),
+        rate_limit=RateLimit(store.scripts),
+        publisher=TaskPublisher(settings.broker),
         decoders=ThreadPoolExecutor(settings.decoders, "decoder"),
         sender=ThreadPoolExecutor(1, "sender"),
         registry=registry,

@@ -17,8 +17,8 @@ from service.state import Service, ServiceOf
 from service.submission import Upload, place, prepare
 from service.tracing import RequestId
 from smoothcert.errors import BadImage, SmoothCertError
-from smoothcert.jobs.batches import Batches, Plan
-from smoothcert.jobs.jobs import Request
+from smoothcert.jobs.batches import Batches, BatchPlan
+from smoothcert.jobs.store import Request
 from smoothcert.schemas.job import Batch, FieldProblem
 
 RETRY_AFTER = "2"  # seconds until it is worth asking for a new batch's state
@@ -80,7 +80,7 @@ def _digest(requests: Sequence[Request]) -> str:
     return hashlib.sha256("".join(request.body for request in requests).encode()).hexdigest()
 
 
-def _place_all(plan: Plan, requests: Sequence[Request], service: Service) -> None:
+def _place_all(plan: BatchPlan, requests: Sequence[Request], service: Service) -> None:
     placed: list[str] = []
     try:
         for job_id, request in zip(plan.job_ids, requests, strict=True):

@@ -16,8 +16,8 @@ from service.origins import OUR_OWN
 from service.prefix import path_of
 from service.state import Service
 from smoothcert.errors import SmoothCertError
-from smoothcert.jobs.jobs import ANONYMOUS
-from smoothcert.jobs.rates import WINDOW, Allowance
+from smoothcert.jobs.rate_limit import WINDOW, Allowance
+from smoothcert.jobs.store import ANONYMOUS
 
 GUARDED = ("/certify", "/jobs", "/batches")
 SUBMITTING = ("/certify", "/batches")
@@ -92,7 +92,7 @@ async def _limit(service: Service, caller: Caller, scope: Scope) -> dict[str, st
     """What a submission is told of its caller's limits. Raises TooMany, BrokerUnavailable."""
     if not caller.per_minute or scope["method"] != "POST" or path_of(scope) not in SUBMITTING:
         return {}
-    allowance = await run_sync(service.rates.spend, caller.name, caller.per_minute)
+    allowance = await run_sync(service.rate_limit.spend, caller.name, caller.per_minute)
     limits = _fields(caller, allowance)
     if allowance.taken:
         return limits

@@ -42,12 +42,12 @@ def _missing(service: Service) -> list[str]:
         evicting = evicts(service.store.client)
     except BrokerUnavailable as error:
         return [str(error).removesuffix(".")]
-    served = {name for worker in workers if worker.ready for name in worker.models}
-    loading = {name for worker in workers for name in worker.models} - served
+    served = {name for worker in workers for name in worker.models}
+    loading = {name for worker in workers for name in worker.loading}
     unserved = [
         f"the worker for {name} is loading" if name in loading else f"no live worker for {name}"
         for name in names
-        if name not in served
+        if name not in served and name not in refused
     ]
     broken = [f"{name} can't be loaded: {refused[name].rstrip('.')}" for name in names if name in refused]
     return ([evicting] if evicting else []) + unserved + broken

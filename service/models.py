@@ -10,7 +10,7 @@ from service.errors import NotFound
 from service.openapi import problems
 from service.state import ServiceOf
 from smoothcert.errors import BrokerUnavailable, UnknownModel
-from smoothcert.jobs.figures import Figures
+from smoothcert.jobs.metrics import Metrics
 from smoothcert.schemas.card import ModelCard
 
 router = APIRouter(prefix="/models", tags=["models"])
@@ -51,13 +51,13 @@ def read_model(name: str, service: ServiceOf) -> ServedModel:
 class Told:
     """What the broker knows of models."""
 
-    figures: Figures
+    metrics: Metrics
     refused: dict[str, str]
 
 
 def _told(service: ServiceOf) -> Told | None:
     try:
-        return Told(service.store.figures(), service.store.refused_models())
+        return Told(service.store.metrics(), service.store.refused_models())
     except BrokerUnavailable:
         return None
 
@@ -65,11 +65,11 @@ def _told(service: ServiceOf) -> Told | None:
 def _served(card: ModelCard, told: Told | None) -> ServedModel:
     if told is None:
         return ServedModel(**dict(card))
-    figures = told.figures
-    seconds, queue = figures.histogram("chunk", card.name).seconds, figures.queues.get(card.name)
+    metrics = told.metrics
+    seconds, queue = metrics.histogram("chunk", card.name).seconds, metrics.queues.get(card.name)
     return ServedModel(
         **dict(card),
-        votes_per_second=figures.count("votes", card.name) / seconds if seconds else None,
+        votes_per_second=metrics.count("votes", card.name) / seconds if seconds else None,
         refused=told.refused.get(card.name),
         waiting=queue.depth if queue else 0,
     )

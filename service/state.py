@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry
 from service.keys import KeyFile
 from service.seats import Seats
 from service.settings import Settings
-from smoothcert.jobs.delivery import TaskPublisher
-from smoothcert.jobs.jobs import JobStore
-from smoothcert.jobs.rates import Rates
+from smoothcert.jobs.publisher import TaskPublisher
+from smoothcert.jobs.rate_limit import RateLimit
+from smoothcert.jobs.store import JobStore
 from smoothcert.models.registry import ModelRegistry
 
 
@@ -31,8 +31,8 @@ class Service:
     catalogue: ModelRegistry
     store: JobStore
     keys: KeyFile | None
-    rates: Rates
-    courier: TaskPublisher
+    rate_limit: RateLimit
+    publisher: TaskPublisher
     decoders: ThreadPoolExecutor
     sender: ThreadPoolExecutor
     registry: CollectorRegistry

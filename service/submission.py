@@ -11,7 +11,8 @@ from service.state import Service
 from smoothcert.errors import BrokerUnavailable
 from smoothcert.images.decode import read_image
 from smoothcert.images.pixels import CertifiedImage
-from smoothcert.jobs.jobs import Lane, Request
+from smoothcert.jobs.publisher import Message
+from smoothcert.jobs.store import Lane, Request
 from smoothcert.schemas.card import ModelCard
 from smoothcert.schemas.job import Job
 from smoothcert.schemas.parameters import Parameters, Question, refuse_impossible
@@ -54,9 +55,9 @@ def prepare(upload: Upload, service: Service) -> Request:
 def place(request: Request, service: Service, job_id: str | None = None) -> Job:
     """Writes the record, and has its id sent. Raises KeyReused, QueueFull, OverQuota, BrokerUnavailable."""
     submission = service.store.submit(request, job_id)
-    if submission.created:
+    if submission.message:
         log.info("submitted", job=submission.job_id, model=request.model, owner=request.owner)
-        service.sender.submit(copy_context().run, _send, submission.job_id, request.model, service)
+        service.sender.submit(copy_context().run, _send, submission.message, service)
     return submission.job
 
 
@@ -89,11 +90,11 @@ def _request(upload: Upload, card: ModelCard, parameters: Parameters, image: Cer
     )
 
 
-def _send(job_id: str, model: str, service: Service) -> None:
-    """In the sender's thread. The record stands, whatever happens: a janitor sends what did not arrive."""
+def _send(message: Message, service: Service) -> None:
+    """In the sender's thread. The record stands, whatever happens: a sweep sends what did not arrive."""
     try:
-        service.courier.send(job_id, model)
+        service.publisher.send(message)
     except BrokerUnavailable:
-        log.warning("message not sent", job=job_id)
-    except Exception:  # this thread has nobody to raise it to
-        log.exception("message not sent", job=job_id)
+        log.warning("message not sent", job=message.job_id)
+    except Exception:  # nobody waits for this thread's errors
+        log.exception("message not sent", job=message.job_id)

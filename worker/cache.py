@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from smoothcert.images.pixels import CertifiedImage
 from smoothcert.models.registry import ModelRegistry
 from smoothcert.schemas.card import ModelCard
-from smoothcert.votes import VoteSource
-from worker.voting import EngineBuilder, VotingEngine, Wanted
+from worker.voting import BatchedVotes, EngineBuilder, VotingEngine, Wanted
 
 MOST_ENGINES = 4  # kept at once; the one unused for longest goes first
 
@@ -34,7 +33,7 @@ class Loaded:
             return False
         return wanted in (self.built_for, self.engine.description)
 
-    def votes(self, image: CertifiedImage, sigma: float, seed: str) -> VoteSource:
+    def votes(self, image: CertifiedImage, sigma: float, seed: str) -> BatchedVotes:
         """Those of one image."""
         return self.engine.sampler(image.to_array(), sigma, int(seed, 16))
 

@@ -1,7 +1,10 @@
-"""One job from claim to end. Lives in the child, which alone loads models and touches the device."""
+"""One task from begin to end. Lives in the child, which alone loads models and touches the device."""
 
+import secrets
+import time
 from collections.abc import Callable
-from contextlib import suppress
+from dataclasses import replace
+from typing import TypeVar
 
 import redis
 import structlog
@@ -9,22 +12,22 @@ import structlog
 from smoothcert.errors import BadCheckpoint, BrokerUnavailable, InternalError, InvalidRequest, SmoothCertError
 from smoothcert.images.pixels import CertifiedImage
 from smoothcert.jobs.broker import connect
-from smoothcert.jobs.delivery import TaskPublisher
-from smoothcert.jobs.jobs import JobStore
-from smoothcert.jobs.leases import Claim, Leases, LostLease
-from smoothcert.jobs.shares import Help, Shares
+from smoothcert.jobs.keys import platform_queue
+from smoothcert.jobs.publisher import HELPER, Message, TaskPublisher
+from smoothcert.jobs.store import JobStore
+from smoothcert.jobs.tasks import NO_RANGE, Answer, Delivery, Pin, Task
+from smoothcert.jobs.votes import VoteStore
 from smoothcert.schemas.job import Problem
 from smoothcert.signing import Signer
-from smoothcert.stats.schedule import plan_for
 from worker.cache import EngineCache, Loaded
-from worker.company import Company
-from worker.drain import draining
-from worker.drive import Drive, Turn
-from worker.hand import Division, Hand
-from worker.keeper import Keeper, Message
-from worker.pace import Pace
+from worker.drawing import Drawing
+from worker.models import Models
 from worker.settings import Settings
 
+SHARE_ABOVE = 2.0  # seconds of work left: below it, asking others in takes longer than it saves
+RETRY = 0.5  # seconds between two attempts to reach a broker that is away; Celery's time limit ends them
+
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
@@ -32,144 +35,154 @@ class Certifier:
     """Everything a child needs, made once after the fork. worker_id: of its parent."""
 
     def __init__(self, settings: Settings, worker_id: str) -> None:
-        self._settings = settings
+        self._slice = settings.slice
         self._client: redis.Redis = connect(settings.broker)
-        self._store = JobStore(self._client)
-        self._leases = Leases(self._client, settings.terms)
-        self._courier = TaskPublisher(settings.broker)
         self._engines = EngineCache(settings.catalogue, settings.engine_builder())
-        signer = Signer.read(settings.signing_key) if settings.signing_key else None
-        self._turn = Turn(settings.chunk, settings.quantum, settings.divide, signer)
-        self._shares = Shares(self._client, worker_id, self._engines.platform, settings.terms)
-        self._company = Company(self._shares, self._courier)
+        self.votes = VoteStore(self._client, worker_id, self._engines.platform, settings.policy)
+        self.models = Models(settings, self._engines, self.votes, JobStore(self._client))
+        self._publisher = TaskPublisher(settings.broker)
+        self._signer = Signer.read(settings.signing_key) if settings.signing_key else None
 
-    def warm_up(self) -> None:
-        """Loads the first models, so that their first jobs needn't wait for that: the default one, then by
-        name. A model that can't be loaded costs its own jobs only."""
-        names = sorted(
-            self._settings.catalogue.names(), key=lambda name: name != self._settings.default_model
-        )
-        for place, name in enumerate(names):
-            try:
-                self._try_model(name, load=place < self._settings.warm)
-            except SmoothCertError as error:
-                log.warning("not loaded", model=name, error=str(error))
-        for folder, reason in self._settings.catalogue.left_out().items():
-            log.warning("left out", folder=folder, why=reason)
-        try:
-            self._shares.announce()
-        except SmoothCertError as error:
-            log.warning("not announced", error=str(error))
+    def start(self) -> None:
+        """Loads the first models."""
+        self.models.load_first()
+        self.models.watch()
 
-    def _try_model(self, name: str, *, load: bool) -> None:
-        """Loads a model, or only checks that it can be loaded; the record knows of those that can't."""
-        try:
-            if load:
-                log.info("loaded", model=name, engine=str(self._engines.load(name, None).engine.description))
-            else:
-                self._engines.check(name)
-        except SmoothCertError as error:
-            with suppress(BrokerUnavailable):  # away for a moment: the model's first job will tell
-                self._store.refuse_model(name, str(error))
-            raise
-        with suppress(BrokerUnavailable):
-            self._store.accept_model(name)
-
-    def certify(self, job_id: str, delivery_tag: str | None) -> None:
-        """Works on the job as far as it can; whatever happens is in the record then."""
-        claim = self._leases.claim(job_id, self._shares.worker, self._shares.platform)
-        if isinstance(claim, str):
-            log.info("not claimed", job=job_id, why=claim)
-            return
-        with structlog.contextvars.bound_contextvars(job=claim.job_id, request=claim.request_id):
-            self._hold(claim, Message(self._client, delivery_tag))
-
-    def help(self, job_id: str, delivery_tag: str | None) -> None:
-        """Shares a divided job, as long as there is a portion to take and nobody waits for this worker."""
-        asked = self._shares.join(job_id)
-        if asked is None:
-            log.info("nothing to share", job=job_id)
-            return
-        with structlog.contextvars.bound_contextvars(job=job_id, request=asked.request_id):
-            try:
-                with self._keeper(
-                    lambda: self._shares.hold(job_id, asked.division), Message(self._client, delivery_tag)
-                ) as keeper:
-                    self._share(asked, keeper)
-            except SmoothCertError as error:
-                log.warning("could not help", error=str(error))
-
-    def _share(self, asked: Help, keeper: Keeper) -> None:
-        loaded = self._engines.load(asked.model, asked.engine)
-        if (loaded.engine.description, loaded.classifier_sha256) != (asked.engine, asked.weights):
-            raise InternalError("This worker has another classifier than the one that votes on this job.")
-        source = loaded.votes(self._image(asked.job_id), asked.parameters.sigma, asked.seed)
-        which = Division(asked.job_id, asked.division, plan_for(asked.parameters))
-        hand = Hand(self._shares, which, source, Pace(self._turn.chunk, asked.engine.batch))
-        log.info("helping")
-        try:
-            while not keeper.lost and not draining() and hand.step():
-                keeper.note()
-        finally:
-            hand.leave()
-        log.info("helped", votes=hand.votes)
-
-    def _keeper(self, renew: Callable[[], None], message: Message) -> Keeper:
-        return Keeper(renew, message, self._settings.lease, self._settings.stall)
-
-    def _hold(self, claim: Claim, message: Message) -> None:
-        log.info("claimed", job=claim.job_id, model=claim.model, attempt=claim.attempt, fence=claim.fence)
-        try:
-            with self._keeper(lambda: self._leases.renew(claim), message) as keeper:
-                self._work(claim, keeper)
-        except LostLease:
-            log.info("lost", job=claim.job_id, fence=claim.fence)
-
-    def _work(self, claim: Claim, keeper: Keeper) -> None:
-        try:
-            claim, loaded = self._load(claim)
-            image = self._image(claim.job_id)
-            drive = Drive(self._leases, claim, image, loaded, self._turn, company=self._company)
-            ending = drive.run(keeper)
-        except (LostLease, BrokerUnavailable):
-            raise
-        except SmoothCertError as error:
-            self._fail(claim, error)
-        except Exception:
-            log.exception("unexpected", job=claim.job_id)  # here, where the line gets its request's id
-            self._fail(
-                claim, InternalError("The worker met an error that it did not expect; its log has more.")
-            )
+    def draw(self, job_id: str, message: int, task_id: str) -> None:
+        """Draws votes of a job for a slice of time; whatever happens is in the record then."""
+        delivery = secrets.token_hex(8)
+        begun = _until_answered(lambda: self.votes.begin(job_id, message, task_id, delivery))
+        if isinstance(begun, Message):
+            log.info("sent on", queue=begun.queue)
+            self._send(begun)
+        elif isinstance(begun, Task):
+            with structlog.contextvars.bound_contextvars(request=begun.request_id):
+                self._work(begun)
         else:
-            log.info(ending, job=claim.job_id)
-            if ending == "handed back":
-                self._courier.send(claim.job_id, claim.model)
+            log.info("not begun", why=begun)
 
-    def _load(self, claim: Claim) -> tuple[Claim, Loaded]:
-        """The engine of this job's votes, pinned. Other weights or another set-up start the job again."""
-        loaded = self._loaded(claim)
-        weights, engine = loaded.classifier_sha256, loaded.engine.description
-        if claim.engine is not None and (claim.engine, claim.weights) != (engine, weights):
-            log.warning("restarted", job=claim.job_id, was=str(claim.engine), now=str(engine))
-            return self._load(self._leases.restart(claim))
-        self._leases.pin(claim, engine, self._shares.platform, weights)
-        return claim, loaded
-
-    def _loaded(self, claim: Claim) -> Loaded:
+    def _work(self, task: Task) -> None:
         try:
-            return self._engines.load(claim.model, claim.engine or claim.setup)
+            self._run(task)
+        except SmoothCertError as error:
+            self._fail(task, error)
+        except Exception:
+            log.exception("unexpected")
+            self._fail(
+                task, InternalError("The worker met an error that it did not expect; its log has more.")
+            )
+
+    def _run(self, task: Task) -> None:
+        """With the engine of this job's votes. Other weights or another set-up start the job again."""
+        log.info("begun", model=task.model, range=task.range, main=task.main)
+        loaded = self._load(task)
+        pin, found = task.pin, (loaded.engine.description, loaded.classifier_sha256)
+        if pin is None or (pin.engine, pin.weights) == found:
+            self._draw(task, Drawing(task, _image(task), loaded, self._signer))
+        elif task.main:
+            log.warning("restarted", was=str(pin.engine), now=str(found[0]))
+            fresh = _until_answered(lambda: self.votes.restart(task))
+            if fresh:
+                self._run(fresh)
+        else:
+            raise InternalError("This worker has another classifier than the one that votes on this job.")
+
+    def _load(self, task: Task) -> Loaded:
+        try:
+            return self._engines.load(task.model, task.pin.engine if task.pin else task.setup)
         except BadCheckpoint as error:
-            self._store.refuse_model(claim.model, str(error))
+            self.models.refuse(task.model, str(error))
             raise
 
-    def _image(self, job_id: str) -> CertifiedImage:
-        image = self._store.image(job_id)
-        if image is None:
-            raise InternalError("The image of this job has expired.")
-        return image
+    def _draw(self, task: Task, drawing: Drawing) -> None:
+        """Until the job has ended, all of its ranges are taken, or the slice is over."""
+        until = time.monotonic() + self._slice
+        while True:
+            if task.range != NO_RANGE:
+                drawing.draw(task.range)
+            if drawing.is_finished():
+                break
+            leaving = task.range == NO_RANGE or time.monotonic() >= until
+            answer = self._deliver(task, drawing, leaving)
+            if answer is None:
+                log.info("over")
+                return
+            drawing.learn(answer)
+            if drawing.is_finished():
+                break
+            task = replace(task, range=answer.range)
+            if leaving or (task.range == NO_RANGE and not answer.counts):
+                self._leave(task, answer)
+                return
+            self._invite(task, answer)
+            if answer.others and not task.main:
+                self._give_back(task, drawing.pin)
+                return
+        self._finish(task, drawing)
 
-    def _fail(self, claim: Claim, error: SmoothCertError) -> None:
-        log.warning("failed", job=claim.job_id, error=str(error))
+    def _deliver(self, task: Task, drawing: Drawing, leaving: bool) -> Answer | None:
+        delivery = drawing.delivery()
+        share = task.main and not leaving and drawing.seconds_left > SHARE_ABOVE
+        return _until_answered(
+            lambda: self.votes.deliver(
+                task, delivery, "leave" if leaving else "take", models=self.models.loaded, share=share
+            )
+        )
+
+    def _leave(self, task: Task, answer: Answer) -> None:
+        """A successor goes on; a helper's only while no job waits for this worker."""
+        if answer.successor and (task.main or not answer.others):
+            self._send(answer.successor)
+        log.info("left", successor=answer.successor is not None)
+
+    def _give_back(self, task: Task, pin: Pin) -> None:
+        log.info("gave back", range=task.range)
+        _until_answered(lambda: self.votes.deliver(task, Delivery(pin), "return", models=[]))
+
+    def _invite(self, task: Task, answer: Answer) -> None:
+        for _ in range(answer.idle):
+            self._send(Message(task.job_id, platform_queue(task.model, self.votes.platform), HELPER))
+        if answer.idle:
+            log.info("asked for help", workers=answer.idle)
+
+    def _finish(self, task: Task, drawing: Drawing) -> None:
+        certificate, progress = drawing.certificate(), drawing.certification.progress
+        votes, seconds = drawing.work
+        ended = _until_answered(
+            lambda: self.votes.finish(task, certificate, progress, votes=votes, seconds=seconds)
+        )
+        log.info("finished" if ended else "over")
+
+    def _fail(self, task: Task, error: SmoothCertError) -> None:
+        if not task.main and task.pin:
+            log.warning("could not help", error=str(error))
+            self._give_back(task, task.pin)
+            return
+        log.warning("failed", error=str(error))
         foreseen = isinstance(error, InvalidRequest)
         title = "The request can't be carried out" if foreseen else "The worker failed"
-        self._leases.fail(claim, Problem(title=title, status=422 if foreseen else 500, detail=str(error)))
+        problem = Problem(title=title, status=422 if foreseen else 500, detail=str(error))
+        _until_answered(lambda: self.votes.fail(task, problem))
+
+    def _send(self, message: Message) -> None:
+        """A message that is lost here is sent again by a sweep."""
+        try:
+            self._publisher.send(message)
+        except BrokerUnavailable as error:
+            log.warning("message not sent", error=str(error))
+
+
+def _until_answered(call: Callable[[], T]) -> T:
+    """The broker may be away for a while; every transition may be repeated."""
+    while True:
+        try:
+            return call()
+        except BrokerUnavailable as error:
+            log.warning("the broker is away", error=str(error))
+            time.sleep(RETRY)
+
+
+def _image(task: Task) -> CertifiedImage:
+    if task.image is None:
+        raise InternalError("The image of this job has expired.")
+    return task.image

@@ -10,11 +10,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from smoothcert.environment import read_environment
 from smoothcert.jobs.broker import LOCAL_BROKER, Address, broker_url
-from smoothcert.jobs.jobs import DAY
-from smoothcert.jobs.leases import Terms
+from smoothcert.jobs.store import DAY
+from smoothcert.jobs.tasks import Policy
 from smoothcert.models.registry import BUNDLED, DEFAULT_MODEL, ModelRegistry
 
 Seconds = float
+BEATS_MISSED = 4  # before a worker counts as gone
 
 
 class Settings(BaseSettings):
@@ -34,21 +35,12 @@ class Settings(BaseSettings):
     tune: bool = Field(default=True, description="time set-ups when a model first loads (seconds, once)")
     cache: Path = Field(default=Path("~/.cache/smoothcert"), description="where measured set-ups are kept")
     engines: str = Field(default="worker.engines:Engines", description="the class that builds engines")
-    lease: Seconds = Field(default=10.0, gt=0, description="silence after which a job is given to another")
-    attempts: int = Field(default=3, gt=0, description="claims before a job that kills its workers fails")
-    grace: Seconds = Field(default=5.0, gt=0, description="after which a missing message counts as lost")
     unserved: Seconds = Field(default=3600.0, gt=0, description="a job waits for a model that no worker has")
     record_ttl: int = Field(default=DAY, gt=0, description="seconds a record outlives its last change")
-    chunk: Seconds = Field(default=0.25, gt=0, description="between two reports, cancellations, hand-overs")
-    quantum: Seconds = Field(default=10.0, gt=0, description="a job's turn while others wait")
-    divide: Seconds = Field(default=3.0, gt=0, description="a job with more left is shared with idle workers")
-    stall: Seconds = Field(default=600.0, gt=0, description="without a vote, after which the lease is let go")
-    janitor: Seconds = Field(default=1.0, gt=0, description="between two searches for lost jobs")
+    slice: Seconds = Field(default=3.0, gt=0, description="a job's turn, after which others may go first")
     nice: int = Field(default=10, ge=0, le=19, description="how far votes give way to what else runs here")
-    beat: int = Field(default=2, gt=0, description="seconds between two signs of life")
+    beat: Seconds = Field(default=2.0, gt=0, description="seconds between two signs of life")
     alive: Path | None = Field(default=None, description="file rewritten at each sign of life")
-    visibility: int = Field(default=30, gt=0, description="seconds until the broker delivers a message again")
-    drain: Seconds = Field(default=25.0, gt=0, description="from SIGTERM to the end, whatever is running")
     log_level: str = "INFO"
     log_json: bool = True
 
@@ -76,14 +68,8 @@ class Settings(BaseSettings):
         return ModelRegistry(self.models)
 
     @property
-    def terms(self) -> Terms:
-        return Terms(
-            lease=self.lease,
-            attempts=self.attempts,
-            grace=self.grace,
-            ttl=self.record_ttl,
-            unserved=self.unserved,
-        )
+    def policy(self) -> Policy:
+        return Policy(ttl=self.record_ttl, unserved=self.unserved)
 
 
 @cache

@@ -13,13 +13,19 @@ from smoothcert.votes import VoteSource
 Wanted = Description | str  # the set-up an earlier claim pinned, or one by its text
 
 
+class BatchedVotes(VoteSource, Protocol):
+    """at_once: votes under way at the same time (batch size times streams)."""
+
+    at_once: int
+
+
 class VotingEngine(Protocol):
     """What casts votes for one model: smoothcert.engines.engine.Engine, or a stand-in."""
 
     description: Description
     num_classes: int
 
-    def sampler(self, image_CHW: NDArray[np.uint8], sigma: float, seed: int) -> VoteSource: ...
+    def sampler(self, image_CHW: NDArray[np.uint8], sigma: float, seed: int) -> BatchedVotes: ...
 
 
 class EngineBuilder(Protocol):

@@ -42,7 +42,7 @@ class Outcome:
     @cached_property
     def disturbed(self) -> set[str]:
         """Ended jobs that a fault cost an attempt or votes."""
-        return {job_id for job_id, job in self.load.ended.items() if job["attempts"] > 1 or self.votes(job)}
+        return {job_id for job_id, job in self.load.ended.items() if job["attempts"] > 0 or self.votes(job)}
 
     def votes(self, job: dict) -> int:
         """How many of this job's were drawn again."""
@@ -89,7 +89,7 @@ class Outcome:
     @property
     def missed(self) -> list[str]:
         """Faults that must cost attempts and never did."""
-        cost = {strike.fault for strike in self.strikes if self._attempts(strike) > 1}
+        cost = {strike.fault for strike in self.strikes if self._attempts(strike) > 0}
         return [fault for fault in BITING if fault in {one.fault for one in self.strikes} - cost]
 
     @property
@@ -142,18 +142,18 @@ class Outcome:
         yield line(["---", *["---:"] * 4])
         for fault in sorted({one.fault for one in self.strikes}):
             yield line([fault, *map(str, self._cost([one for one in self.strikes if one.fault == fault]))])
-        counts = self.site.store.figures().count
+        counts = self.site.store.metrics().count
         yield ""
         yield (
-            f"Of all jobs, as the broker and the workers' book counted: {counts('lost', LENET, 'lease')} "
-            f"leases ran out, {counts('lost', LENET, 'child')} holders died under their lease, "
+            f"Of all jobs, as the broker and the workers' book counted: {counts('lost', LENET, 'worker')} "
+            f"tasks lost their worker, {counts('lost', LENET, 'child')} their process, "
             f"{counts('handed_back', LENET)} jobs were handed back, {sum(self.again.values())} of "
             f"{counts('votes', LENET)} votes were drawn again."
         )
 
     def _cost(self, strikes: list[Strike]) -> tuple[int, int, int, int]:
         jobs = [self.load.ended[one.job_id] for one in strikes if one.job_id in self.load.ended]
-        retried = sum(self._attempts(one) > 1 for one in strikes)
+        retried = sum(self._attempts(one) > 0 for one in strikes)
         return len(strikes), sum(one.mid_job for one in strikes), retried, sum(map(self.votes, jobs))
 
     def _attempts(self, strike: Strike) -> int:

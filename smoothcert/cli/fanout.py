@@ -16,8 +16,8 @@ from smoothcert.engines.config import EngineConfig
 from smoothcert.errors import BrokerUnavailable, InternalError, InvalidRequest, QueueFull
 from smoothcert.images.pixels import CertifiedImage
 from smoothcert.jobs.broker import connect, need_no_eviction
-from smoothcert.jobs.delivery import TaskPublisher
-from smoothcert.jobs.jobs import JobStore, Request
+from smoothcert.jobs.publisher import Message, TaskPublisher
+from smoothcert.jobs.store import JobStore, Request
 from smoothcert.schemas.card import ModelCard
 from smoothcert.schemas.certificate import Certificate
 from smoothcert.schemas.job import Job
@@ -39,7 +39,7 @@ class Workers:
     """The workers that have one model, as a record and a way to send them word."""
 
     store: JobStore
-    courier: TaskPublisher
+    publisher: TaskPublisher
     card: ModelCard
 
     @classmethod
@@ -54,14 +54,15 @@ class Workers:
         return workers
 
     def count(self) -> int:
-        return sum(self.card.name in worker.models for worker in self.store.workers())
+        """Workers that have the model in their folder; one that is loading takes its jobs soon."""
+        return sum(self.card.name in (*worker.models, *worker.loading) for worker in self.store.workers())
 
     def send(self, request: Request, key: str) -> str:
         """The id of the job, new or left by an evaluation that was killed. Raises QueueFull."""
         for attempt in range(TRIES):
             made = self.store.submit(replace(request, idempotency_key=f"{key}/{attempt}"))
-            if made.created:
-                self._tell(made.job_id)
+            if made.message:
+                self._tell(made.message)
                 return made.job_id
             (found,) = self.store.jobs([made.job_id])
             if found is not None and found.status not in ("failed", "cancelled"):
@@ -78,9 +79,9 @@ class Workers:
             time.sleep(POLL)
         return str(EngineConfig.of(_certificate(job, 0).engine))
 
-    def _tell(self, job_id: str) -> None:
-        with suppress(BrokerUnavailable):  # the record stands: a janitor sends what did not arrive
-            self.courier.send(job_id, self.card.name)
+    def _tell(self, message: Message) -> None:
+        with suppress(BrokerUnavailable):  # the record stands: a sweep sends what did not arrive
+            self.publisher.send(message)
 
 
 class FanOut:

@@ -132,6 +132,7 @@ class CudaSampler:
         assert image_CHW.shape == voter.shape_CHW
         self.num_classes = voter.num_classes
         self.slack = slack(sigma, image_CHW.size)
+        self.at_once = voter.setup.batch  # votes under way at the same time
         self._step = voter.step(sigma)
         self._seed = seed
         self._size = voter.setup.batch

@@ -1,5 +1,6 @@
-"""The Lua transitions as callables. Every failure of the broker becomes BrokerUnavailable here."""
+"""The Lua scripts as callables. Every failure of the broker becomes BrokerUnavailable here."""
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,11 +13,11 @@ from redis.commands.core import Script
 
 from smoothcert.errors import BrokerUnavailable
 from smoothcert.jobs.broker import unavailable
+from smoothcert.jobs.keys import ROOT
 
-ROOT = "{smoothcert}"  # a hash tag: all keys live in one slot, so that scripts may touch any of them
 FOLDER = Path(__file__).parent / "lua"
 
-Argument = str | bytes | int
+Argument = str | float | bool | list[str] | dict[str, str | int]
 
 # What a broker says that serves nobody, or takes no writes: a replica after a failover, one that lost its
 # replicas or its disk, or has other rights for us. redis-py has classes for some, and takes their codes off.
@@ -32,8 +33,9 @@ REFUSAL_CODES = "MISCONF", "NOREPLICAS", "BUSY", "DENIED", "DB index", "invalid 
 
 @cache
 def source(name: str) -> str:
-    """The text of one script, with what all of them share before it."""
-    return (FOLDER / "_common.lua").read_text() + (FOLDER / f"{name}.lua").read_text()
+    """The text of one script: its first line (flags), what all of them share, the rest."""
+    flags, _, body = (FOLDER / f"{name}.lua").read_text().partition("\n")
+    return f"{flags}\n{(FOLDER / '_common.lua').read_text()}{body}"
 
 
 @contextmanager
@@ -65,16 +67,20 @@ class Scripts:
         self._silent_until = 0.0  # time.monotonic()
         self._registered: dict[str, Script] = {}
 
-    def run(self, name: str, *arguments: Argument) -> Any:
-        """Runs one script atomically. Raises BrokerUnavailable."""
+    def run(self, name: str, *, data: bytes = b"", queue: str = "", **arguments: Argument) -> Any:
+        """Runs one script atomically. data: bytes that JSON can't hold. queue: a Celery queue it reads.
+
+        Raises BrokerUnavailable.
+        """
         script = self._registered.get(name)
         if script is None:
             script = self._registered[name] = self.client.register_script(source(name))
         if time.monotonic() < self._silent_until:
             raise BrokerUnavailable
+        keys = [self.root, queue] if queue else [self.root]
         with broker_errors():
             try:
-                return script(keys=[self.root], args=arguments)
+                return script(keys=keys, args=[json.dumps(arguments), data])
             except redis.exceptions.TimeoutError:
                 self._silent_until = time.monotonic() + self._pause
                 raise

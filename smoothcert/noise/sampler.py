@@ -72,6 +72,7 @@ class Sampler:
         assert list(image_HWC.shape) == shape_HWC
         self.num_classes = voter.num_classes
         self.slack = slack(sigma, image_HWC.size)
+        self.at_once = size * voter.slots  # votes under way at the same time
         self._voter = voter
         self._seed = seed
         self._last = _Evaluated(None, np.empty(0, dtype=np.int64))

@@ -1,4 +1,4 @@
-"""The page in a real browser, over a real service and store; a worker's hand decides when votes come in."""
+"""The page in a real browser, over a real service and store; a stand-in worker decides when votes come in."""
 
 import json
 import shutil
@@ -14,11 +14,11 @@ from playwright import sync_api as playwright
 from service.app import create_app
 from service.settings import Settings
 from smoothcert.cli.local_broker import Broker, free_port
-from smoothcert.jobs.leases import Claim
+from smoothcert.jobs.tasks import Task
 from smoothcert.schemas.job import Progress
 from tests.acceptance.visit import Server, Visit
-from tests.service.hand import WorkerHand, certificate
 from tests.service.shelf import MODEL, measured, write_model
+from tests.service.worker import StandInWorker, certificate
 from tests.worker.plant import eventually
 
 OBJECTS = "objects"
@@ -60,8 +60,8 @@ def site(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
 
 
 @pytest.fixture
-def hand(broker: Broker) -> WorkerHand:
-    return WorkerHand(broker.url)
+def worker(broker: Broker) -> StandInWorker:
+    return StandInWorker(broker.url)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def visit(chromium: "playwright.Browser", site: str) -> Iterator[Callable[..., V
         assert one.strangers == []
 
 
-def abstain(hand: WorkerHand, claim: Claim) -> None:
+def abstain(worker: StandInWorker, task: Task) -> None:
     counts = [600, 400] + [0] * 8
     nothing = {
         "outcome": "abstained",
@@ -95,21 +95,21 @@ def abstain(hand: WorkerHand, claim: Claim) -> None:
         "radius": 0.0,
         "counts": counts,
     }
-    unsure = certificate(claim, 1000, 0.0).model_copy(update=nothing)
-    hand.leases.finish(claim, unsure, Progress(samples=1000, of=1000, radius=None, counts=counts))
+    unsure = certificate(task, 1000, 0.0).model_copy(update=nothing)
+    worker.votes.finish(task, unsure, Progress(samples=1000, of=1000, radius=None, counts=counts))
 
 
 def test_a_sample_becomes_a_certificate_and_its_radius_is_seen_to_grow(
-    visit: Callable[..., Visit], hand: WorkerHand
+    visit: Callable[..., Visit], worker: StandInWorker
 ) -> None:
     here = visit()
-    claim = hand.claim(here.certify())
-    hand.progress(claim, 250, 0.5)
+    task = worker.begin(here.certify())
+    worker.report(task, 250, 0.5)
     here.says("#verdict", "0.500")
-    hand.progress(claim, 500, 0.75)
+    worker.report(task, 500, 0.75)
     here.says("#verdict", "0.750")
     assert "250" not in here.text("#progress-text")
-    hand.finish(claim, 1.5)
+    worker.finish(task, 1.5)
     here.until("succeeded")
     assert here.text("#verdict").split() == ["class", "7", "certified", "radius", "1.500"]
     here.says("#explanation", "At least 99.9 %".lower())
@@ -130,23 +130,23 @@ def test_a_file_that_is_no_image_is_refused_in_words(visit: Callable[..., Visit]
 
 
 def test_a_mistake_stays_on_show_while_another_job_runs(
-    visit: Callable[..., Visit], hand: WorkerHand
+    visit: Callable[..., Visit], worker: StandInWorker
 ) -> None:
     here = visit()
-    claim = hand.claim(here.certify())
+    task = worker.begin(here.certify())
     here.page.set_input_files("#file", DATA / "not-an-image.txt")
     here.page.get_by_role("button", name="Certify").click()
     here.says('[role="alert"]', "PNG, JPEG")
-    hand.progress(claim, 500, 0.75)
+    worker.report(task, 500, 0.75)
     here.says("#verdict", "0.750")
     here.says('[role="alert"]', "PNG, JPEG")
-    hand.finish(claim)
+    worker.finish(task)
 
 
-def test_an_uploaded_picture_is_certified(visit: Callable[..., Visit], hand: WorkerHand) -> None:
+def test_an_uploaded_picture_is_certified(visit: Callable[..., Visit], worker: StandInWorker) -> None:
     here = visit()
     here.page.set_input_files("#file", DATA / "digit-0-cmyk.jpg")
-    hand.finish(hand.claim(here.certify()))
+    worker.finish(worker.begin(here.certify()))
     here.until("succeeded")
     here.says("#history", "digit-0-cmyk.jpg")
 
@@ -160,51 +160,53 @@ def test_too_few_votes_are_explained_beside_the_field(visit: Callable[..., Visit
     assert here.page.get_attribute("#n", "aria-invalid") == "true"
 
 
-def test_an_abstention_is_explained(visit: Callable[..., Visit], hand: WorkerHand) -> None:
+def test_an_abstention_is_explained(visit: Callable[..., Visit], worker: StandInWorker) -> None:
     here = visit()
-    abstain(hand, hand.claim(here.certify()))
+    abstain(worker, worker.begin(here.certify()))
     here.says("#verdict", "abstained")
     here.says("#explanation", "60.0")
     here.says("#explanation", "not a failure")
 
 
 def test_a_job_that_is_stopped_keeps_what_it_has_proved(
-    visit: Callable[..., Visit], hand: WorkerHand
+    visit: Callable[..., Visit], worker: StandInWorker
 ) -> None:
     here = visit()
-    hand.progress(hand.claim(here.certify()), 500, 0.75)
+    worker.report(worker.begin(here.certify()), 500, 0.75)
     here.says("#verdict", "0.750")
     here.page.get_by_role("button", name="Stop here").click()
     here.says("#explanation", "Stopped after 500 votes")
     here.says("#verdict", "certified radius")
 
 
-def test_a_reload_in_the_middle_comes_back_to_the_job(visit: Callable[..., Visit], hand: WorkerHand) -> None:
+def test_a_reload_in_the_middle_comes_back_to_the_job(
+    visit: Callable[..., Visit], worker: StandInWorker
+) -> None:
     here = visit()
-    claim = hand.claim(here.certify())
-    hand.progress(claim, 500, 0.75)
+    task = worker.begin(here.certify())
+    worker.report(task, 500, 0.75)
     here.says("#verdict", "0.750")
     here.page.reload()
     here.says("#verdict", "0.750")
-    hand.finish(claim)
+    worker.finish(task)
     here.until("succeeded")
     here.says("#history", "7, radius 1.500")
 
 
 def test_polling_takes_over_where_the_stream_is_blocked(
-    visit: Callable[..., Visit], hand: WorkerHand
+    visit: Callable[..., Visit], worker: StandInWorker
 ) -> None:
     here = visit()
     here.page.route("**/events", lambda route: route.abort())
-    claim = hand.claim(here.certify())
-    hand.progress(claim, 500, 0.75)
+    task = worker.begin(here.certify())
+    worker.report(task, 500, 0.75)
     here.says("#verdict", "0.750")
-    hand.finish(claim)
+    worker.finish(task)
     here.until("succeeded")
 
 
 def test_a_silent_broker_is_told_of_and_work_goes_on_when_it_is_back(
-    visit: Callable[..., Visit], hand: WorkerHand, broker: Broker
+    visit: Callable[..., Visit], worker: StandInWorker, broker: Broker
 ) -> None:
     here = visit()
     broker.process.send_signal(signal.SIGSTOP)
@@ -214,13 +216,13 @@ def test_a_silent_broker_is_told_of_and_work_goes_on_when_it_is_back(
     finally:
         broker.process.send_signal(signal.SIGCONT)
     eventually(lambda: here.page.request.get("/jobs").ok)  # left alone for a second after its silence
-    hand.finish(hand.claim(here.certify()))  # the only job, though the broker took both submissions
+    worker.finish(worker.begin(here.certify()))  # the only job, though the broker took both submissions
     here.until("succeeded")
     assert "queued" not in {job["status"] for job in here.page.request.get("/jobs").json()["jobs"]}
     playwright.expect(here.page.get_by_role("alert")).to_be_hidden()
 
 
-def test_everything_can_be_done_by_keyboard(visit: Callable[..., Visit], hand: WorkerHand) -> None:
+def test_everything_can_be_done_by_keyboard(visit: Callable[..., Visit], worker: StandInWorker) -> None:
     here = visit()
     press = here.page.keyboard.press
     for key in ("Tab", "Tab", "Tab", "ArrowRight", "Tab", "Tab", "ArrowDown", "Tab", "Tab"):
@@ -229,17 +231,17 @@ def test_everything_can_be_done_by_keyboard(visit: Callable[..., Visit], hand: W
     press("Enter")
     here.page.wait_for_function("() => location.hash !== ''")
     job_id = here.page.evaluate("location.hash.slice(1)")
-    claim = hand.claim(job_id)
-    assert claim.model == "mnist-lenet-consistency-1.00"
-    hand.finish(claim)
+    task = worker.begin(job_id)
+    assert task.model == "mnist-lenet-consistency-1.00"
+    worker.finish(task)
     here.until("succeeded")
     here.says("#history", "A handwritten 8")
 
 
-def test_on_a_narrow_screen_nothing_is_cut_off(visit: Callable[..., Visit], hand: WorkerHand) -> None:
+def test_on_a_narrow_screen_nothing_is_cut_off(visit: Callable[..., Visit], worker: StandInWorker) -> None:
     here = visit(viewport={"width": 320, "height": 640})
     assert here.overflow() <= 0
-    hand.finish(hand.claim(here.certify()))
+    worker.finish(worker.begin(here.certify()))
     here.until("succeeded")
     playwright.expect(here.page.locator("#verdict")).to_be_in_viewport()
     here.page.click("#evidence summary")
@@ -248,15 +250,15 @@ def test_on_a_narrow_screen_nothing_is_cut_off(visit: Callable[..., Visit], hand
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_an_accessibility_check_finds_nothing(
-    visit: Callable[..., Visit], hand: WorkerHand, scheme: str
+    visit: Callable[..., Visit], worker: StandInWorker, scheme: str
 ) -> None:
     here = visit(color_scheme=scheme, bypass_csp=True)
     assert axe.Axe().run(here.page).response["violations"] == []
-    claim = hand.claim(here.certify())
-    hand.progress(claim, 500, 0.75)
+    task = worker.begin(here.certify())
+    worker.report(task, 500, 0.75)
     here.says("#verdict", "0.750")
     assert axe.Axe().run(here.page).response["violations"] == []
-    hand.finish(claim)
+    worker.finish(task)
     here.until("succeeded")
     here.page.click("#evidence summary")
     assert axe.Axe().run(here.page).response["violations"] == []

@@ -5,26 +5,25 @@ from pathlib import Path
 
 from PIL import Image
 
-from smoothcert.jobs.leases import IDLE
 from tests.acceptance.test_browser import (
     DATA,
     OBJECTS,
     broker,
     chromium,
-    hand,
     playwright,
     pytestmark,
     site,
     visit,
+    worker,
 )
 from tests.acceptance.visit import Visit
-from tests.service.hand import WorkerHand, certificate, progress
+from tests.service.worker import StandInWorker, certificate, progress
 
-__all__ = ["broker", "chromium", "hand", "pytestmark", "site", "visit"]  # of the page's other tests
+__all__ = ["broker", "chromium", "pytestmark", "site", "visit", "worker"]  # of the page's other tests
 
 
 def test_models_are_named_by_what_they_know_and_bring_samples_of_their_kind(
-    visit: Callable[..., Visit], hand: WorkerHand
+    visit: Callable[..., Visit], worker: StandInWorker
 ) -> None:
     here = visit()
     here.says("#models", "Digits 0–9, σ\u00a0=\u00a00.5")
@@ -33,10 +32,10 @@ def test_models_are_named_by_what_they_know_and_bring_samples_of_their_kind(
     assert here.page.locator("#samples input").count() == 12
     here.page.get_by_role("radio", name="10 kinds of objects").check()
     assert here.page.locator("#samples input").count() == 10
-    claim = hand.claim(here.certify())
-    assert claim.model == OBJECTS
+    task = worker.begin(here.certify())
+    assert task.model == OBJECTS
     here.says("#history", "A small picture: cat")
-    hand.finish(claim)
+    worker.finish(task)
     here.until("succeeded")
 
 
@@ -67,26 +66,28 @@ def test_a_photo_for_a_grey_digit_model_is_shown_as_the_model_sees_it_with_a_war
     assert here.overflow() <= 0
 
 
-def test_the_time_is_told_before_and_while_it_works(visit: Callable[..., Visit], hand: WorkerHand) -> None:
-    claim = hand.claim(visit().certify())
-    counted = IDLE.plus(10_000, 0.5)
-    hand.leases.finish(claim, certificate(claim, 1000, 1.5), progress(1000, 1.5), counted)
+def test_the_time_is_told_before_and_while_it_works(
+    visit: Callable[..., Visit], worker: StandInWorker
+) -> None:
+    task = worker.begin(visit().certify())
+    proved = certificate(task, 1000, 1.5)
+    worker.votes.finish(task, proved, progress(1000, 1.5), votes=10_000, seconds=0.5)
     here = visit()
     here.says("#forecast", "for 100 000 votes (20 000 a second here)")
     here.page.click("summary >> nth=0")
     here.page.fill("#n", "10000000")
     here.says("#forecast", "about 9\u00a0min for 10 000 000 votes")
     here.page.fill("#n", "1000")
-    claim = hand.claim(here.certify())
-    hand.progress(claim, 250, 0.5)
+    task = worker.begin(here.certify())
+    worker.report(task, 250, 0.5)
     here.says("#progress-text", "left at most")
-    hand.finish(claim)
+    worker.finish(task)
     here.until("succeeded")
 
 
-def test_a_link_to_a_job_opens_it_elsewhere(visit: Callable[..., Visit], hand: WorkerHand) -> None:
+def test_a_link_to_a_job_opens_it_elsewhere(visit: Callable[..., Visit], worker: StandInWorker) -> None:
     here = visit()
-    hand.finish(hand.claim(here.certify()))
+    worker.finish(worker.begin(here.certify()))
     here.until("succeeded")
     link = here.page.get_by_role("link", name="Link to this job").get_attribute("href")
     here.page.get_by_role("link", name="Link to this job").click()

@@ -10,12 +10,12 @@ from service.app import create_app
 from service.settings import Settings
 from smoothcert.cli.local_broker import Broker, free_port
 from smoothcert.schemas.api_keys import Keyring, draw
-from tests.acceptance.test_browser import broker, chromium, hand, playwright, pytestmark
+from tests.acceptance.test_browser import broker, chromium, playwright, pytestmark, worker
 from tests.acceptance.visit import Server, Visit
-from tests.service.hand import WorkerHand
 from tests.service.shelf import MODEL, measured, write_model
+from tests.service.worker import StandInWorker
 
-__all__ = ["broker", "chromium", "hand", "pytestmark"]  # fixtures and marks of the page's other tests
+__all__ = ["broker", "chromium", "pytestmark", "worker"]  # fixtures and marks of the page's other tests
 ANN = draw("ann")
 
 
@@ -33,13 +33,13 @@ def guarded_site(broker: Broker, tmp_path: Path) -> Iterator[str]:
 def test_who_gives_the_key_as_password_certifies_follows_and_fetches(
     chromium: "playwright.Browser",
     guarded: str,
-    hand: WorkerHand,
+    worker: StandInWorker,
 ) -> None:
     here = Visit(chromium, guarded, http_credentials={"username": "ann", "password": ANN.text})
-    claim = hand.claim(here.certify())
-    hand.progress(claim, 500, 0.75)
+    task = worker.begin(here.certify())
+    worker.report(task, 500, 0.75)
     here.says("#verdict", "0.750")
-    hand.finish(claim)
+    worker.finish(task)
     here.until("succeeded")
     here.page.wait_for_function(
         "[...document.images].some(i => i.src.includes('input.png') || i.src.startsWith('blob:'))"

@@ -16,7 +16,7 @@ from smoothcert.cli.client import ServiceClient
 from smoothcert.cli.local_broker import free_port
 from smoothcert.errors import InternalError, InvalidRequest
 from smoothcert.jobs.broker import connect
-from smoothcert.jobs.jobs import JobStore
+from smoothcert.jobs.store import JobStore
 from tests.acceptance.visit import Server
 from tests.cli.conftest import DATA
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ from smoothcert.cli.fanout import FanOut, Workers
 from smoothcert.cli.local_broker import Broker
 from smoothcert.cli.settings import settings
 from smoothcert.jobs.broker import connect
-from smoothcert.jobs.delivery import TaskPublisher
-from smoothcert.jobs.jobs import JobStore
+from smoothcert.jobs.publisher import TaskPublisher
+from smoothcert.jobs.store import JobStore
+from smoothcert.jobs.sweep import WorkerStore
+from smoothcert.jobs.workers import WorkerStatus
 from smoothcert.models.registry import read_card
 from smoothcert.schemas.parameters import Parameters
 from tests.cli.conftest import DATA, MODEL, ROOT, SETUP, Command, settings_of
@@ -148,3 +151,12 @@ def test_what_is_missing_is_said_before_anything_is_asked(
     refused = inside(*asked)
     assert refused.returncode == 2
     assert f"No living worker has {MODEL}" in refused.stderr
+
+
+def test_a_worker_that_still_loads_the_model_is_waited_for(models: Path, redis_url: str) -> None:
+    status = WorkerStatus(
+        id="w", host="h", models=[], loading=[MODEL], started_at=datetime.now(UTC), ready=False
+    )
+    with connect(redis_url) as client:
+        WorkerStore(client).beat(status, 60)
+    assert Workers.of(redis_url, read_card(models / MODEL)).count() == 1

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from smoothcert.cli.local_broker import free_port, spawn
-from smoothcert.cli.up import DIRECT, run_deployment
+from smoothcert.cli.up import DIRECT, up
 from smoothcert.errors import BrokerUnavailable, InternalError, InvalidRequest
 from smoothcert.models.registry import BUNDLED, ModelRegistry
 from smoothcert.votes import VoteRange
@@ -29,10 +29,7 @@ LENET = "mnist-lenet-consistency-0.50"
 DIGIT = ROOT / "tests/data/digit-7.png"
 ENDED = ("succeeded", "failed", "cancelled")
 
-UP = (
-    "import sys, pathlib; from smoothcert.cli.up import run_deployment;"
-    "run_deployment(int(sys.argv[1]), pathlib.Path(sys.argv[2]))"
-)
+UP = "import sys, pathlib, smoothcert.cli.up as it; it.up(int(sys.argv[1]), pathlib.Path(sys.argv[2]))"
 
 
 def descendants(pid: int) -> dict[int, str]:
@@ -125,7 +122,7 @@ def stand_in(folder: Path) -> dict[str, str]:
     return {
         "SMOOTHCERT_MODELS": str(folder),
         "SMOOTHCERT_ENGINES": "stand_in:StandIns",
-        "SMOOTHCERT_LEASE": "2",
+        "SMOOTHCERT_BEAT": "0.5",
     }
 
 
@@ -212,15 +209,15 @@ def test_worker_service_and_broker_killed_in_one_job_leave_its_votes_to_its_seed
     (tmp_path / "models" / LENET).symlink_to(BUNDLED / LENET)
     settings = {
         "SMOOTHCERT_MODELS": str(tmp_path / "models"),
-        "SMOOTHCERT_LEASE": "2",
-        "SMOOTHCERT_CHUNK": "0.1",
+        "SMOOTHCERT_BEAT": "0.5",
+        "SMOOTHCERT_SLICE": "0.5",
         "SMOOTHCERT_NICE": "0",  # other tests run beside it
         "SMOOTHCERT_TUNE": "false",
     }
     with started(tmp_path, settings) as running:
-        job_id = submit(running, LENET, n=30_000)
+        job_id = submit(running, LENET, n=50_000)
         for victim in VICTIMS.values():
-            running.further(job_id, by=3000)
+            running.further(job_id, by=1000)
             os.kill(running.part(victim), signal.SIGKILL)
         found = tmp_path / "certificate.json"
         found.write_text(json.dumps(running.job(job_id)["certificate"]))
@@ -254,7 +251,7 @@ def test_a_part_that_dies_five_times_in_a_minute_is_given_up(running: Running) -
     eventually(lambda: running.all_gone() or None, patience=5)
 
 
-@pytest.mark.parametrize("name", ["SMOOTHCERT_LEASE", "SMOOTHCERT_MAX_QUEUED"])
+@pytest.mark.parametrize("name", ["SMOOTHCERT_SLICE", "SMOOTHCERT_MAX_QUEUED"])
 def test_a_wrong_setting_ends_it_at_once_and_is_named(tmp_path: Path, name: str) -> None:
     process = start(tmp_path, free_port(), stand_in(tmp_path) | {name: "minus one"})
     said, complaints = process.communicate(timeout=60)
@@ -268,13 +265,13 @@ def test_a_taken_port_is_the_users_mistake(tmp_path: Path) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         with pytest.raises(InvalidRequest, match="taken"):
-            run_deployment(other.getsockname()[1], tmp_path)
+            up(other.getsockname()[1], tmp_path)
 
 
 def test_a_configured_broker_that_is_away_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMOOTHCERT_REDIS_URL", "redis://127.0.0.1:1/0")
     with pytest.raises(BrokerUnavailable, match="SMOOTHCERT_REDIS_URL"):
-        run_deployment(free_port(), tmp_path)
+        up(free_port(), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -282,7 +279,7 @@ def test_a_configured_broker_that_is_away_is_named(tmp_path: Path, monkeypatch: 
 )
 def test_an_address_that_is_not_ours_is_the_users_mistake(tmp_path: Path, host: str, said: str) -> None:
     with pytest.raises(InvalidRequest, match=said):
-        run_deployment(free_port(), tmp_path, host=host)
+        up(free_port(), tmp_path, host=host)
 
 
 def test_without_keys_it_does_not_listen_to_other_machines(
@@ -292,4 +289,4 @@ def test_without_keys_it_does_not_listen_to_other_machines(
     with pytest.raises(
         InternalError, match=r"without API keys it listens on loopback only, not on 0\.0\.0\.0"
     ):
-        run_deployment(free_port(), tmp_path, host="0.0.0.0")
+        up(free_port(), tmp_path, host="0.0.0.0")

@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from smoothcert.jobs.leases import Terms
 from tests.faults.callers import Caller, picture
 from tests.faults.site import LENET, Plan, Site
 from tests.worker.plant import Worker, eventually
 
-LEASE = Terms().lease
+SILENCE = 10.0  # seconds: longer than a worker may be silent
 RESTART = 2.0  # seconds until a supervisor has started again what died
-OUTAGE = LEASE + 3.0  # seconds: longer than a lease
+OUTAGE = SILENCE + 3.0  # seconds
 HOUR = 3600
 
 
@@ -73,13 +72,13 @@ def drain_worker(scene: Scene) -> Blow:
 
 
 def freeze_worker(scene: Scene) -> Blow:
-    """Stopped with its child, past its lease; then it goes on and writes late."""
+    """Stopped with its child, for longer than a worker may be silent; then it goes on and writes late."""
     frozen = scene.holder
     processes = [frozen.process.pid, *frozen.children()]
     for pid in processes:
         os.kill(pid, signal.SIGSTOP)
     yield
-    time.sleep(LEASE + 2)
+    time.sleep(SILENCE + 2)
     for pid in processes:
         os.kill(pid, signal.SIGCONT)
 
@@ -154,7 +153,7 @@ def fill_broker(scene: Scene) -> Blow:
 
 
 def broker_clock(seconds: int) -> Callable[[Scene], Blow]:
-    """Steps it while a worker dies: what the record believes of leases is then most wrong."""
+    """Steps it while a worker dies: what the record believes of workers is then most wrong."""
 
     def strike(scene: Scene) -> Blow:
         scene.holder.process.kill()
@@ -229,7 +228,7 @@ FAULTS = (
     Fault("worker's child killed, real LeNet", "SIGKILL", kill_child, Plan(model=LENET)),
     Fault("worker killed, real LeNet", "SIGKILL of the parent", kill_parent, Plan(model=LENET)),
     Fault("worker told to stop", "SIGTERM", drain_worker),
-    Fault("worker frozen past its lease", "SIGSTOP to parent and child, SIGCONT after 12 s", freeze_worker),
+    Fault("worker frozen", "SIGSTOP to parent and child, SIGCONT after 12 s", freeze_worker),
     Fault("service killed", "SIGKILL, started again after 2 s", kill_service),
     Fault(
         "service killed between writing a job and sending its message",

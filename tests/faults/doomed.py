@@ -4,10 +4,10 @@ import os
 import signal
 
 from service.__main__ import main
-from smoothcert.jobs.delivery import TaskPublisher
+from smoothcert.jobs.publisher import Message, TaskPublisher
 
 
-def die(courier: TaskPublisher, job_id: str, model: str) -> None:
+def die(publisher: TaskPublisher, message: Message) -> None:
     """In place of sending."""
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -41,6 +41,8 @@ class BlockVoter:
 class SampledVotes(StandInVotes):
     """One image's votes, as slow as the stand-in's; `draw` casts them at once."""
 
+    at_once = SLOTS * BLOCK
+
     def __init__(self, image_CHW: NDArray[np.uint8], sigma: float, seed: int) -> None:
         super().__init__(image_CHW, seed)
         self._sampler = Sampler(BlockVoter(image_CHW, sigma), image_CHW, sigma, seed)

@@ -16,12 +16,12 @@ import redis
 
 from smoothcert.cli.local_broker import await_answer, free_port, server_binary, spawn
 from smoothcert.jobs.broker import connect
-from smoothcert.jobs.jobs import JobStore
+from smoothcert.jobs.store import JobStore
 from smoothcert.models.registry import BUNDLED
 from tests.faults.clock import Clock
 from tests.worker.conftest import write_model
 from tests.worker.plant import MODEL as STAND_IN
-from tests.worker.plant import ROOT, Worker
+from tests.worker.plant import ROOT, Worker, at_work
 
 LENET = "mnist-lenet-consistency-0.50"
 START_TIMEOUT = 60.0  # seconds until everything is ready
@@ -118,10 +118,8 @@ class Site:
         return [worker for worker in self.workers if worker.process.poll() is None]
 
     def holder(self, job_id: str) -> Worker | None:
-        """The worker that has the job now."""
-        said = self.client.hget(f"{self.store.root}:job:{job_id}", "holder") or b""
-        pids = {str(worker.process.pid): worker for worker in self.workers}
-        return next((pids[part] for part in said.decode().split("-") if part in pids), None)
+        """The worker that is at work on the job now."""
+        return next(iter(at_work(self.client, self.workers, job_id)), None)
 
     def kill_broker(self, with_signal: signal.Signals = signal.SIGKILL) -> None:
         self.broker.send_signal(with_signal)

@@ -10,7 +10,7 @@ from tests.faults.site import Plan
 
 QUICK = Plan(
     speed=100_000,
-    environment={"SMOOTHCERT_LEASE": "1.5", "SMOOTHCERT_GRACE": "1", "SMOOTHCERT_JANITOR": "0.2"},
+    environment={"SMOOTHCERT_BEAT": "0.5"},
 )
 
 

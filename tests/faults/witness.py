@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from smoothcert.schemas.certificate import Engine as Description
-from smoothcert.votes import Counts, VoteRange, VoteSource
+from smoothcert.votes import Counts, VoteRange
+from worker.voting import BatchedVotes
 
 BOOK, ENGINES = "WITNESS_BOOK", "WITNESS_ENGINES"  # environment: the file, the builder that is watched
 
@@ -15,9 +16,9 @@ BOOK, ENGINES = "WITNESS_BOOK", "WITNESS_ENGINES"  # environment: the file, the 
 class Watched:
     """One image's votes, each range written down before it is cast."""
 
-    def __init__(self, source: VoteSource, seed: int) -> None:
+    def __init__(self, source: BatchedVotes, seed: int) -> None:
         self._source, self._seed = source, seed
-        self.num_classes, self.slack = source.num_classes, source.slack
+        self.num_classes, self.slack, self.at_once = source.num_classes, source.slack, source.at_once
 
     def count(self, votes: VoteRange) -> Counts:
         line = f"{self._seed:032x} {votes.stage} {votes.start} {votes.stop}\n"

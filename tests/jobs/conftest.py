@@ -7,11 +7,10 @@ import redis
 
 from smoothcert.images.pixels import CertifiedImage
 from smoothcert.jobs.broker import connect
-from smoothcert.jobs.jobs import JobStore, Request
-from smoothcert.jobs.leases import Leases, Terms
+from smoothcert.jobs.store import JobStore, Request
+from smoothcert.jobs.votes import VoteStore
 from smoothcert.schemas.parameters import Parameters
-
-LEASE = 0.15  # seconds; long enough to act within, short enough to wait for
+from tests.jobs.tasks import N
 
 
 @pytest.fixture
@@ -26,14 +25,15 @@ def store(client: redis.Redis) -> JobStore:
 
 
 @pytest.fixture
-def leases(client: redis.Redis) -> Leases:
-    return Leases(client, Terms(lease=LEASE, grace=0.2))
+def votes(client: redis.Redis) -> VoteStore:
+    """Worker w1, of platform x."""
+    return VoteStore(client, "w1", "x")
 
 
 @pytest.fixture
 def request_() -> Request:
     image = CertifiedImage.of(bytes(range(4)), (1, 2, 2), ["as it came"])
-    return Request(model="m", parameters=Parameters(sigma=0.5), image=image)
+    return Request(model="m", parameters=Parameters(sigma=0.5, n=N), image=image)
 
 
 @pytest.fixture

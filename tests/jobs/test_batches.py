@@ -6,8 +6,8 @@ import pytest
 import redis
 
 from smoothcert.errors import KeyReused
-from smoothcert.jobs.batches import Batches, Plan
-from smoothcert.jobs.jobs import JobStore, Limits, Request
+from smoothcert.jobs.batches import Batches, BatchPlan
+from smoothcert.jobs.store import JobStore, Limits, Request
 
 OWNER = "me"
 
@@ -17,7 +17,7 @@ def batches(store: JobStore) -> Batches:
     return Batches(store)
 
 
-def submit(batches: Batches, request_: Request, plan: Plan, *places: int) -> None:
+def submit(batches: Batches, request_: Request, plan: BatchPlan, *places: int) -> None:
     for place in places:
         asked = replace(request_, owner=OWNER, batch_id=plan.batch_id, lane="batch")
         batches.store.submit(asked, plan.job_ids[place])

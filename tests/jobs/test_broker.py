@@ -18,8 +18,9 @@ from smoothcert.jobs.broker import (
     evicts,
     unavailable,
 )
-from smoothcert.jobs.delivery import TaskPublisher, queue_of
-from smoothcert.jobs.jobs import JobStore
+from smoothcert.jobs.keys import queue_of
+from smoothcert.jobs.publisher import Message, TaskPublisher
+from smoothcert.jobs.store import JobStore
 from tests.security.tls import tls_before
 
 
@@ -99,8 +100,8 @@ def test_another_address_is_refused_with_what_there_is_and_never_shown(written: 
 def test_records_and_messages_take_the_same_way_through_a_socket(own: Broker, tmp_path: Path) -> None:
     for written in ("unix://{}?db=3", "redis+socket://{}?virtual_host=3"):
         url = broker_url(written.format(tmp_path / "broker.sock"), None)
-        with connect(url) as client, closing(TaskPublisher(url)) as courier:
-            courier.send("a", "model")
+        with connect(url) as client, closing(TaskPublisher(url)) as publisher:
+            publisher.send(Message("a", "certify.model", 1))
             assert JobStore(client).page().jobs == []
             assert client.llen(queue_of("model")) == 1
             with redis.Redis.from_url(f"{own.url[:-1]}3") as there:

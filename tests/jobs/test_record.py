@@ -2,10 +2,10 @@
 
 from datetime import UTC, datetime
 
-from smoothcert.jobs.jobs import JobStore
-from smoothcert.jobs.leases import Leases
 from smoothcert.jobs.record import moment
-from tests.jobs.holding import HALF, certificate, claimed, look
+from smoothcert.jobs.store import JobStore
+from smoothcert.jobs.votes import VoteStore
+from tests.jobs.tasks import HALF, begun, brought, certificate, look
 
 
 def test_times_are_told_to_the_microsecond() -> None:
@@ -13,13 +13,13 @@ def test_times_are_told_to_the_microsecond() -> None:
     assert moment(None) is None
 
 
-def test_every_change_of_a_record_has_a_higher_number(store: JobStore, leases: Leases, job_id: str) -> None:
-    """Who watches a job is told of a change by it."""
+def test_every_change_of_a_record_has_a_higher_number(store: JobStore, votes: VoteStore, job_id: str) -> None:
+    """A reader is shown a change by it."""
     seen = [look(store, job_id).version]
-    claim = claimed(leases, job_id)
+    task = begun(votes, job_id)
     seen.append(look(store, job_id).version)
-    leases.progress(claim, "state", HALF)
+    brought(votes, task, 0, folded=1)
     seen.append(look(store, job_id).version)
-    leases.finish(claim, certificate(claim.seed), HALF)
+    votes.finish(task, certificate(task.seed), HALF)
     seen.append(look(store, job_id).version)
     assert seen == sorted(set(seen))

@@ -10,8 +10,8 @@ import redis
 from smoothcert.cli.local_broker import Broker
 from smoothcert.errors import BrokerUnavailable
 from smoothcert.jobs.broker import connect
-from smoothcert.jobs.jobs import JobStore, Limits, Request
 from smoothcert.jobs.scripts import Scripts
+from smoothcert.jobs.store import JobStore, Limits, Request
 
 
 @pytest.fixture
@@ -61,14 +61,14 @@ def test_a_broker_that_was_silent_is_asked_again_at_once_where_nobody_named_a_pa
 ) -> None:
     with connect(redis_url, retries=0, timeout=0.2) as hasty:
         for scripts in (Scripts(hasty), JobStore(hasty).scripts):
-            assert scripts.run("depth") == 0
+            assert scripts.run("cancel", id="unknown", ttl=1) == -1
             client.client_pause(10_000, all=False)
             try:
                 with pytest.raises(BrokerUnavailable):
-                    scripts.run("depth")
+                    scripts.run("cancel", id="unknown", ttl=1)
             finally:
                 client.client_unpause()
-            assert scripts.run("depth") == 0
+            assert scripts.run("cancel", id="unknown", ttl=1) == -1
 
 
 def test_an_error_of_ours_is_not_laid_at_the_brokers_door(client: redis.Redis) -> None:
@@ -82,13 +82,13 @@ def test_a_silent_broker_is_left_alone_for_a_while_and_asked_again_then(
     """Many callers must not wait for it one after the other."""
     with connect(redis_url, retries=0, timeout=0.1) as hasty:
         store = JobStore(hasty, Limits(pause=0.4))
-        assert store.depth() == 0
+        assert store.workers() == []
         client.client_pause(300)
         with pytest.raises(BrokerUnavailable):
-            store.depth()
+            store.workers()
         start = time.monotonic()
         with pytest.raises(BrokerUnavailable):
-            store.depth()
+            store.workers()
         assert time.monotonic() - start < 0.05
         time.sleep(0.5)
-        assert store.depth() == 0
+        assert store.workers() == []

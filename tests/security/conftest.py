@@ -8,9 +8,9 @@ from fastapi.testclient import TestClient
 
 from service.app import create_app
 from service.settings import Settings
-from tests.service.conftest import client, digit, hand, models, post, settings
+from tests.service.conftest import client, digit, models, post, settings, worker
 
-__all__ = ["client", "digit", "hand", "models", "post", "settings"]
+__all__ = ["client", "digit", "models", "post", "settings", "worker"]
 
 Open = Callable[..., TestClient]
 

@@ -16,11 +16,12 @@ from service.settings import Settings
 from smoothcert.cli.local_broker import Broker
 from smoothcert.errors import BadKeyFile, BrokerUnavailable
 from smoothcert.jobs.broker import broker_url, connect
-from smoothcert.jobs.delivery import TaskPublisher, queue_of
+from smoothcert.jobs.keys import queue_of
+from smoothcert.jobs.publisher import TASK, Message, TaskPublisher
 from smoothcert.schemas.signature import PublicKeys
 from smoothcert.signing import Signer, what_is_wrong
 from tests.security.tls import HOST, tls_before
-from tests.service.hand import WorkerHand, certificate, progress
+from tests.service.worker import StandInWorker, certificate, progress
 from tests.worker.conftest import plant, write_model
 from tests.worker.plant import MODEL, Plant, eventually
 
@@ -86,7 +87,7 @@ def test_service_and_worker_work_through_tls_with_a_password_from_a_file(
         finally:
             plant.close()
     log = worker.log.read_text()
-    assert "claimed" in log
+    assert "begun" in log
     assert "w/rd" not in log
     assert "w%2Frd" not in log
 
@@ -106,10 +107,10 @@ def test_who_has_not_both_password_and_certificate_gets_503(
     start = time.monotonic()
     with TestClient(create_app(Settings(redis_url=url, redis_password_file=file, models=models))) as client:
         assert client.post("/certify", files={"image": digit}).status_code == 503
-    courier = TaskPublisher(broker_url(url, file))
+    publisher = TaskPublisher(broker_url(url, file))
     with pytest.raises(BrokerUnavailable):
-        courier.send("some", "model")
-    courier.close()
+        publisher.send(Message("some", queue_of(MODEL), 1))
+    publisher.close()
     assert time.monotonic() - start < 10
 
 
@@ -150,12 +151,12 @@ def test_a_mistyped_address_is_refused_without_showing_its_password(monkeypatch:
 
 
 def test_a_certificate_forged_in_the_broker_no_longer_verifies(
-    client: TestClient, hand: WorkerHand, digit: bytes, redis_url: str
+    client: TestClient, worker: StandInWorker, digit: bytes, redis_url: str
 ) -> None:
     signer = Signer.draw()
     job = client.post("/certify", files={"image": digit}, data={"n": 1000}).json()
-    claim = hand.claim(job["id"])
-    hand.leases.finish(claim, signer.sign(certificate(claim, 1000, 0.5)), progress(1000, 0.5))
+    task = worker.begin(job["id"])
+    worker.votes.finish(task, signer.sign(certificate(task, 1000, 0.5)), progress(1000, 0.5))
     key, keys = f"{{smoothcert}}:job:{job['id']}", PublicKeys(keys=(signer.public,))
     assert what_is_wrong(client.get(job["links"]["certificate"]).json(), keys) is None
     with redis.Redis.from_url(redis_url) as neighbour:
@@ -182,14 +183,14 @@ def test_a_pickle_among_the_messages_is_never_opened_and_the_worker_lives_on(
     plant.staff("stand-in")
     exploded = tmp_path / "exploded"
     body = pickle.dumps(Bomb(exploded))
-    with plant.courier._app.connection_for_write() as connection, connection.Producer() as producer:
+    with plant.publisher._app.connection_for_write() as connection, connection.Producer() as producer:
         for kind, encoding in (("application/x-python-serialize", "binary"), ("application/json", "utf-8")):
             producer.publish(
                 body,
                 routing_key=queue_of(MODEL),
                 content_type=kind,
                 content_encoding=encoding,
-                headers={"task": "smoothcert.certify", "id": "x", "lang": "py"},
+                headers={"task": TASK, "id": "x", "lang": "py"},
             )
     assert plant.ended(plant.submit(n=1000)).status == "succeeded"
     assert not exploded.exists()

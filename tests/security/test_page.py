@@ -10,12 +10,12 @@ from service.app import create_app
 from service.settings import Settings
 from smoothcert.cli.local_broker import Broker, free_port
 from smoothcert.models.registry import CARD_FILE
-from tests.acceptance.test_browser import broker, chromium, hand, pytestmark, visit
+from tests.acceptance.test_browser import broker, chromium, pytestmark, visit, worker
 from tests.acceptance.visit import Server, Visit
-from tests.service.hand import WorkerHand, certificate, progress
 from tests.service.shelf import MODEL, measured, write_model
+from tests.service.worker import StandInWorker, certificate, progress
 
-__all__ = ["broker", "chromium", "hand", "pytestmark", "visit"]
+__all__ = ["broker", "chromium", "pytestmark", "visit", "worker"]
 
 EVIL = '<img src=x onerror="window.hurt=1"><script>window.hurt=1</script>\'"\u202e'
 
@@ -42,15 +42,15 @@ def site(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
 
 
 def test_labels_cards_and_file_names_are_shown_as_text(
-    visit: Callable[..., Visit], hand: WorkerHand, digit: bytes
+    visit: Callable[..., Visit], worker: StandInWorker, digit: bytes
 ) -> None:
     here = visit()
     here.page.set_input_files("#file", {"name": EVIL, "mimeType": "image/png", "buffer": digit})
-    claim = hand.claim(here.certify())
-    hand.progress(claim, 500, 0.75)
+    task = worker.begin(here.certify())
+    worker.report(task, 500, 0.75)
     here.says("#verdict", "onerror")
-    evil = certificate(claim, 1000, 1.5).model_copy(update={"label": EVIL})
-    hand.leases.finish(claim, evil, progress(1000, 1.5))
+    evil = certificate(task, 1000, 1.5).model_copy(update={"label": EVIL})
+    worker.votes.finish(task, evil, progress(1000, 1.5))
     here.until("succeeded")
     here.says("#verdict", "<script>")
     here.says("#votes", "onerror")

@@ -21,8 +21,8 @@ from smoothcert.cli.local_broker import Broker, free_port
 from smoothcert.schemas.api_keys import Keyring, draw
 from tests.conftest import fresh_database
 from tests.security.conftest import Open
-from tests.service.hand import WorkerHand
 from tests.service.shelf import MODEL, write_model
+from tests.service.worker import StandInWorker
 from tests.worker.plant import eventually
 
 LUA = [
@@ -52,7 +52,7 @@ def test_a_huge_wait_is_cut_to_what_the_operator_allows(open_service: Open, digi
 
 
 def test_waiters_over_the_limit_are_told_to_come_back_and_everything_else_goes_on(
-    open_service: Open, hand: WorkerHand, digit: bytes
+    open_service: Open, worker: StandInWorker, digit: bytes
 ) -> None:
     client = open_service(max_watching=2)
     job = client.post("/certify", files={"image": digit}).json()
@@ -71,7 +71,7 @@ def test_waiters_over_the_limit_are_told_to_come_back_and_everything_else_goes_o
         assert (refused.status_code, refused.headers["content-type"]) == (503, "application/problem+json")
         assert int(refused.headers["retry-after"]) >= 1
     assert client.get(links["self"]).status_code == 200
-    hand.finish(hand.claim(job["id"]))
+    worker.finish(worker.begin(job["id"]))
     for thread in threads:
         thread.join()
     assert client.get(links["self"], params={"wait": 20}).json()["status"] == "succeeded"

@@ -1,5 +1,6 @@
 """A service over a real Valkey."""
 
+import base64
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,10 +11,10 @@ from fastapi.testclient import TestClient
 from service.app import create_app
 from service.settings import Settings
 from smoothcert.jobs.broker import connect
-from smoothcert.jobs.delivery import queue_of
-from smoothcert.jobs.jobs import JobStore
-from tests.service.hand import WorkerHand
+from smoothcert.jobs.keys import queue_of
+from smoothcert.jobs.store import JobStore
 from tests.service.shelf import MODEL, write_model
+from tests.service.worker import StandInWorker
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -37,8 +38,8 @@ def client(settings: Settings) -> Iterator[TestClient]:
 
 
 @pytest.fixture
-def hand(redis_url: str) -> WorkerHand:
-    return WorkerHand(redis_url)
+def worker(redis_url: str) -> StandInWorker:
+    return StandInWorker(redis_url)
 
 
 @pytest.fixture
@@ -53,14 +54,16 @@ def digit() -> bytes:
 
 
 @pytest.fixture
-def sent(client: TestClient, redis_url: str) -> Callable[[], list[dict]]:
-    """The messages in the model's queue, oldest first, once none is on its way."""
+def sent(client: TestClient, redis_url: str) -> Callable[[], list[str]]:
+    """Jobs whose message is in one of the model's queues, oldest first, once none is on its way."""
 
-    def messages() -> list[dict]:
+    def job_ids() -> list[str]:
         client.app_state["service"].sender.submit(int).result()
-        return [json.loads(said) for said in reversed(connect(redis_url).lrange(queue_of(MODEL), 0, -1))]
+        broker, queues = connect(redis_url), (queue_of(MODEL), queue_of(MODEL, "batch"))
+        messages = [json.loads(text) for queue in queues for text in reversed(broker.lrange(queue, 0, -1))]
+        return [json.loads(base64.b64decode(message["body"]))[0][0] for message in messages]
 
-    return messages
+    return job_ids
 
 
 @pytest.fixture

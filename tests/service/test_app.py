@@ -14,12 +14,11 @@ from service.app import create_app
 from service.jobs import JobList
 from service.settings import Settings
 from smoothcert.cli.local_broker import free_port
-from smoothcert.jobs.jobs import JobStore
-from smoothcert.jobs.leases import IDLE
+from smoothcert.jobs.store import JobStore
 from smoothcert.schemas.certificate import Certificate
 from smoothcert.schemas.job import Batch, Job
-from tests.service.hand import WorkerHand, certificate, progress
 from tests.service.shelf import MODEL, write_model
+from tests.service.worker import StandInWorker, certificate, progress
 
 HEAVY = ("torch", "torchvision", "scipy", "statsmodels", "matplotlib")
 
@@ -40,14 +39,14 @@ def test_models_are_listed_and_a_new_folder_is_served_at_once(client: TestClient
 
 
 def test_a_model_says_how_fast_it_answers_here_and_how_many_wait(
-    client: TestClient, hand: WorkerHand, post: Callable[..., dict]
+    client: TestClient, worker: StandInWorker, post: Callable[..., dict]
 ) -> None:
     before = client.get("/models").json()[0]
     assert (before["votes_per_second"], before["waiting"]) == (None, 0)
-    claim = hand.claim(post()["id"])
+    task = worker.begin(post()["id"])
     post()
-    counted = IDLE.plus(600, 0.25).plus(400, 0.25)
-    hand.leases.finish(claim, certificate(claim, 1000, 1.5), progress(1000, 1.5), counted)
+    proved = certificate(task, 1000, 1.5)
+    worker.votes.finish(task, proved, progress(1000, 1.5), votes=1000, seconds=0.5)
     after = client.get(f"/models/{MODEL}").json()
     assert after["votes_per_second"] == pytest.approx(2000)
     assert after["waiting"] == 1
@@ -55,9 +54,9 @@ def test_a_model_says_how_fast_it_answers_here_and_how_many_wait(
 
 
 def test_a_model_that_no_worker_can_load_is_not_ready_and_says_why(
-    client: TestClient, hand: WorkerHand, service_store: JobStore
+    client: TestClient, worker: StandInWorker, service_store: JobStore
 ) -> None:
-    hand.beat(MODEL)
+    worker.beat(MODEL)
     service_store.refuse_model(MODEL, "There is no architecture 'vit'.")
     answer = client.get("/health/ready")
     assert answer.status_code == 503
@@ -75,25 +74,27 @@ def test_models_are_listed_while_the_broker_is_away(models: Path) -> None:
     assert (card["name"], card["votes_per_second"], card["waiting"]) == (MODEL, None, None)
 
 
-def test_ready_needs_a_worker_for_each_model_that_takes_jobs(client: TestClient, hand: WorkerHand) -> None:
+def test_ready_needs_a_worker_for_each_model_that_takes_jobs(
+    client: TestClient, worker: StandInWorker
+) -> None:
     answer = client.get("/health/ready")
     assert answer.status_code == 503
     assert f"no live worker for {MODEL}" in answer.json()["detail"]
-    hand.beat(MODEL, ready=False)
+    worker.beat(MODEL, loaded=False)
     answer = client.get("/health/ready")
     assert answer.status_code == 503
     assert f"the worker for {MODEL} is loading" in answer.json()["detail"]
-    hand.beat(MODEL)
+    worker.beat(MODEL)
     assert client.get("/health/ready").json() == {"status": "ok"}
 
 
 def test_metrics_count_by_route_and_show_the_queue(
-    client: TestClient, hand: WorkerHand, digit: bytes
+    client: TestClient, worker: StandInWorker, digit: bytes
 ) -> None:
     client.post("/certify", files={"image": digit})
     client.get("/jobs/one")
     client.get("/jobs/two")
-    hand.beat(MODEL)
+    worker.beat(MODEL)
     text = client.get("/metrics").text
     assert 'smoothcert_http_requests_total{method="POST",route="/certify",status="202"} 1.0' in text
     assert 'smoothcert_http_requests_total{method="GET",route="/jobs/{job_id}",status="404"} 2.0' in text

@@ -8,9 +8,9 @@ from fastapi.testclient import TestClient
 from service.app import create_app
 from service.settings import Settings
 from smoothcert.jobs.broker import connect
-from smoothcert.jobs.delivery import queue_of
-from tests.service.hand import WorkerHand
+from smoothcert.jobs.keys import queue_of
 from tests.service.shelf import MODEL
+from tests.service.worker import StandInWorker
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -19,7 +19,7 @@ def images(*names: str) -> list[tuple[str, bytes]]:
     return [("image", (DATA / name).read_bytes()) for name in names]
 
 
-def test_a_batch_counts_the_states_of_its_jobs(client: TestClient, hand: WorkerHand) -> None:
+def test_a_batch_counts_the_states_of_its_jobs(client: TestClient, worker: StandInWorker) -> None:
     answer = client.post(
         "/batches", files=images("digit-1.png", "digit-2.png", "digit-3.png"), data={"n": 1000}
     )
@@ -28,7 +28,7 @@ def test_a_batch_counts_the_states_of_its_jobs(client: TestClient, hand: WorkerH
     assert (batch["counts"], batch["ended"]) == ({"queued": 3}, False)
     first, second, third = (job["id"] for job in batch["jobs"])
     client.post(f"/jobs/{first}/cancel")
-    hand.finish(hand.claim(second))
+    worker.finish(worker.begin(second))
     later = client.get(batch["links"]["self"]).json()
     assert later["counts"] == {"queued": 1, "succeeded": 1, "cancelled": 1}
     assert [job["id"] for job in later["jobs"]] == [first, second, third]
@@ -62,7 +62,7 @@ def test_unknown_batches_are_404(client: TestClient) -> None:
 
 
 def test_the_same_key_and_form_answer_with_the_same_batch(
-    client: TestClient, sent: Callable[[], list[dict]]
+    client: TestClient, sent: Callable[[], list[str]]
 ) -> None:
     def send(*names: str, key: str = "k") -> object:
         return client.post("/batches", files=images(*names), headers={"Idempotency-Key": key})

@@ -11,11 +11,11 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from tests.service.hand import WorkerHand
 from tests.service.shelf import MODEL
+from tests.service.worker import StandInWorker
 
 Post = Callable[..., dict]
-Sent = Callable[[], list[dict]]
+Sent = Callable[[], list[str]]
 
 
 def events(text: str) -> list[tuple[str, dict]]:
@@ -40,7 +40,7 @@ def test_certify_answers_202_with_the_place_of_a_queued_job(client: TestClient, 
 
 def test_certify_sends_the_job_to_the_queue_of_its_model(post: Post, sent: Sent) -> None:
     job = post()
-    assert [message["headers"]["id"] for message in sent()] == [job["id"]]
+    assert sent() == [job["id"]]
 
 
 def test_the_certified_pixels_can_be_fetched(client: TestClient, post: Post, digit: bytes) -> None:
@@ -50,10 +50,12 @@ def test_the_certified_pixels_can_be_fetched(client: TestClient, post: Post, dig
     assert np.array_equal(fetched, sent)
 
 
-def test_progress_and_certificate_show_in_the_job(client: TestClient, post: Post, hand: WorkerHand) -> None:
+def test_progress_and_certificate_show_in_the_job(
+    client: TestClient, post: Post, worker: StandInWorker
+) -> None:
     here = post()["links"]["self"]
-    claim = hand.claim(here.removeprefix("/jobs/"))
-    hand.progress(claim, 500, 0.75)
+    task = worker.begin(here.removeprefix("/jobs/"))
+    worker.report(task, 500, 0.75)
     running = client.get(here).json()
     assert (running["status"], running["progress"]["samples"], running["progress"]["radius"]) == (
         "running",
@@ -61,16 +63,16 @@ def test_progress_and_certificate_show_in_the_job(client: TestClient, post: Post
         0.75,
     )
     assert running["certificate"] is None, "a seed that is known could be used against the votes to come"
-    hand.finish(claim, 1.5)
+    worker.finish(task, 1.5)
     done = client.get(here).json()
     assert (done["status"], done["certificate"]["radius"]) == ("succeeded", 1.5)
     assert done["finished_at"].endswith("Z")
 
 
-def test_wait_answers_as_soon_as_the_job_ends(client: TestClient, post: Post, hand: WorkerHand) -> None:
+def test_wait_answers_as_soon_as_the_job_ends(client: TestClient, post: Post, worker: StandInWorker) -> None:
     here = post()["links"]["self"]
-    claim = hand.claim(here.removeprefix("/jobs/"))
-    threading.Timer(0.3, hand.finish, [claim]).start()
+    task = worker.begin(here.removeprefix("/jobs/"))
+    threading.Timer(0.3, worker.finish, [task]).start()
     start = time.monotonic()
     job = client.get(here, params={"wait": 20}).json()
     assert job["status"] == "succeeded"
@@ -84,12 +86,12 @@ def test_wait_answers_with_the_job_as_it_is_when_the_time_is_over(client: TestCl
 
 
 def test_the_event_stream_shows_every_step_and_ends_with_the_terminal_one(
-    client: TestClient, post: Post, hand: WorkerHand
+    client: TestClient, post: Post, worker: StandInWorker
 ) -> None:
     job = post()
-    claim = hand.claim(job["id"])
-    threading.Timer(0.3, hand.progress, [claim, 500, 0.75]).start()
-    threading.Timer(0.9, hand.finish, [claim]).start()
+    task = worker.begin(job["id"])
+    threading.Timer(0.3, worker.report, [task, 500, 0.75]).start()
+    threading.Timer(0.9, worker.finish, [task]).start()
     answer = client.get(job["links"]["events"])
     assert answer.headers["content-type"].startswith("text/event-stream")
     seen = events(answer.text)
@@ -98,28 +100,27 @@ def test_the_event_stream_shows_every_step_and_ends_with_the_terminal_one(
 
 
 def test_a_stream_resumed_by_last_event_id_does_not_repeat_what_was_seen(
-    client: TestClient, post: Post, hand: WorkerHand
+    client: TestClient, post: Post, worker: StandInWorker
 ) -> None:
     job = post()
-    claim = hand.claim(job["id"])
-    threading.Timer(0.4, hand.finish, [claim]).start()
-    version = connect_version(hand, job["id"])
+    task = worker.begin(job["id"])
+    threading.Timer(0.4, worker.finish, [task]).start()
+    version = version_of(worker, job["id"])
     seen = events(client.get(job["links"]["events"], headers={"Last-Event-ID": version}).text)
     assert [job["status"] for _, job in seen] == ["succeeded"]
     again = events(client.get(job["links"]["events"], headers={"Last-Event-ID": seen[-1][0]}).text)
     assert [job["status"] for _, job in again] == ["succeeded"], "whoever lost the end can ask for it again"
 
 
-def connect_version(hand: WorkerHand, job_id: str) -> str:
-    root = hand.leases.scripts.root
-    return hand.leases.scripts.client.hget(f"{root}:job:{job_id}", "version").decode()
+def version_of(worker: StandInWorker, job_id: str) -> str:
+    return worker.client.hget(f"{worker.votes.scripts.root}:job:{job_id}", "version").decode()
 
 
 def test_cancel_ends_a_job_and_keeps_the_best_certificate(
-    client: TestClient, post: Post, hand: WorkerHand
+    client: TestClient, post: Post, worker: StandInWorker
 ) -> None:
     job = post()
-    hand.progress(hand.claim(job["id"]), 500, 0.75)
+    worker.report(worker.begin(job["id"]), 500, 0.75)
     cancelled = client.post(job["links"]["cancel"]).json()
     assert (cancelled["status"], cancelled["certificate"]["radius"]) == ("cancelled", 0.75)
     assert client.post(job["links"]["cancel"]).json() == cancelled
@@ -127,12 +128,12 @@ def test_cancel_ends_a_job_and_keeps_the_best_certificate(
 
 
 def test_the_certificate_is_a_file_once_there_is_one(
-    client: TestClient, post: Post, hand: WorkerHand
+    client: TestClient, post: Post, worker: StandInWorker
 ) -> None:
     job = post()
     early = client.get(job["links"]["certificate"])
     assert (early.status_code, early.headers["retry-after"]) == (409, "1")
-    hand.finish(hand.claim(job["id"]))
+    worker.finish(worker.begin(job["id"]))
     answer = client.get(job["links"]["certificate"])
     assert answer.headers["content-disposition"] == f'attachment; filename="certificate-{job["id"]}.json"'
     assert answer.json() == client.get(job["links"]["self"]).json()["certificate"]

@@ -13,9 +13,9 @@ import yaml
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from smoothcert.jobs.figures import LOSSES, OUTCOMES
-from tests.service.hand import WorkerHand
+from smoothcert.jobs.metrics import LOSSES, OUTCOMES
 from tests.service.shelf import MODEL
+from tests.service.worker import StandInWorker
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docker" / "observe"
@@ -41,10 +41,10 @@ def rules() -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def answered(client: TestClient, hand: WorkerHand, digit: bytes) -> dict[str, set[str]]:
+def answered(client: TestClient, worker: StandInWorker, digit: bytes) -> dict[str, set[str]]:
     """The labels of every metric of a service that has been at work."""
     client.post("/certify", files={"image": digit})
-    hand.beat(MODEL)
+    worker.beat(MODEL)
     families = text_string_to_metric_families(client.get("/metrics").text)
     return {sample.name: set(sample.labels) for family in families for sample in family.samples}
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from service.app import create_app
 from service.settings import Settings
 from smoothcert.cli.client import ServiceClient
-from tests.service.hand import WorkerHand
+from tests.service.worker import StandInWorker
 
 Open = Callable[..., TestClient]
 DIGIT = (Path(__file__).parents[1] / "data" / "digit-7.png").read_bytes()
@@ -31,7 +31,7 @@ def open_below(settings: Settings) -> Iterator[Open]:
         yield started
 
 
-def whole_visit(client: TestClient, hand: WorkerHand, cut: str, prefix: str, **headers: str) -> None:
+def whole_visit(client: TestClient, worker: StandInWorker, cut: str, prefix: str, **headers: str) -> None:
     """From the page to the certificate. `cut`: what stands before our paths when they reach us."""
 
     def follow(link: str) -> str:
@@ -52,7 +52,7 @@ def whole_visit(client: TestClient, hand: WorkerHand, cut: str, prefix: str, **h
     assert answer.headers["location"] == job["links"]["self"] == f"{prefix}/jobs/{job['id']}"
     for name in ("self", "input"):
         assert client.get(follow(job["links"][name])).status_code == 200
-    hand.finish(hand.claim(job["id"]))
+    worker.finish(worker.begin(job["id"]))
     events = client.get(follow(job["links"]["events"])).text
     assert f'"certificate":"{prefix}/jobs/' in events
     assert client.get(follow(job["links"]["certificate"])).status_code == 200
@@ -69,17 +69,17 @@ def whole_visit(client: TestClient, hand: WorkerHand, cut: str, prefix: str, **h
 @pytest.mark.parametrize("prefix", ["/certify", "/certify/v1", "/p"])  # the first is a path of ours too
 @pytest.mark.parametrize("cut_off", [True, False])
 def test_a_prefix_that_is_set_is_in_front_of_every_link(
-    open_below: Open, hand: WorkerHand, prefix: str, cut_off: bool
+    open_below: Open, worker: StandInWorker, prefix: str, cut_off: bool
 ) -> None:
-    whole_visit(open_below(root_path=f"{prefix}/"), hand, "" if cut_off else prefix, prefix)
+    whole_visit(open_below(root_path=f"{prefix}/"), worker, "" if cut_off else prefix, prefix)
 
 
 @pytest.mark.parametrize("root_path", ["", "/another"])
 @pytest.mark.parametrize("prefix", ["/certify", "/certify/v1", "/jobs", "/static"])
 def test_a_prefix_that_a_trusted_proxy_tells_is_in_front_of_every_link(
-    open_below: Open, hand: WorkerHand, prefix: str, root_path: str
+    open_below: Open, worker: StandInWorker, prefix: str, root_path: str
 ) -> None:
-    whole_visit(open_below(root_path=root_path), hand, "", prefix, **{"X-Forwarded-Prefix": f"{prefix}/"})
+    whole_visit(open_below(root_path=root_path), worker, "", prefix, **{"X-Forwarded-Prefix": f"{prefix}/"})
 
 
 def test_the_prefix_alone_leads_to_the_page(open_below: Open) -> None:
@@ -136,11 +136,11 @@ def test_other_wrong_settings_stop_the_start(settings: Settings, wrong: dict) ->
         Settings.model_validate(settings.model_dump() | wrong)
 
 
-def test_the_command_line_follows_links_below_a_prefix(open_below: Open, hand: WorkerHand) -> None:
+def test_the_command_line_follows_links_below_a_prefix(open_below: Open, worker: StandInWorker) -> None:
     service = open_below(root_path="/p")
     with ServiceClient("http://testserver/p") as client:
         client._http = service  # the same calls, without a socket
         service.base_url = "http://testserver/p/"
         job = client.submit("image", DIGIT, {"n": "1000"})
-        hand.finish(hand.claim(job.id))
+        worker.finish(worker.begin(job.id))
         assert [snapshot.status for snapshot in client.follow(job)][-1] == "succeeded"

@@ -8,18 +8,18 @@ from service.app import create_app
 from service.settings import Settings
 from smoothcert.schemas.signature import PublicKeys
 from smoothcert.signing import Signer, what_is_wrong
-from tests.service.hand import WorkerHand, certificate, progress
+from tests.service.worker import StandInWorker, certificate, progress
 
 
 def test_what_the_service_serves_is_what_the_worker_signed(
-    settings: Settings, hand: WorkerHand, digit: bytes, tmp_path: Path
+    settings: Settings, worker: StandInWorker, digit: bytes, tmp_path: Path
 ) -> None:
     signer, file = Signer.draw(), tmp_path / "signing-keys.json"
     file.write_text(PublicKeys(keys=(signer.public,)).model_dump_json())
     with TestClient(create_app(settings.model_copy(update={"signing_keys": file}))) as client:
         job = client.post("/certify", files={"image": digit}, data={"n": 1000}).json()
-        claim = hand.claim(job["id"])
-        hand.leases.finish(claim, signer.sign(certificate(claim, 1000, 1 / 3)), progress(1000, 1 / 3))
+        task = worker.begin(job["id"])
+        worker.votes.finish(task, signer.sign(certificate(task, 1000, 1 / 3)), progress(1000, 1 / 3))
         keys = PublicKeys.model_validate_json(client.get("/keys/signing").content)
         assert what_is_wrong(client.get(job["links"]["certificate"]).json(), keys) is None
         assert what_is_wrong(client.get(job["links"]["self"]).json()["certificate"], keys) is None

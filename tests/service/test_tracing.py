@@ -6,11 +6,11 @@ from fastapi.testclient import TestClient
 
 from service.app import create_app
 from service.settings import Settings
-from tests.service.hand import WorkerHand
+from tests.service.worker import StandInWorker
 
 
 def test_a_request_id_is_answered_logged_and_goes_to_the_worker(
-    client: TestClient, hand: WorkerHand, digit: bytes
+    client: TestClient, worker: StandInWorker, digit: bytes
 ) -> None:
     with structlog.testing.capture_logs([structlog.contextvars.merge_contextvars]) as lines:
         answer = client.post("/certify", files={"image": digit}, headers={"X-Request-ID": "shop-4711"})
@@ -21,7 +21,7 @@ def test_a_request_id_is_answered_logged_and_goes_to_the_worker(
         ("answered", "shop-4711"),
     ]
     assert lines[0]["job"] == job_id
-    assert hand.claim(job_id).request_id == "shop-4711"
+    assert worker.begin(job_id).request_id == "shop-4711"
 
 
 @pytest.mark.parametrize("sent", ["", "two words", "x" * 129, "é"])

@@ -2,22 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from smoothcert.cli.local_broker import Broker
 from smoothcert.jobs.broker import connect
-from smoothcert.jobs.leases import Leases
-from smoothcert.jobs.workers import WorkerInfo
 from smoothcert.models.registry import CARD_FILE, WEIGHTS_FILE
 from smoothcert.schemas.card import ModelCard, Preprocessing
 from tests.conftest import fresh_database
-from tests.worker.inside import Inside
+from tests.worker.inside import Inside, ranges_of_one_batch
 from tests.worker.plant import MODEL, Plant
-from worker import drain
-from worker.certifier import Certifier
 
 
 def write_model(folder: Path, weights_sha256: str = "0" * 64) -> None:
@@ -74,19 +69,9 @@ def steady(shared_plant: Plant) -> Plant:
 
 @pytest.fixture
 def inside(redis_url: str, tmp_path: Path) -> Iterator[Inside]:
-    """Certifiers in this process."""
+    """Certifiers in this process; a range is a batch."""
     write_model(tmp_path / MODEL)
     inside = Inside(redis_url, tmp_path)
-    yield inside
+    with ranges_of_one_batch():
+        yield inside
     inside.close()
-
-
-@pytest.fixture
-def helper(inside: Inside) -> Iterator[Certifier]:
-    """w2, which lives and is idle."""
-    info = WorkerInfo(id="w2", host="h", models=[MODEL], started_at=datetime.now(UTC))
-    Leases(inside.client).beat(info, ttl=60)
-    helper = inside.certifier("w2")
-    helper.warm_up()
-    yield helper
-    drain._flag[0] = 0

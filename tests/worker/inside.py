@@ -1,22 +1,27 @@
 """Certifiers in this process, on a real broker. Votes cost no time; something may happen between them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Timer
 from typing import Any, ClassVar
 
 import numpy as np
+import pytest
 import redis
 from numpy.typing import NDArray
 
+import worker.drawing
 from smoothcert.images.pixels import CertifiedImage
 from smoothcert.jobs.broker import connect
-from smoothcert.jobs.delivery import queue_of
-from smoothcert.jobs.jobs import JobStore, Request
+from smoothcert.jobs.keys import platform_queue, queue_of
+from smoothcert.jobs.publisher import HELPER, Message
+from smoothcert.jobs.store import JobStore, Request
 from smoothcert.schemas.card import ModelCard
 from smoothcert.schemas.job import Job
 from smoothcert.schemas.parameters import Parameters, ProcedureName
-from smoothcert.votes import Counts, VoteRange
+from smoothcert.stats.ranges import RangeCounts, Ranges
+from smoothcert.votes import Counts, VoteRange, VoteSource
 from tests.worker.stand_in import BLOCK, StandInEngine, StandIns, StandInVotes
 from worker.certifier import Certifier
 from worker.settings import Settings
@@ -24,9 +29,7 @@ from worker.voting import Wanted
 
 MODEL = "stand-in"
 SEED = "0123456789abcdef" * 2
-LONG = 64 * BLOCK
-SHARED = 1e-9  # seconds of work left are worth sharing
-EVERY_BATCH = 1e-6  # seconds a chunk: each batch is one, and is reported
+AT_ONCE = 1e-9  # seconds a slice: each range has a task of its own
 
 
 class ScriptedVotes(StandInVotes):
@@ -46,7 +49,7 @@ class ScriptedEngine(StandInEngine):
 class Scripted(StandIns):
     """before: what happens before the first, second, ... votes are counted. loading: before a model is.
 
-    wanted: the set-ups that were asked for.
+    wanted: the engines that were asked for.
     """
 
     asked: ClassVar[list[VoteRange]] = []
@@ -58,6 +61,22 @@ class Scripted(StandIns):
         Scripted.loading(folder.name)
         Scripted.wanted.append(wanted)
         return ScriptedEngine(self._device)
+
+    def check(self, folder: Path, card: ModelCard) -> None:
+        Scripted.loading(folder.name)
+
+
+@contextmanager
+def ranges_of_one_batch() -> Iterator[None]:
+    """As if every range took long enough after a batch."""
+
+    def first_range(source: VoteSource, parameters: Parameters, at_once: int) -> tuple[Ranges, RangeCounts]:
+        ranges = Ranges(parameters, BLOCK)
+        return ranges, ranges.count(source, 0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker.drawing, "first_range", first_range)
+        yield
 
 
 class Inside:
@@ -72,14 +91,36 @@ class Inside:
         self._timers: list[Timer] = []
 
     def certifier(self, name: str = "w1", **chosen: Any) -> Certifier:
-        terms = {"redis_url": self.url, "chunk": EVERY_BATCH, "divide": 1e9, **chosen}
-        return Certifier(Settings(models=self.folder, engines="tests.worker.inside:Scripted", **terms), name)
+        policy = {"redis_url": self.url, "warm": 0, **chosen}
+        return Certifier(Settings(models=self.folder, engines="tests.worker.inside:Scripted", **policy), name)
 
     def submit(self, n: int = 8 * BLOCK, procedure: ProcedureName = "certify") -> str:
         """A job that takes one count to select, and one for each batch unless the procedure looks between."""
         parameters = Parameters(n=n, sigma=0.5, procedure=procedure)
         image = CertifiedImage.of(bytes(4), (1, 2, 2), [])
         return self.store.submit(Request(MODEL, parameters, image, seed=SEED)).job_id
+
+    def message(self, job_id: str) -> Message:
+        """The job's latest one."""
+        queue, number = self.client.hmget(f"{self.store.root}:job:{job_id}", "queue", "chain")  # type: ignore[misc]
+        assert queue is not None
+        assert number is not None
+        return Message(job_id, queue.decode(), int(number))
+
+    def draw(self, certifier: Certifier, job_id: str) -> None:
+        """The task of the job's latest message."""
+        message = self.message(job_id)
+        certifier.draw(job_id, message.number, message.task_id)
+
+    def help(self, certifier: Certifier, job_id: str) -> None:
+        """The task of a helper's message."""
+        message = Message(job_id, "", HELPER)
+        certifier.draw(job_id, message.number, message.task_id)
+
+    def run(self, certifier: Certifier, job_id: str) -> None:
+        """Task after task, until the job has ended."""
+        while not self.job(job_id).ended:
+            self.draw(certifier, job_id)
 
     def job(self, job_id: str) -> Job:
         job = self.store.job(job_id)
@@ -93,8 +134,9 @@ class Inside:
 
     def messages(self) -> int:
         """That wait for a worker."""
-        waiting: Any = self.client.llen(queue_of(MODEL))
-        return int(waiting)
+        queues = queue_of(MODEL), platform_queue(MODEL, "stand-in")
+        lengths: list[Any] = [self.client.llen(queue) for queue in queues]
+        return sum(lengths)
 
     def refuse_writes(self, refuse: bool = True) -> None:
         """As a broker does that has lost its replicas; reads go on."""
@@ -125,14 +167,10 @@ def undisturbed(n: int = 8 * BLOCK) -> tuple[list[int], list[int]]:
 
 
 def at(count: int, what: Callable[[], object]) -> None:
-    """It happens before so many votes are counted, and once: whoever counts in it is left alone."""
+    """It happens before so many votes are counted, and once: what counts within it is left alone."""
 
     def before(counts: int) -> None:
         if counts == count:
             what()
 
     Scripted.before = before
-
-
-def portions(inside: Inside, job_id: str) -> list[bytes]:
-    return list(inside.client.hvals(f"{inside.store.root}:portions:{job_id}"))

@@ -10,21 +10,22 @@ from kombu.asynchronous.timer import Timer
 
 from smoothcert.images.pixels import CertifiedImage
 from smoothcert.jobs.broker import connect
-from smoothcert.jobs.delivery import application, queue_of
-from smoothcert.jobs.jobs import JobStore, Request
-from smoothcert.jobs.workers import WorkerInfo
+from smoothcert.jobs.keys import queue_of
+from smoothcert.jobs.publisher import application
+from smoothcert.jobs.store import JobStore, Request
+from smoothcert.jobs.votes import VoteStore
+from smoothcert.jobs.workers import WorkerStatus
 from smoothcert.schemas.parameters import Parameters
-from worker import upkeep
+from worker import heartbeat
 
 
 class Parent:
-    """Everything but the pool is Celery's; `checks`: how often the pool was asked whether its child lives."""
+    """Everything but the pool is Celery's. child: what its child says of itself."""
 
     def __init__(self, url: str) -> None:
         self.client: redis.Redis = connect(url)
         self.store = JobStore(self.client)
-        self.checks = 0
-        pool = SimpleNamespace(is_green=False, _pool=SimpleNamespace(maintain_pool=self._check))
+        pool = SimpleNamespace(is_green=False)
         app = application(url)
         self.consumer: Any = Consumer(
             lambda request: None,
@@ -35,10 +36,11 @@ class Parent:
         )
         self._connection = app.connection_for_read()
         self.consumer.task_consumer = app.amqp.TaskConsumer(self._connection)
-        self.upkeep = upkeep.Upkeep(self.consumer)
+        self.heartbeat = heartbeat.Heartbeat(self.consumer)
+        self.child = VoteStore(self.client, heartbeat.WORKER_ID, "x")
 
     def start(self) -> None:
-        self.upkeep.start(self.consumer)
+        self.heartbeat.start(self.consumer)
 
     def turn(self, seconds: float) -> int:
         """Celery's loop for so long; answers with how many timers it served."""
@@ -53,12 +55,12 @@ class Parent:
                 time.sleep(min(wait or 0.01, 0.01))
         return served
 
-    def known(self) -> list[WorkerInfo]:
+    def known(self) -> list[WorkerStatus]:
         """What the service sees of this worker."""
-        return [info for info in self.store.workers() if info.id == upkeep.WORKER_ID]
+        return [info for info in self.store.workers() if info.id == heartbeat.WORKER_ID]
 
-    def listens_to(self, model: str) -> bool:
-        return bool(self.consumer.task_consumer.consuming_from(queue_of(model)))
+    def listens_to(self, queue: str) -> bool:
+        return bool(self.consumer.task_consumer.consuming_from(queue))
 
     def submit(self, model: str) -> str:
         """A job in the record, whose message was lost."""
@@ -71,9 +73,6 @@ class Parent:
 
     def close(self) -> None:
         self.client.config_set("min-replicas-to-write", 0)
-        self.upkeep.stop(self.consumer)
+        self.heartbeat.stop(self.consumer)
         self._connection.release()
         self.client.close()
-
-    def _check(self) -> None:
-        self.checks += 1

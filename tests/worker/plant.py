@@ -1,5 +1,6 @@
 """Real Celery workers on a real Valkey, voting with a stand-in of known probabilities."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,15 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 import redis
 
 from smoothcert.cli.local_broker import spawn
 from smoothcert.images.pixels import CertifiedImage
-from smoothcert.jobs.delivery import TaskPublisher
-from smoothcert.jobs.jobs import JobStore, Request
+from smoothcert.jobs.publisher import Message, TaskPublisher
+from smoothcert.jobs.store import JobStore, Request
 from smoothcert.schemas.job import Job
 from smoothcert.schemas.parameters import Parameters
 
@@ -63,6 +64,20 @@ class Worker:
         return self.process.wait(PATIENCE)
 
 
+def at_work(
+    client: redis.Redis, workers: list[Worker], job_id: str, *, helpers: bool = False
+) -> list[Worker]:
+    """Of these workers, those with a task of this job: the main one, or its helpers."""
+    tasks: Any = client.hgetall(f"{{smoothcert}}:tasks:{job_id}")
+    entries = [
+        json.loads(entry)["worker"]
+        for name, entry in tasks.items()
+        if not name.startswith(b"missing:") and (b".helper-" in name) == helpers
+    ]
+    pids = {str(worker.process.pid): worker for worker in workers}
+    return [pids[part] for entry in entries for part in entry.split("/")[0].split("-") if part in pids]
+
+
 @dataclass
 class Plant:
     """A broker, a catalogue with one model, and as many workers as a test starts."""
@@ -74,7 +89,7 @@ class Plant:
 
     def __post_init__(self) -> None:
         self.store = JobStore(self.client)
-        self.courier = TaskPublisher(self.url)
+        self.publisher = TaskPublisher(self.url)
 
     def staff(self, *devices: str) -> None:
         """Starts workers until there is one for each device named, and waits until they take jobs."""
@@ -85,33 +100,28 @@ class Plant:
         eventually(lambda: [info.ready for info in self.store.workers()] == [True] * len(devices))
 
     def holder(self, job_id: str) -> Worker:
-        """The worker that has the job now."""
-        return eventually(lambda: self._holder(job_id))
+        """The worker that is at work on the job now: its main task's."""
+        return eventually(lambda: next(iter(self.at_work(job_id)), None))
 
-    def _holder(self, job_id: str) -> Worker | None:
-        holder = self.client.hget(f"{self.store.root}:job:{job_id}", "holder") or b""
-        pids = {str(worker.process.pid): worker for worker in self.workers}
-        return next((pids[part] for part in holder.decode().split("-") if part in pids), None)
+    def at_work(self, job_id: str, *, helpers: bool = False) -> list[Worker]:
+        """The workers with a task of this job: the main one, or its helpers."""
+        return at_work(self.client, self.workers, job_id, helpers=helpers)
 
-    def launch(self, **environment: object) -> Worker:
+    def launch(self, *, app: str = "worker.app", **environment: object) -> Worker:
         """A worker, be it alive or not."""
         variables = {
             "SMOOTHCERT_REDIS_URL": self.url,
             "SMOOTHCERT_MODELS": self.folder,
             "SMOOTHCERT_ENGINES": "stand_in:StandIns",
-            "SMOOTHCERT_LEASE": 1.5,
-            "SMOOTHCERT_GRACE": 1,
-            "SMOOTHCERT_JANITOR": 0.2,
-            "SMOOTHCERT_CHUNK": 0.1,
-            "SMOOTHCERT_QUANTUM": 0.2,
-            "SMOOTHCERT_BEAT": 1,
+            "SMOOTHCERT_SLICE": 0.5,
+            "SMOOTHCERT_BEAT": 0.4,
             "SMOOTHCERT_NICE": 0,  # other tests run beside it
             "STAND_IN_DEVICE": "stand-in",
             "PYTHONPATH": f"{ROOT}:{ROOT / 'tests/worker'}",
             **environment,
         }
         log = self.folder / f"worker-{next(_numbers)}.log"
-        command = [sys.executable, "-m", "celery", "-A", "worker.app", "worker", "-n", log.stem]
+        command = [sys.executable, "-m", "celery", "-A", app, "worker", "-n", log.stem]
         command += ["--without-mingle", "--without-gossip"]
         with log.open("wb") as out:
             process = spawn(
@@ -132,8 +142,13 @@ class Plant:
             Request(MODEL, Parameters(n=n, sigma=0.5), image, request_id=request_id)
         )
         if send:
-            self.courier.send(submission.job_id, MODEL)
+            self.send(submission.job_id)
         return submission.job_id
+
+    def send(self, job_id: str) -> None:
+        """The job's message, as its record names it."""
+        queue, number = self.client.hmget(f"{self.store.root}:job:{job_id}", "queue", "chain")
+        self.publisher.send(Message(job_id, queue.decode(), int(number)))
 
     def job(self, job_id: str) -> Job:
         job = self.store.job(job_id)
@@ -158,4 +173,4 @@ class Plant:
                 worker.process.send_signal(signal.SIGCONT)
                 worker.process.kill()
             worker.process.wait()
-        self.courier.close()
+        self.publisher.close()

@@ -28,6 +28,7 @@ class StandInVotes:
 
     num_classes = len(SHARES)
     slack = 0.0
+    at_once = BLOCK
 
     def __init__(self, image_CHW: NDArray[np.uint8], seed: int) -> None:
         self._first = int(image_CHW.flat[0])

@@ -1,13 +1,21 @@
-"""One job from claim to end, and what is said of one that can't be carried out."""
+"""One task from begin to end, and what is said of a job that can't be carried out."""
+
+import json
 
 import pytest
 from structlog.contextvars import get_contextvars
 from structlog.testing import capture_logs
 
 from smoothcert.errors import InternalError, InvalidRequest
+from smoothcert.jobs.keys import platform_queue
+from smoothcert.jobs.sweep import WorkerStore
+from smoothcert.jobs.tasks import Policy
+from smoothcert.votes import VoteRange
+from tests.jobs.tasks import alive
 from tests.worker.conftest import write_model
-from tests.worker.inside import MODEL, Inside, Scripted, undisturbed
+from tests.worker.inside import AT_ONCE, MODEL, Inside, Scripted, at, undisturbed
 from tests.worker.stand_in import BLOCK
+from worker.certifier import SHARE_ABOVE
 
 UNEXPECTED = "The worker met an error that it did not expect; its log has more."
 
@@ -35,10 +43,10 @@ def test_an_error_ends_the_job_and_says_whose_it_is(
     job_id = inside.submit()
     Scripted.before = raises(error)
     with capture_logs() as logs:
-        inside.certifier().certify(job_id, None)
-    assert (logs[-1]["event"], logs[-1]["job"], logs[-1]["error"]) == ("failed", job_id, detail)
-    unexpected = [line["job"] for line in logs if line["event"] == "unexpected"]
-    assert unexpected == ([job_id] if detail == UNEXPECTED else [])
+        inside.draw(inside.certifier(), job_id)
+    assert (logs[-1]["event"], logs[-1]["error"]) == ("failed", detail)
+    unexpected = [line for line in logs if line["event"] == "unexpected"]
+    assert len(unexpected) == (detail == UNEXPECTED)
     job = inside.job(job_id)
     assert job.error is not None
     assert (job.status, job.error.status, job.error.title, job.error.detail) == (
@@ -52,123 +60,245 @@ def test_an_error_ends_the_job_and_says_whose_it_is(
 def test_a_job_whose_image_expired_fails_and_says_so(inside: Inside) -> None:
     job_id = inside.submit()
     inside.client.delete(f"{inside.store.root}:image:{job_id}")
-    inside.certifier().certify(job_id, None)
+    inside.draw(inside.certifier(), job_id)
     error = inside.job(job_id).error
     assert error is not None
     assert error.detail == "The image of this job has expired."
 
 
+def test_a_small_job_ends_in_its_first_task(inside: Inside) -> None:
+    job_id = inside.submit()
+    inside.draw(inside.certifier(), job_id)
+    assert inside.counts(job_id) == undisturbed()
+    assert (inside.job(job_id).attempts, inside.messages()) == (0, 0)
+
+
 def test_a_message_too_many_changes_nothing(inside: Inside) -> None:
     job_id = inside.submit()
     certifier = inside.certifier()
-    certifier.certify(job_id, None)
+    inside.draw(certifier, job_id)
     ended, asked = inside.job(job_id), len(Scripted.asked)
     with capture_logs() as logs:
-        certifier.certify(job_id, None)
-        certifier.certify("unknown", None)
-    assert [(line["why"], line["job"]) for line in logs] == [("over", job_id), ("gone", "unknown")]
+        inside.draw(certifier, job_id)
+        certifier.draw("unknown", 1, "unknown.1")
+    assert [line["why"] for line in logs] == ["over", "gone"]
     assert (inside.job(job_id), len(Scripted.asked)) == (ended, asked)
 
 
-def test_a_holder_that_lost_its_job_neither_ends_it_nor_sends_it_again(inside: Inside) -> None:
+def test_a_task_whose_job_was_cancelled_stops_and_sends_nothing(inside: Inside) -> None:
     job_id = inside.submit()
-    Scripted.before = lambda count: count == 3 and inside.store.cancel(job_id)
+    at(3, lambda: inside.store.cancel(job_id))
     with capture_logs() as logs:
-        inside.certifier().certify(job_id, None)
-    assert (logs[-1]["event"], logs[-1]["job"]) == ("lost", job_id)
-    assert logs[-1]["fence"] == logs[0]["fence"]
-    assert (inside.job(job_id).status, inside.messages()) == ("cancelled", 0)
+        inside.draw(inside.certifier(), job_id)
+    assert logs[-1]["event"] == "over"
+    assert (inside.job(job_id).status, inside.messages(), len(Scripted.asked)) == ("cancelled", 0, 3)
 
 
-def test_weights_that_were_replaced_start_the_job_again_from_its_first_vote(inside: Inside) -> None:
+def test_a_job_larger_than_its_slice_goes_on_in_a_successor(inside: Inside) -> None:
     job_id = inside.submit()
-    Scripted.before = lambda count: count == 5 and inside.submit(n=BLOCK)
-    inside.certifier(quantum=1e-6).certify(job_id, None)
-    assert inside.job(job_id).progress.samples > 0
+    certifier = inside.certifier(slice=AT_ONCE)
+    for ranges in range(1, 8):
+        inside.draw(certifier, job_id)
+        assert inside.job(job_id).progress.samples == ranges * BLOCK
+        assert inside.message(job_id).queue == platform_queue(MODEL, "stand-in")
+        assert inside.messages() == ranges, "each task left one message"
+    inside.draw(certifier, job_id)
+    assert inside.counts(job_id) == undisturbed()
+    assert inside.job(job_id).attempts == 0
+
+
+@pytest.mark.parametrize("procedure", ["certify", "anytime", "predict"])
+def test_the_counts_do_not_depend_on_how_the_votes_were_cut_into_tasks(
+    inside: Inside, procedure: str
+) -> None:
+    whole, cut = (inside.submit(procedure=procedure) for _ in range(2))  # type: ignore[arg-type]
+    inside.run(inside.certifier(), whole)
+    certifiers = [inside.certifier(name, slice=AT_ONCE) for name in ("w1", "w2")]
+    while not inside.job(cut).ended:
+        certifiers.reverse()
+        inside.draw(certifiers[0], cut)
+    assert inside.counts(cut) == inside.counts(whole)
+
+
+def test_a_helper_draws_other_ranges_of_the_same_job(inside: Inside) -> None:
+    job_id = inside.submit()
+    helper = inside.certifier("w2")
+    at(5, lambda: inside.help(helper, job_id))
+    inside.draw(inside.certifier(), job_id)
+    assert inside.counts(job_id) == undisturbed()
+    estimation = [votes for votes in Scripted.asked if votes.stage == "estimation"]
+    assert len(set(estimation)) == len(estimation) == 8, "each range was drawn once"
+
+
+def test_a_helper_leaves_for_a_job_that_waits_and_its_range_is_drawn_by_another(inside: Inside) -> None:
+    job_id, helper = inside.submit(), inside.certifier("w2")
+    waiting: list[str] = []
+
+    def helped() -> None:
+        helper.models.look()
+        helper.models.beat()
+        waiting.append(inside.submit(n=BLOCK))
+        inside.help(helper, job_id)
+
+    at(4, helped)
+    with capture_logs() as logs:
+        inside.draw(inside.certifier(), job_id)
+    assert [line["event"] for line in logs if line["event"] == "gave back"] == ["gave back"]
+    assert inside.counts(job_id) == undisturbed()
+    assert inside.job(job_id).attempts == 0
+    assert inside.job(waiting[0]).status == "queued"
+
+
+def test_idle_workers_are_asked_to_help_with_a_long_job_and_never_with_a_short_one(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certifier, idle = inside.certifier(slice=AT_ONCE), inside.certifier("w2")
+    for one in (certifier, idle):
+        one.models.look()
+        one.models.beat()
+    job_id = inside.submit()
+    inside.draw(certifier, job_id)
+    assert inside.messages() == 1
+    monkeypatch.setattr("worker.certifier.SHARE_ABOVE", 0.0)
+    assert SHARE_ABOVE > 1
+    with capture_logs() as logs:
+        inside.draw(inside.certifier("w3", slice=1e9), job_id)
+    asked = [line["workers"] for line in logs if line["event"] == "asked for help"]
+    assert asked[0] == 1, "one message waits already, and w1 and w2 are idle"
+    assert inside.messages() == 2
+
+
+def test_other_weights_start_the_job_again_from_its_first_vote(inside: Inside) -> None:
+    job_id = inside.submit()
+    inside.draw(inside.certifier(slice=AT_ONCE), job_id)
     write_model(inside.folder / MODEL, weights_sha256="1" * 64)
-    Scripted.asked, Scripted.before = [], lambda _: None
-    certifier = inside.certifier()
     with capture_logs() as logs:
-        while not inside.job(job_id).ended:
-            certifier.certify(job_id, None)
+        inside.run(inside.certifier(), job_id)
     (again,) = (line for line in logs if line["event"] == "restarted")
-    assert (again["job"], again["was"]) == (job_id, again["now"]), "the same set-up, other weights"
+    assert again["was"] == again["now"], "the same engine, other weights"
     certificate = inside.job(job_id).certificate
     assert certificate is not None
     assert certificate.model.sha256 == "1" * 64
     assert inside.counts(job_id) == undisturbed()
-    assert inside.store.figures().count("restarts", MODEL) == 1
+    assert inside.store.metrics().count("restarts", MODEL) == 1
 
 
-def test_a_job_goes_on_under_the_set_up_that_cast_its_first_votes(inside: Inside) -> None:
+def test_a_job_goes_on_under_the_engine_that_cast_its_first_votes(inside: Inside) -> None:
     job_id = inside.submit()
-    Scripted.before = lambda count: count == 5 and inside.submit(n=BLOCK)
-    inside.certifier(quantum=1e-6).certify(job_id, None)
-    Scripted.before = lambda _: None
-    inside.certifier().certify(job_id, None)
-    while not inside.job(job_id).ended:
-        inside.certifier().certify(job_id, None)
+    inside.draw(inside.certifier(slice=AT_ONCE), job_id)
+    inside.run(inside.certifier(), job_id)
     certificate = inside.job(job_id).certificate
     assert certificate is not None
-    assert Scripted.wanted[0] is None
-    assert Scripted.wanted[-1] == certificate.engine
+    assert Scripted.wanted == [None, certificate.engine]
 
 
-def test_the_default_model_is_loaded_first_and_no_more_than_asked_for(inside: Inside) -> None:
+def test_a_broker_that_takes_no_writes_for_a_while_loses_no_votes(inside: Inside) -> None:
+    job_id = inside.submit()
+    at(4, lambda: inside.refuse_writes_for(0.7))
+    with capture_logs() as logs:
+        inside.draw(inside.certifier(), job_id)
+    assert "the broker is away" in {line["event"] for line in logs}
+    assert inside.counts(job_id) == undisturbed()
+    assert len(Scripted.asked) == 9, "none was drawn twice"
+
+
+def test_a_task_that_died_costs_its_range_only(inside: Inside) -> None:
+    class Killed(BaseException):
+        pass
+
+    job_id = inside.submit()
+    Scripted.before = lambda count: raises(Killed())(count) if count == 5 else None  # type: ignore[operator]
+    with pytest.raises(Killed):
+        inside.draw(inside.certifier(), job_id)
+    inside.run(inside.certifier(), job_id)
+    assert inside.counts(job_id) == undisturbed()
+    assert inside.job(job_id).attempts == 1
+    assert Scripted.asked[4] == Scripted.asked[5] == VoteRange("estimation", 3 * BLOCK, 4 * BLOCK)
+
+
+def test_the_default_model_is_built_first_and_no_more_than_asked_for(inside: Inside) -> None:
     for name in ("a", "b", "z"):
         write_model(inside.folder / name)
     loaded: list[str] = []
     Scripted.loading = loaded.append
-    inside.certifier(warm=0).warm_up()
-    assert loaded == []
-    inside.certifier(warm=3, default_model="z").warm_up()
-    assert loaded == ["z", "a", "b"]
+    inside.certifier(warm=2, default_model="z").models.load_first()
+    assert loaded == ["z", "a"]
 
 
 def test_a_model_that_cannot_be_loaded_costs_its_own_jobs_only(inside: Inside) -> None:
     write_model(inside.folder / "broken")
-    loaded: list[str] = []
 
     def load(name: str) -> None:
         if name == "broken":
             raise InternalError("It is broken.")
-        loaded.append(name)
 
     Scripted.loading = load
     certifier = inside.certifier(warm=2, default_model="broken")
     with capture_logs() as logs:
-        certifier.warm_up()
-    assert loaded == [MODEL]
+        certifier.models.load_first()
     assert [(line["event"], line["model"]) for line in logs] == [("not loaded", "broken"), ("loaded", MODEL)]
     assert logs[0]["error"] == "It is broken."
-    assert "stand-in" in logs[1]["engine"]
     assert inside.store.refused_models() == {"broken": "It is broken."}
-    Scripted.loading = loaded.append
-    certifier.warm_up()
-    assert inside.store.refused_models() == {}
     job_id = inside.submit()
-    certifier.certify(job_id, None)
+    inside.draw(certifier, job_id)
     assert inside.counts(job_id) == undisturbed()
 
 
-def test_a_worker_says_what_it_computes_on_before_its_first_job(inside: Inside) -> None:
-    inside.certifier("w7").warm_up()
-    assert inside.client.hgetall(f"{inside.store.root}:workers:platform") == {b"w7": b"stand-in"}
+def test_a_model_that_was_mended_is_taken_again(inside: Inside) -> None:
+    Scripted.loading = raises(InternalError("It is broken."))  # type: ignore[assignment]
+    certifier = inside.certifier()
+    certifier.models.look()
+    certifier.models.beat()
+    assert inside.store.refused_models() == {MODEL: "It is broken."}
+    Scripted.loading = lambda _: None
+    certifier.models.look()
+    assert certifier.models.loaded == [], "the same weights are not tried again"
+    write_model(inside.folder / MODEL, weights_sha256="1" * 64)
+    certifier.models.look()
+    certifier.models.beat()
+    assert (certifier.models.loaded, inside.store.refused_models()) == ([MODEL], {})
+
+
+def test_a_child_says_what_it_has_loaded_and_goes_on_where_the_broker_hears_nothing(inside: Inside) -> None:
+    certifier = inside.certifier("w7")
+    certifier.models.look()
+    certifier.models.beat()
+    status = inside.client.hget(f"{inside.store.root}:workers:child", "w7")
+    assert isinstance(status, bytes)
+    assert (json.loads(status)["platform"], json.loads(status)["models"]) == ("stand-in", [MODEL])
     inside.refuse_writes()
     with capture_logs() as logs:
-        inside.certifier("w8").warm_up()
-    assert logs[-1]["event"] == "not announced"
-    assert logs[-1]["error"]
+        inside.certifier("w8").models.beat()
+    assert logs[-1]["event"] == "no sign of life"
 
 
-def test_the_log_tells_of_a_job_from_claim_to_end_and_each_line_names_it(inside: Inside) -> None:
+def test_a_job_that_only_this_platform_can_go_on_with_is_sent_on(inside: Inside) -> None:
+    job_id = inside.submit()
+    inside.draw(inside.certifier(slice=AT_ONCE), job_id)
+    inside.client.hset(f"{inside.store.root}:job:{job_id}", "platform", "another")
+    with capture_logs() as logs:
+        inside.draw(inside.certifier(), job_id)
+    assert [line["event"] for line in logs] == ["sent on"]
+
+
+def test_a_swept_job_goes_on_where_its_dead_worker_left_it(inside: Inside) -> None:
+    job_id, certifier = inside.submit(), inside.certifier()
+    alive(certifier.votes)
+    inside.draw(inside.certifier(slice=AT_ONCE), job_id)
+    certifier.votes.begin(job_id, inside.message(job_id).number, "dies", "d")
+    sweeper = WorkerStore(inside.client, Policy(grace=0.0))
+    sweeper.leave("w1")
+    (message,) = sweeper.sweep().lost
+    inside.certifier("w2").draw(job_id, message.number, message.task_id)
+    assert inside.counts(job_id) == undisturbed()
+
+
+def test_the_log_tells_of_a_job_from_begin_to_end_and_each_line_names_its_request(inside: Inside) -> None:
     job_id = inside.submit()
     seen: list[dict[str, object]] = []
     Scripted.before = lambda _: seen.append(get_contextvars())
     with capture_logs() as logs:
-        inside.certifier().certify(job_id, None)
-    assert [line["event"] for line in logs] == ["claimed", "finished"]
-    assert [line["job"] for line in logs] == [job_id, job_id]
-    assert (logs[0]["model"], logs[0]["attempt"]) == (MODEL, 1)
-    assert int(logs[0]["fence"]) > 0
-    assert all(said["job"] == job_id and "request" in said for said in seen)
+        inside.draw(inside.certifier(), job_id)
+    assert [line["event"] for line in logs] == ["begun", "finished"]
+    assert (logs[0]["model"], logs[0]["range"]) == (MODEL, 0)
+    assert all("request" in context for context in seen)

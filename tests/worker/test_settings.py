@@ -11,4 +11,4 @@ def test_jobs_that_nobody_serves_are_given_up_before_their_records_expire() -> N
         ValidationError, match=r"SMOOTHCERT_UNSERVED \(60 s\) must be less than SMOOTHCERT_RECORD_TTL"
     ):
         Settings(unserved=60, record_ttl=60)
-    assert Settings(unserved=59, record_ttl=60).terms.unserved == 59
+    assert Settings(unserved=59, record_ttl=60).policy.unserved == 59

@@ -70,7 +70,7 @@ def test_a_request_is_followed_through_service_and_worker(plant: Plant, site: st
     ):
         said = lines(plant.folder, request)
         events = [line["event"] for line in said if line["logger"] != "service.tracing"]
-        assert events == ["submitted", "claimed", *last]
+        assert events == ["submitted", "begun", *last]
         assert {line["job"] for line in said if "job" in line} == {ids[request]}
         assert [line["path"] for line in said if line["event"] == "answered"] == ["/certify"]
     (broke,) = (line for line in lines(plant.folder, "shop-2") if line["event"] == "unexpected")

@@ -1,5 +1,6 @@
--- Put before every script. All keys share one hash tag: KEYS[1] is '{root}'. Times are microseconds of the server's clock.
-local root = KEYS[1]
+-- Put before every script, after its first line. KEYS[1] is '{root}', ARGV[1] the arguments as a JSON object. keys.py lists
+-- all keys. Times are microseconds of the server's clock.
+local root, args = KEYS[1], cjson.decode(ARGV[1])
 
 local function key(...)
   return root .. ':' .. table.concat({...}, ':')
@@ -14,121 +15,128 @@ local function now()
   return tonumber(clock[1]) * 1000000 + tonumber(clock[2])
 end
 
-local function get(id, field)
-  return redis.call('HGET', key('job', id), field)
+local function get(id, ...)
+  return unpack(redis.call('HMGET', key('job', id), ...), 1, select('#', ...))
+end
+
+local function set(id, ...)
+  redis.call('HSET', key('job', id), ...)
+end
+
+local function number(id, field)
+  return tonumber(get(id, field) or 0)
 end
 
 local function exists(id)
   return redis.call('EXISTS', key('job', id)) == 1
 end
 
--- What happened, for /metrics, counted where it happens: no restart forgets it, and every process of the service tells the
--- same. A field reads 'what:model', or longer. The one hash that never expires; only models once served have fields in it.
-local function tally(by, ...)
-  redis.call('HINCRBY', key('figures'), table.concat({...}, ':'), by)
+-- Counts an event for /metrics. The hash never expires, and only models once served have fields in it.
+local function count(by, ...)
+  redis.call('HINCRBY', key('metrics'), table.concat({...}, ':'), by)
 end
 
 local BOUNDS = {0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200}  -- seconds, upper ends
 
--- One duration, in the first of BOUNDS that holds it and in the sum; the last place is of those longer than all.
+-- One duration in a histogram: the first bucket that holds it, and the sum; the last bucket is of those above all bounds.
 local function observe(what, model, microseconds)
   microseconds = math.max(microseconds, 0)  -- the clock may have been set back
   local place = 1
   while BOUNDS[place] and microseconds > BOUNDS[place] * 1000000 do place = place + 1 end
-  tally(1, what, model, place)
-  tally(text(microseconds), what, model, 'sum')
-end
-
--- What a holder did since its last report.
-local function worked(id, votes, microseconds)
-  if tonumber(votes) == 0 then return end
-  local model = get(id, 'model')
-  tally(votes, 'votes', model)
-  observe('chunk', model, tonumber(microseconds))
+  count(1, what, model, place)
+  count(text(microseconds), what, model, 'sum')
 end
 
 local function is_terminal(status)
   return status == 'succeeded' or status == 'failed' or status == 'cancelled'
 end
 
--- The clock of a record's expiry starts anew, as do those of the batch it is in, its owner's lists and the idempotency key that
--- made it: a question sent again finds its job as long as there is one.
-local function keep(id, ttl)
-  local job = redis.call('HMGET', key('job', id), 'batch', 'owner', 'idempotency')
-  local batch, owner, idempotency = unpack(job, 1, 3)
-  if batch then redis.call('EXPIRE', key('batch', batch), ttl) end
-  if idempotency then redis.call('EXPIRE', key('idempotency', owner, idempotency), ttl) end
+-- Restarts the expiry of a record, of its batch, its owner's lists and its idempotency key.
+local function keep(id)
+  local batch, owner, idempotency = get(id, 'batch', 'owner', 'idempotency')
+  if batch then redis.call('EXPIRE', key('batch', batch), args.ttl) end
+  if idempotency then redis.call('EXPIRE', key('idempotency', owner, idempotency), args.ttl) end
   if owner then
-    for _, list in ipairs({'open', 'owner'}) do redis.call('EXPIRE', key(list, owner), ttl) end
+    for _, list in ipairs({'open', 'owner'}) do redis.call('EXPIRE', key(list, owner), args.ttl) end
   end
-  redis.call('EXPIRE', key('job', id), ttl)
-  for _, part in ipairs({'image', 'portions', 'counts'}) do redis.call('EXPIRE', key(part, id), ttl) end
+  for _, part in ipairs({'job', 'image', 'counts', 'tasks'}) do redis.call('EXPIRE', key(part, id), args.ttl) end
 end
 
--- An accepted job goes on even when the server is full: once a script has made a write that needs no memory, the server
--- refuses none of those that follow. Never of a part alone: an image that expired before its record would fail the job.
-local write_even_when_full = keep
-
--- Every change of a record ends here: whoever waits sees a new version.
-local function touch(id, ttl)
+-- Every visible change of a record ends here: a waiting reader sees a new version.
+local function touch(id)
   redis.call('HINCRBY', key('job', id), 'version', 1)
-  keep(id, ttl)
+  keep(id)
 end
 
--- Jobs queue by time; those of a batch stand so many microseconds (a century) behind all that were sent alone.
-local BEHIND = 4e15
-
--- A queue lives as long as the last of its jobs.
-local function keep_queue(model, ttl)
-  redis.call('EXPIRE', key('models'), ttl)
-  redis.call('EXPIRE', key('queue', model), ttl)
+local function is_waiting(id)
+  local queue = get(id, 'queue')
+  return queue and redis.call('ZSCORE', key('waiting', queue), id) and true or false
 end
 
-local function enqueue(id, ttl)
-  local job, time = redis.call('HMGET', key('job', id), 'model', 'lane'), now()
-  local model = job[1]
-  redis.call('HSET', key('job', id), 'sent', text(time))
-  redis.call('SADD', key('models'), model)
-  redis.call('ZADD', key('queue', model), text(job[2] == 'batch' and time + BEHIND or time), id)
-  keep_queue(model, ttl)
+-- The job waits for a message in this queue from now on; an older message of it is void. Returns the message's number.
+local function enqueue(id, queue)
+  local sequence = redis.call('HINCRBY', key('queues'), '', 1)
+  redis.call('HSETNX', key('queues'), queue, 0)
+  if not is_waiting(id) then set(id, 'waiting_since', text(now())) end
+  local before = get(id, 'queue')
+  if before and before ~= queue then redis.call('ZREM', key('waiting', before), id) end
+  redis.call('ZADD', key('waiting', queue), sequence, id)
+  redis.call('EXPIRE', key('waiting', queue), args.ttl)
+  redis.call('SREM', key('running'), id)
+  set(id, 'queue', queue, 'sent', text(now()))
+  return redis.call('HINCRBY', key('job', id), 'chain', 1)
 end
 
-local function waiting(models)
-  local count = 0
-  for _, model in ipairs(models or redis.call('SMEMBERS', key('models'))) do
-    count = count + redis.call('ZCARD', key('queue', model))
+local function queue_names()
+  local names = {}
+  for _, name in ipairs(redis.call('HKEYS', key('queues'))) do
+    if name ~= '' then names[#names + 1] = name end
   end
-  return count
+  return names
 end
 
--- The models that a worker says it has; nil when nothing is known of it.
-local function models_of(worker)
-  local about = worker and redis.call('HGET', key('workers', 'about'), worker)
-  return about and cjson.decode(about).models or nil
+-- How many jobs wait in these queues; in all, where none are named.
+local function waiting(queues)
+  local total = 0
+  for _, queue in ipairs(queues or queue_names()) do total = total + redis.call('ZCARD', key('waiting', queue)) end
+  return total
 end
 
-local function has_model(worker, model)
-  for _, name in ipairs(models_of(worker) or {}) do
+-- The Celery queue that a job's next message belongs to: its platform's once it is pinned.
+local function home(id)
+  local queue, platform_queue = get(id, 'queue', 'platform_queue')
+  return platform_queue or (string.gsub(queue, ':%x%x%x%x%x%x%x%x$', ''))
+end
+
+-- Living children: id -> {platform = ..., models = {...}}, as they announced it. Tasks name a child.
+local function living_children()
+  local living = {}
+  for _, worker in ipairs(redis.call('ZRANGEBYSCORE', key('children'), text(now()), '+inf')) do
+    local child = redis.call('HGET', key('workers', 'child'), worker)
+    if child then
+      child = cjson.decode(child)
+      living[child.id] = child
+    end
+  end
+  return living
+end
+
+local function has(child, model, platform)
+  if platform and child.platform ~= platform then return false end
+  for _, name in ipairs(child.models) do
     if name == model then return true end
   end
   return false
 end
 
-local function living_workers()
-  return redis.call('ZRANGEBYSCORE', key('workers'), text(now()), '+inf')
-end
-
--- The models that some living worker has, as keys of a table.
-local function served_models()
-  local served = {}
-  for _, worker in ipairs(living_workers()) do
-    for _, model in ipairs(models_of(worker) or {}) do served[model] = true end
-  end
-  return served
-end
-
-local function platform_of(worker)
-  return redis.call('HGET', key('workers', 'platform'), worker)
+-- Queued jobs ahead of this one. Jobs sent alone and those of batches take turns, a single one first.
+local function position(id)
+  local queue = get(id, 'queue')
+  local rank = redis.call('ZRANK', key('waiting', queue), id)
+  if not rank then return false end
+  local other, is_batch = string.gsub(queue, ':batch$', '')
+  if is_batch == 0 then other = queue .. ':batch' end
+  return rank + math.min(rank + is_batch, redis.call('ZCARD', key('waiting', other)))
 end
 
 -- What callers see of a job, with its place in the queue; empty when there is no such job.
@@ -137,91 +145,97 @@ local function row_of(id)
     'finished', 'attempts', 'version', 'owner'}
   local row = redis.call('HMGET', key('job', id), unpack(fields))
   if not row[1] then return {} end
-  row[#fields + 1] = redis.call('ZRANK', key('queue', row[2]), id)
+  row[#fields + 1] = row[1] == 'queued' and position(id)
   return row
-end
-
--- A number that this job never gave before: of a fence, a division, a ticket. Counting alone would give some twice where a
--- broker lost the last second before its end, while who has the first still works under it.
-local function fresh_number(id, field)
-  local number = text(math.max(tonumber(get(id, field) or 0) + 1, now()))
-  redis.call('HSET', key('job', id), field, number)
-  return number
-end
-
--- Back to the queue. The fence moves on, so that whoever held the job can write no more.
-local function requeue(id, ttl)
-  redis.call('ZREM', key('running'), id)
-  redis.call('HINCRBY', key('job', id), 'fence', 1)
-  redis.call('HSET', key('job', id), 'status', 'queued')
-  redis.call('HDEL', key('job', id), 'holder', 'lease', 'renewed')
-  enqueue(id, ttl)
-  touch(id, ttl)
-end
-
--- One worker's work no longer: portions that are out (start -> portion) and counts that came in (start -> counts) go with
--- the number of the division, so that nobody who still works on them can bring or take any.
-local function undivide(id)
-  redis.call('HDEL', key('job', id), 'division', 'next')
-  redis.call('DEL', key('portions', id), key('counts', id))
-end
-
--- Whether the portions of a division go on where `drawn` votes are counted. They don't when its holder never heard of the
--- division and went on alone, or when a broker lost the last second before its end and the holder did not.
-local function continues(id, drawn)
-  return get(id, 'next') == drawn or redis.call('HEXISTS', key('portions', id), drawn) == 1
-    or redis.call('HEXISTS', key('counts', id), drawn) == 1
-end
-
--- Another end for the portions that this worker has of a divided job; no worker: for all portions.
-local function extend_portions(id, worker, expiry)
-  local out = redis.call('HGETALL', key('portions', id))
-  for i = 1, #out, 2 do
-    local portion = cjson.decode(out[i + 1])
-    if not worker or portion.worker == worker then
-      portion.expires = expiry
-      redis.call('HSET', key('portions', id), out[i], cjson.encode(portion))
-    end
-  end
 end
 
 -- The one way into a terminal state, and there is none out of it. Counted as `outcome`, else as what the certificate says,
 -- else as the status.
-local function settle(id, status, ttl, outcome)
-  local job = redis.call('HMGET', key('job', id), 'model', 'owner', 'created', 'certificate')
-  redis.call('ZREM', key('running'), id)
-  redis.call('ZREM', key('queue', job[1]), id)
-  redis.call('ZREM', key('open', job[2]), id)
-  redis.call('HINCRBY', key('job', id), 'fence', 1)
-  redis.call('HSET', key('job', id), 'status', status, 'finished', text(now()))
-  redis.call('HDEL', key('job', id), 'holder', 'lease', 'renewed', 'state')
-  local proved = status == 'succeeded' and string.match(job[4] or '', '"outcome":"(%a+)"')
-  tally(1, 'jobs', job[1], outcome or proved or status)
-  observe('job', job[1], now() - tonumber(job[3]))
-  undivide(id)
-  touch(id, ttl)
+local function settle(id, status, outcome)
+  local model, owner, created, certificate, queue = get(id, 'model', 'owner', 'created', 'certificate', 'queue')
+  redis.call('SREM', key('running'), id)
+  redis.call('ZREM', key('waiting', queue), id)
+  redis.call('ZREM', key('open', owner), id)
+  redis.call('DEL', key('counts', id), key('tasks', id))
+  redis.call('HDEL', key('job', id), 'state')
+  set(id, 'status', status, 'finished', text(now()))
+  local proved = status == 'succeeded' and string.match(certificate or '', '"outcome":"(%a+)"')
+  count(1, 'jobs', model, outcome or proved or status)
+  observe('job', model, now() - tonumber(created))
+  touch(id)
 end
 
--- True when this fence still holds this job.
-local function holds(id, fence)
-  local job = redis.call('HMGET', key('job', id), 'status', 'fence')
-  return job[1] == 'running' and job[2] == fence
-end
-
-local function renew(id, lease, ttl)
-  local time = now()
-  local expiry = text(time + lease)
-  extend_portions(id, get(id, 'holder'), expiry)
-  redis.call('HSET', key('job', id), 'lease', expiry, 'renewed', text(time))
-  redis.call('ZADD', key('running'), expiry, id)
-  redis.call('EXPIRE', key('running'), ttl)
-end
-
--- Back to the first vote, with the old seed: another machine, or other weights, is another classifier.
-local function forget_votes(id)
-  undivide(id)
+-- Back to vote 0 with the same seed: another platform, or other weights, is another classifier.
+local function restart(id)
   local n = cjson.decode(get(id, 'parameters')).n
-  redis.call('HDEL', key('job', id), 'state', 'engine', 'platform', 'weights', 'certificate')
-  redis.call('HSET', key('job', id), 'progress', cjson.encode({samples = 0, of = n}))
-  tally(1, 'restarts', get(id, 'model'))
+  redis.call('DEL', key('counts', id), key('tasks', id))
+  redis.call('HDEL', key('job', id), 'state', 'engine', 'platform', 'platform_queue', 'weights',
+    'certificate', 'range_votes', 'ranges')
+  set(id, 'progress', cjson.encode({samples = 0, of = n}), 'next', 0, 'folded', 0)
+  count(1, 'restarts', get(id, 'model'))
+  return redis.call('HINCRBY', key('job', id), 'epoch', 1)
+end
+
+-- A task is gone without an answer: its range is missing. The job fails when one range was delivered too often.
+-- Answers false when it did. `cause`: how the task was lost, for /metrics.
+local function lose(id, task, cause)
+  local entry = cjson.decode(redis.call('HGET', key('tasks', id), task))
+  redis.call('HDEL', key('tasks', id), task)
+  count(1, 'lost', get(id, 'model'), cause)
+  if entry.range < 0 then return true end
+  if redis.call('HINCRBY', key('tasks', id), 'missing:' .. entry.range, 1) >= args.max_deliveries then
+    set(id, 'error', args.exhausted)
+    settle(id, 'failed', 'exhausted')
+    return false
+  end
+  redis.call('HINCRBY', key('job', id), 'attempts', 1)
+  touch(id)
+  return true
+end
+
+-- The tasks at work on a job: task id -> entry; and its missing ranges that none of them has, in ascending order.
+local function tasks_of(id)
+  local tasks, taken, missing = {}, {}, {}
+  local flat = redis.call('HGETALL', key('tasks', id))
+  for i = 1, #flat, 2 do
+    local range = string.match(flat[i], '^missing:(%d+)$')
+    if range then
+      missing[#missing + 1] = tonumber(range)
+    else
+      tasks[flat[i]] = cjson.decode(flat[i + 1])
+      taken[tasks[flat[i]].range] = true
+    end
+  end
+  local free = {}
+  for _, range in ipairs(missing) do
+    if not taken[range] then free[#free + 1] = range end
+  end
+  table.sort(free)
+  return tasks, free
+end
+
+local function enter(id, range)
+  local entry = {worker = args.worker, delivery = args.delivery, range = range, since = now()}
+  redis.call('HSET', key('tasks', id), args.task, cjson.encode(entry))
+  redis.call('EXPIRE', key('tasks', id), args.ttl)
+end
+
+-- This range is to be counted by somebody; how often it was delivered without answer stays known.
+local function miss(id, range)
+  redis.call('HSETNX', key('tasks', id), 'missing:' .. range, 0)
+end
+
+-- Gives this task the next range that nobody has brought or is at work on; -1 where there is none.
+local function take(id)
+  local _, free = tasks_of(id)
+  local range = free[1]
+  if not range then
+    local following = math.max(number(id, 'next'), number(id, 'folded'))
+    while redis.call('HEXISTS', key('counts', id), following) == 1 do following = following + 1 end
+    if following >= math.max(number(id, 'ranges'), 1) then return -1 end
+    range = following
+    set(id, 'next', following + 1)
+  end
+  enter(id, range)
+  return range
 end

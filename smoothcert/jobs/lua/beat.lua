@@ -1,26 +1,27 @@
--- A sign of life of one worker; those whose time is over are forgotten.
-local worker, description, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local time = now()
-redis.call('EXPIRE', key('workers'), 86400)  -- first of all, for a full server refuses no write after one that needs no memory
-for _, dead in ipairs(redis.call('ZRANGEBYSCORE', key('workers'), '-inf', text(time))) do
-  redis.call('ZREM', key('workers'), dead)
-  redis.call('HDEL', key('workers', 'about'), dead)
-  redis.call('HDEL', key('workers', 'platform'), dead)
+#!lua flags=allow-oom
+-- A sign of life, of a worker's parent (list 'workers') or its child ('children'); those whose time is over are forgotten.
+-- Answers what the worker's child said of itself, or nil. args: list, worker, status (JSON; '': it has stopped), silence
+-- (seconds until it counts as gone).
+local DAY, HASHES = 86400, {workers = key('workers', 'status'), children = key('workers', 'child')}
+local time, list, hash = now(), key(args.list), HASHES[args.list]
+
+local function forget(worker)
+  redis.call('ZREM', list, worker)
+  redis.call('HDEL', hash, worker)
 end
-if description == '' then
-  redis.call('ZREM', key('workers'), worker)
-  redis.call('HDEL', key('workers', 'about'), worker)
-  redis.call('HDEL', key('workers', 'platform'), worker)
-  return
+
+for _, dead in ipairs(redis.call('ZRANGEBYSCORE', list, '-inf', text(time))) do
+  if dead ~= args.worker then forget(dead) end
 end
-redis.call('ZADD', key('workers'), text(time + ttl * 1000000), worker)
-redis.call('HSET', key('workers', 'about'), worker, description)
--- Whoever could be silent for longer than it said spoke before the clock was set back.
-for _, other in ipairs(redis.call('ZRANGEBYSCORE', key('workers'), text(time), '+inf')) do
-  local said = redis.call('HGET', key('workers', 'about'), other)
-  local latest = time + (said and cjson.decode(said).silence or 0) * 1000000
-  if tonumber(redis.call('ZSCORE', key('workers'), other)) > latest then redis.call('ZADD', key('workers'), text(latest), other) end
+if args.status == '' then return forget(args.worker) end
+redis.call('ZADD', list, text(time + args.silence * 1000000), args.worker)
+redis.call('HSET', hash, args.worker, args.status)
+-- A score further ahead than a worker may be silent was written before the clock was set back.
+for _, other in ipairs(redis.call('ZRANGEBYSCORE', list, text(time), '+inf')) do
+  local status = redis.call('HGET', hash, other)
+  local latest = time + (status and cjson.decode(status).silence or 0) * 1000000
+  if tonumber(redis.call('ZSCORE', list, other)) > latest then redis.call('ZADD', list, text(latest), other) end
 end
-redis.call('EXPIRE', key('workers'), 86400)  -- all workers share these, so not the ttl of one
-redis.call('EXPIRE', key('workers', 'about'), 86400)
-redis.call('EXPIRE', key('workers', 'platform'), 86400)
+redis.call('EXPIRE', list, DAY)
+redis.call('EXPIRE', hash, DAY)
+return redis.call('HGET', HASHES.children, args.worker)

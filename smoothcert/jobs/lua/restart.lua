@@ -1,5 +1,11 @@
--- Forgets every vote of this job, for its holder. Answers 0 when the fence is lost.
-local id, fence = ARGV[1], ARGV[2]
-if not holds(id, fence) then return 0 end
-forget_votes(id)  -- begins with a write that needs no memory: a full server refuses none that follow
-return 1
+#!lua flags=allow-oom
+-- This worker cannot go on with the votes there are (its weights differ): a new epoch, of which it has range 0.
+-- Answers the epoch, or 0 when the job has ended or begun anew meanwhile. args: id, epoch, task, delivery,
+-- worker, ttl.
+local id = args.id
+local status, epoch = get(id, 'status', 'epoch')
+if status ~= 'running' or tonumber(epoch) ~= args.epoch then return 0 end
+local fresh = restart(id)
+take(id)
+touch(id)
+return fresh

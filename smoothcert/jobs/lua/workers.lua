@@ -1,7 +1,8 @@
--- What the living workers say of themselves.
+#!lua flags=no-writes
+-- The status of each living worker.
 local about = {}
 for _, worker in ipairs(redis.call('ZRANGEBYSCORE', key('workers'), text(now()), '+inf')) do
-  local said = redis.call('HGET', key('workers', 'about'), worker)
-  if said then about[#about + 1] = said end
+  local status = redis.call('HGET', key('workers', 'status'), worker)
+  if status then about[#about + 1] = status end
 end
 return about

@@ -1,0 +1,90 @@
+"""Every key that service and worker share in Redis, with its fields and lifetime.
+
+All keys begin with `{smoothcert}:`; the hash tag keeps them in one slot. Times are microseconds of the
+broker's clock; they are shown and compared with waiting times, and never decide who may write. "ttl" is
+SMOOTHCERT_RECORD_TTL, counted from the job's last change. `lua/_common.lua` builds the same names.
+
+A job:
+
+| key | type | holds | lifetime |
+|---|---|---|---|
+| `job:<id>` | hash | the record, see below | ttl |
+| `image:<id>` | hash | `pixels` (uint8, C,H,W), `digest` (JSON) | ttl |
+| `counts:<id>` | hash | range number -> its counts (JSON), until the state covers them | ttl |
+| `tasks:<id>` | hash | task id -> {worker, delivery, range, since}; `missing:<range>` -> tries | ttl |
+
+Fields of `job:<id>`:
+
+    status owner model parameters progress certificate error created started finished version attempts
+                                       what callers see; certificate only once the job has ended
+    seed request lane batch setup idempotency    as submitted; `lane` is single or batch
+    queue chain sent                   Celery queue and number of the latest message, and when it was sent
+    waiting_since                      when the job began to wait, however often its message was sent
+    epoch                              counts the starts from vote 0 (another platform, other weights)
+    engine platform weights            pinned by the first counts of an epoch
+    range_votes ranges                 estimation votes of a range, number of ranges; pinned with the engine
+    next                               the first range that no task was given yet
+    state folded                       the procedure's state, and how many ranges it covers
+
+Range k is estimation votes [k * range_votes, (k+1) * range_votes), cut at n; range 0 has the selection votes
+too. Its counts are a pure function of (seed, engine, k), so two tasks that count one range store the same.
+
+Of a caller, and of a batch:
+
+| key | type | holds | lifetime |
+|---|---|---|---|
+| `open:<owner>` | sorted set | ids of unfinished jobs by time | ttl |
+| `owner:<owner>` | sorted set | ids of all jobs by time | ttl |
+| `idempotency:<owner>:<digest>` | hash | `job`, `body` | ttl |
+| `batch:<id>`, `batch-key:<owner>:<digest>` | string, hash | a batch's jobs (JSON); `batch`, `body` | ttl |
+| `rate:<owner>` | string | when the owner's quota is full again | a minute |
+
+Of all:
+
+| key | type | holds | lifetime |
+|---|---|---|---|
+| `waiting:<queue>` | sorted set | jobs whose message waits in this Celery queue, by number | ttl |
+| `queues` | hash | queue -> number of the job begun last; the empty field counts messages | for ever |
+| `running` | set | jobs that have begun and do not wait | ttl |
+| `workers`, `children` | sorted set | worker id -> when its parent, its child counts as gone | a day |
+| `workers:status` | hash | worker id -> WorkerStatus (JSON), written by the parent | a day |
+| `workers:child` | hash | worker id -> ChildStatus (JSON), written by the child | a day |
+| `served` | hash | model -> when a living worker had it last; the empty field: when somebody looked | ttl |
+| `refused_models` | hash | model -> why a worker could not load it | a day |
+| `metrics` | hash | counts and histograms, as `what:model:...` | for ever |
+
+States of a job:
+
+    submit -> queued --begin--> running --finish--> succeeded | failed
+                |                 |  ^
+                |           leave |  | begin        running between two slices: its message waits
+                |                 v  |              (in `waiting`, still shown as running)
+                |               waiting
+                |
+       cancel from any state but the last three -> cancelled (with the best certificate so far)
+       sweep: tasks of dead workers are forgotten and their ranges counted again; a job without task or
+              message is sent again; other platform or weights: epoch + 1, from vote 0, with the same seed;
+              a range delivered MAX_DELIVERIES times without answer, or no worker for long -> failed
+"""
+
+from hashlib import sha256
+
+ROOT = "{smoothcert}"
+QUEUE_PREFIX = "certify."
+IDLE_QUEUE = "certify"  # what a worker without any model listens to; nothing is ever sent there
+MAX_DELIVERIES = 4  # of one range, before its job fails
+
+
+def queue_of(model: str, lane: str = "single") -> str:
+    """The Celery queue, and the Redis list behind it, of a model's jobs that have not begun."""
+    return f"{QUEUE_PREFIX}{model}" + (":batch" if lane == "batch" else "")
+
+
+def platform_queue(model: str, platform: str) -> str:
+    """The Celery queue of a model's jobs whose engine is pinned to one platform."""
+    return f"{QUEUE_PREFIX}{model}:{sha256(platform.encode()).hexdigest()[:8]}"
+
+
+def queues_of(model: str, platform: str) -> list[str]:
+    """All queues that a worker of this platform takes a model's jobs from."""
+    return [queue_of(model), queue_of(model, "batch"), platform_queue(model, platform)]

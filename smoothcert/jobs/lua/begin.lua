@@ -1,0 +1,42 @@
+#!lua flags=allow-oom
+-- A message has arrived: its task begins, with the next range. Answers {'begun', range, fields of the job...}, or {why not}.
+-- args: id, chain (0: a helper's message), task, delivery, worker, platform, ttl, max_deliveries, exhausted.
+local id, helper = args.id, args.chain == 0
+local status, chain, platform, model, queue = get(id, 'status', 'chain', 'platform', 'model', 'queue')
+if not status then return {'gone'} end
+if is_terminal(status) then return {'over'} end
+
+-- The same delivery again: its answer was lost. Another delivery of the same message: whoever began it died.
+local entry = redis.call('HGET', key('tasks', id), args.task)
+local begun = entry and cjson.decode(entry)
+local repeated = begun and begun.delivery == args.delivery
+if begun and not repeated and not lose(id, args.task, 'child') then return {'exhausted'} end
+
+if helper then
+  if status ~= 'running' or platform ~= args.platform then return {'over'} end
+else
+  if tonumber(chain) ~= args.chain then return {'stale'} end
+  if platform and platform ~= args.platform then  -- only its own platform's workers may go on
+    return {'elsewhere', home(id), enqueue(id, home(id))}
+  end
+  local sequence = redis.call('ZSCORE', key('waiting', queue), id)
+  if sequence then
+    redis.call('ZREM', key('waiting', queue), id)
+    local last = tonumber(redis.call('HGET', key('queues'), queue) or 0)
+    redis.call('HSET', key('queues'), queue, text(math.max(last, tonumber(sequence))))
+  end
+  redis.call('SADD', key('running'), id)
+  redis.call('EXPIRE', key('running'), args.ttl)
+  redis.call('HSETNX', key('job', id), 'started', text(now()))
+  if status == 'queued' then
+    set(id, 'status', 'running')
+    count(1, 'attempts', model)
+    touch(id)
+  end
+end
+
+local range = repeated and begun.range or take(id)
+local fields = redis.call('HMGET', key('job', id), 'model', 'parameters', 'seed', 'epoch', 'engine', 'weights', 'range_votes',
+  'ranges', 'state', 'folded', 'request', 'setup')
+local image = redis.call('HMGET', key('image', id), 'pixels', 'digest')
+return {'begun', range, fields, image, redis.call('HGETALL', key('counts', id))}

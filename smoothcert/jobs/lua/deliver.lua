@@ -1,0 +1,79 @@
+#!lua flags=allow-oom
+-- A task brings the counts of its range and the state it can fold, and takes the next range or leaves. All of it may come
+-- twice, late or from two tasks: counts are stored once, the state is replaced by one that covers more ranges.
+-- args: id, epoch, task, delivery, worker, ttl, range (-1: none), counts, votes, spent (microseconds), state, folded, progress,
+-- certificate, pin {engine, platform, platform_queue, weights, range_votes, ranges}, next ('take', 'leave' to go on in another
+-- task, 'return'), main (not a helper), share (look for idle workers), queues (of this worker). KEYS[2]: the platform's Celery queue.
+-- Answers {'over'}, or {'ok', next range, message number (-1: a helper's; 0: none), folded, state, counts, idle workers, jobs waiting}.
+local id = args.id
+local status, epoch, engine, weights, votes, folded, model = get(id, 'status', 'epoch', 'engine', 'weights', 'range_votes',
+  'folded', 'model')
+if status ~= 'running' or tonumber(epoch) ~= args.epoch then return {'over'} end
+
+if not engine then
+  set(id, 'engine', args.pin.engine, 'platform', args.pin.platform, 'weights', args.pin.weights, 'range_votes',
+    args.pin.range_votes, 'ranges', args.pin.ranges, 'platform_queue', args.pin.platform_queue)
+elseif engine ~= args.pin.engine or weights ~= args.pin.weights or tonumber(votes) ~= args.pin.range_votes then
+  return {'over'}  -- two tasks were first: the other one pinned the engine
+end
+
+folded = tonumber(folded)
+local counts = key('counts', id)
+if args.range >= 0 then
+  redis.call('HDEL', key('tasks', id), 'missing:' .. args.range)
+  if args.range >= folded and redis.call('HSETNX', counts, args.range, args.counts) == 1 then
+    count(args.votes, 'votes', model)
+    observe('chunk', model, args.spent)
+  end
+  redis.call('EXPIRE', counts, args.ttl)
+end
+if args.folded > folded then
+  set(id, 'state', args.state, 'progress', args.progress, 'folded', args.folded)
+  if args.certificate ~= '' then set(id, 'certificate', args.certificate) end
+  for range = folded, args.folded - 1 do
+    redis.call('HDEL', counts, range)
+    redis.call('HDEL', key('tasks', id), 'missing:' .. range)
+  end
+  folded = args.folded
+  touch(id)
+end
+
+-- A range that was given in an answer that never arrived.
+local entry = redis.call('HGET', key('tasks', id), args.task)
+local given = entry and cjson.decode(entry).range or -1
+if given >= folded and given ~= args.range then miss(id, given) end
+redis.call('HDEL', key('tasks', id), args.task)
+
+local brought, run = {}, folded
+while true do  -- ranges that follow the state without a gap
+  local found = redis.call('HGET', counts, run)
+  if not found then break end
+  brought[#brought + 1], run = found, run + 1
+end
+
+local range, message = -1, 0
+if args.next == 'take' then
+  range = take(id)
+  if range < 0 and #brought > 0 then enter(id, -1) end  -- it merges them, then ends the job or leaves
+elseif args.next == 'leave' then
+  local _, free = tasks_of(id)
+  if #free > 0 or number(id, 'next') < number(id, 'ranges') then
+    message = args.main and enqueue(id, KEYS[2]) or -1
+    count(1, 'handed_back', model)
+  end
+end
+
+local idle = 0
+if args.share then
+  local busy = {}
+  for _, other in ipairs(redis.call('SMEMBERS', key('running'))) do
+    for _, entry in pairs((tasks_of(other))) do busy[entry.worker] = true end
+  end
+  for worker, child in pairs(living_children()) do
+    if not busy[worker] and has(child, model, args.pin.platform) then idle = idle + 1 end
+  end
+  idle = math.max(0, idle - redis.call('LLEN', KEYS[2]))
+end
+local others = waiting(args.queues) - (is_waiting(id) and 1 or 0)
+local state = folded > args.folded and get(id, 'state') or ''
+return {'ok', range, message, folded, state, brought, idle, others}

@@ -1,2 +1,0 @@
--- How many jobs wait.
-return waiting()

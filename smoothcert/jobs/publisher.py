@@ -1,0 +1,76 @@
+"""How a message reaches a worker: Celery queues by model, and two kinds of messages in them."""
+
+import secrets
+from dataclasses import dataclass
+
+import redis
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from smoothcert.errors import BrokerUnavailable
+from smoothcert.jobs.broker import ANSWER_TIMEOUT, CONNECT_TIMEOUT, celery_url
+from smoothcert.jobs.keys import IDLE_QUEUE
+
+TASK = "smoothcert.draw"
+HELPER = 0  # the number of a helper's message: the job does not depend on it
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message of a job, to be sent to a Celery queue. number: counts the job's messages, or HELPER."""
+
+    job_id: str
+    queue: str
+    number: int
+
+    @property
+    def task_id(self) -> str:
+        """Of its Celery task: it begins with the job's id, and no other message has it."""
+        return f"{self.job_id}.{self.number or f'helper-{secrets.token_hex(6)}'}"
+
+
+def application(url: str, **options: object) -> Celery:
+    """A Celery application on this broker; `options` are added to the transport's."""
+    app = Celery("smoothcert", broker=celery_url(url), set_as_current=False)
+    app.conf.update(
+        task_ignore_result=True,
+        task_serializer="json",
+        accept_content=["json"],
+        task_default_queue=IDLE_QUEUE,
+        broker_connection_timeout=CONNECT_TIMEOUT,
+        broker_transport_options={"socket_connect_timeout": CONNECT_TIMEOUT, **options},
+    )
+    return app
+
+
+class TaskPublisher:
+    """Sends messages to workers. Safe from several threads; connects at the first message."""
+
+    def __init__(self, url: str) -> None:
+        self._app = application(
+            url,
+            socket_timeout=ANSWER_TIMEOUT,
+            max_retries=1,  # kombu would otherwise try for ever, whatever `retry=False` says
+            interval_start=0.0,
+            connect_retries_timeout=ANSWER_TIMEOUT,
+        )
+
+    def send(self, message: Message) -> None:
+        """Sends a job's message to its Celery queue. Raises BrokerUnavailable.
+
+        A failure here may be ignored once the record is written: a sweep sends what did not arrive.
+        """
+        try:
+            self._app.send_task(
+                TASK,
+                args=[message.job_id, message.number],
+                task_id=message.task_id,
+                queue=message.queue,
+                retry=False,
+            )
+        except (OperationalError, redis.RedisError, OSError) as error:
+            raise BrokerUnavailable from error
+
+    def close(self) -> None:
+        """Lets go of its application; its connections are kombu's until the process ends."""
+        self._app.close()

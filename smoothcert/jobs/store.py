@@ -1,0 +1,228 @@
+"""The job record as the service uses it: submit, look, cancel, list."""
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import redis
+
+from smoothcert.errors import KeyReused, OverQuota, QueueFull
+from smoothcert.images.pixels import CertifiedImage
+from smoothcert.jobs.keys import ROOT, queue_of
+from smoothcert.jobs.metrics import Metrics
+from smoothcert.jobs.publisher import Message
+from smoothcert.jobs.record import Row, job_of
+from smoothcert.jobs.scripts import Scripts, broker_errors
+from smoothcert.jobs.workers import WorkerStatus
+from smoothcert.schemas.certificate import InputDigest
+from smoothcert.schemas.job import Job, Progress
+from smoothcert.schemas.parameters import Parameters
+
+DAY = 24 * 3600  # seconds
+ANONYMOUS = "anyone"  # the owner of every job while no API keys are configured
+
+Lane = Literal["single", "batch"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of the store. `ttl`: seconds a record outlives its last change. 0 jobs: no bound.
+    `pause`: seconds in which a broker that was silent is not asked again.
+    """
+
+    queue_cap: int = 10_000
+    ttl: int = DAY
+    pause: float = 0.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be certified, and for whom.
+
+    `body` is a digest of all that the caller sent; the same `idempotency_key` with another body is refused.
+    `open_cap`: unfinished jobs the owner may have at once; 0: any number. `request_id`: of the HTTP request.
+    `lane`: jobs sent alone and those of a batch have a queue each (docs/decisions/0004-job-record.md).
+    `batch_id`: the batch it is in, which lives as long as its jobs.
+    `seed`: 128 bits in hexadecimal, drawn here unless given; never by a caller of the service, who could
+    choose the image against noise known to him. `setup`: what is to cast the votes, else the worker's choice.
+    """
+
+    model: str
+    parameters: Parameters
+    image: CertifiedImage
+    owner: str = ANONYMOUS
+    idempotency_key: str | None = None
+    body: str = ""
+    open_cap: int = 0
+    request_id: str = ""
+    lane: Lane = "single"
+    batch_id: str = ""
+    seed: str | None = None
+    setup: str = ""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """message: to be sent; None when the idempotency key had made this job before."""
+
+    job: Job
+    message: Message | None
+
+    @property
+    def created(self) -> bool:
+        """Whether this call made the job."""
+        return self.message is not None
+
+    @property
+    def job_id(self) -> str:
+        return self.job.id
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some jobs, newest first; `cursor` asks for those after them, None at the end."""
+
+    jobs: list[Job]
+    cursor: str | None
+
+
+def new_id() -> str:
+    """144 random bits: who knows the id is who made the job."""
+    return secrets.token_urlsafe(18)
+
+
+def hashed(key: str | None) -> str:
+    """Callers choose their keys; a digest is short and can't run into another owner's keys."""
+    return "" if key is None else hashlib.sha256(key.encode()).hexdigest()
+
+
+class JobStore:
+    """The record of jobs in Redis. Every method may raise BrokerUnavailable; none keeps state.
+
+    Blocking: an event loop calls it from a thread, and waits by `pauses`.
+    """
+
+    def __init__(self, client: redis.Redis, limits: Limits | None = None, root: str = ROOT) -> None:
+        assert not client.get_connection_kwargs().get("decode_responses")
+        self.client = client
+        self.limits = limits or Limits()
+        self.root = root
+        self.scripts = Scripts(client, root, self.limits.pause)
+
+    def submit(self, request: Request, job_id: str | None = None) -> Submission:
+        """Writes a queued job with its image and its secret seed. The caller sends the message, afterwards.
+
+        `job_id`: the one it is to have; submitting it twice makes one job.
+        Raises KeyReused, QueueFull, OverQuota.
+        """
+        parameters, image = request.parameters, request.image
+        what, made, row, queue, message = self.scripts.run(
+            "submit",
+            data=image.pixels,
+            id=job_id or new_id(),
+            owner=request.owner,
+            model=request.model,
+            parameters=parameters.model_dump_json(),
+            progress=Progress(of=parameters.n).model_dump_json(),
+            seed=request.seed or secrets.token_hex(16),  # unpredictable until the answer is out
+            idempotency=hashed(request.idempotency_key),
+            body=request.body,
+            digest=image.digest.model_dump_json(),
+            into=queue_of(request.model, request.lane),
+            queue_cap=self.limits.queue_cap,
+            open_cap=request.open_cap,
+            ttl=self.limits.ttl,
+            request=request.request_id,
+            lane=request.lane,
+            batch=request.batch_id,
+            setup=request.setup,
+        )
+        refusals = {b"conflict": KeyReused, b"full": QueueFull, b"quota": OverQuota}
+        if what in refusals:
+            raise refusals[what]
+        job = job_of(made.decode(), Row(*row))
+        created = what == b"created"
+        return Submission(job, Message(job.id, queue.decode(), message) if created else None)
+
+    def job(self, job_id: str, owner: str | None = None) -> Job | None:
+        """The job; None when unknown, expired, or (with `owner`) somebody else's."""
+        (told,) = self.scripts.run("view", ids=[job_id])
+        row = Row.of(told)
+        if row is None or owner not in (None, row.owner.decode()):
+            return None
+        return job_of(job_id, row)
+
+    def jobs(self, job_ids: Sequence[str]) -> list[Job | None]:
+        """Several jobs as they are, by one call; None where one is unknown or expired."""
+        rows = map(Row.of, self.scripts.run("view", ids=list(job_ids)) if job_ids else [])
+        return [row and job_of(job_id, row) for job_id, row in zip(job_ids, rows, strict=True)]
+
+    def cancel(self, job_id: str) -> Literal["cancelled", "ended", "unknown"]:
+        """Ends the job at once, with the certificate it has reached so far; `ended`: it had ended before."""
+        answer = self.scripts.run("cancel", id=job_id, ttl=self.limits.ttl)
+        names: dict[int, Literal["cancelled", "ended", "unknown"]] = {
+            1: "cancelled",
+            0: "ended",
+            -1: "unknown",
+        }
+        return names[answer]
+
+    def image(self, job_id: str) -> CertifiedImage | None:
+        """The pixels that are certified; None when unknown or expired."""
+        with broker_errors():
+            stored: Any = self.client.hmget(self._key("image", job_id), "pixels", "digest")
+        pixels, digest = stored
+        return None if pixels is None else CertifiedImage(pixels, InputDigest.model_validate_json(digest))
+
+    def page(self, owner: str = ANONYMOUS, cursor: str | None = None, limit: int = 50) -> Page:
+        """The owner's jobs, newest first. `cursor` comes from the page before; a forged one is ValueError."""
+        top = "+inf" if cursor is None else f"({int(cursor)}"
+        with broker_errors():
+            found: Any = self.client.zrange(
+                self._key("owner", owner),
+                top,
+                "-inf",
+                desc=True,
+                byscore=True,
+                withscores=True,
+                offset=0,
+                num=limit,
+            )
+        ids = [member.decode() for member, _ in found]
+        jobs = [job for job in self.jobs(ids) if job]
+        return Page(jobs, str(int(found[-1][1])) if len(found) == limit else None)
+
+    def refuse_model(self, model: str, reason: str) -> None:
+        """A worker can't load it."""
+        with broker_errors():
+            self.client.hset(f"{self.root}:refused_models", model, reason)
+            self.client.expire(f"{self.root}:refused_models", DAY)
+
+    def accept_model(self, model: str) -> None:
+        """A worker has loaded it."""
+        with broker_errors():
+            self.client.hdel(f"{self.root}:refused_models", model)
+
+    def refused_models(self) -> dict[str, str]:
+        """Models that a worker couldn't load, and why; for a day, or until a worker loads them."""
+        with broker_errors():
+            told = self.client.hgetall(f"{self.root}:refused_models")
+        return {model.decode(): reason.decode() for model, reason in told.items()}  # type: ignore[union-attr]
+
+    def workers(self) -> list[WorkerStatus]:
+        """The workers alive, with the models they can run."""
+        return [WorkerStatus.model_validate_json(said) for said in self.scripts.run("workers")]
+
+    def metrics(self) -> Metrics:
+        """What was counted of all jobs, and how things stand."""
+        return Metrics.of(self.scripts.run("metrics"))
+
+    def ping(self) -> None:
+        """Returns when the broker answers."""
+        with broker_errors():
+            self.client.ping()
+
+    def _key(self, *parts: str) -> str:
+        return ":".join((self.root, *parts))

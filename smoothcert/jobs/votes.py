@@ -1,0 +1,222 @@
+"""The job record as a worker uses it: begin a task, deliver counts and state, end the job."""
+
+import secrets
+from dataclasses import replace
+
+import redis
+
+from smoothcert.images.pixels import CertifiedImage
+from smoothcert.jobs.keys import MAX_DELIVERIES, ROOT, platform_queue, queues_of
+from smoothcert.jobs.publisher import HELPER, Message
+from smoothcert.jobs.scripts import Scripts
+from smoothcert.jobs.tasks import (
+    EXHAUSTED,
+    SECOND,
+    Answer,
+    Delivery,
+    NotBegun,
+    Pin,
+    Policy,
+    Task,
+    Then,
+)
+from smoothcert.jobs.workers import ChildStatus
+from smoothcert.schemas.certificate import Certificate, Engine, InputDigest
+from smoothcert.schemas.job import Problem, Progress
+from smoothcert.schemas.parameters import Parameters
+
+
+class VoteStore:
+    """Transitions of one worker's tasks. All may raise BrokerUnavailable and may be repeated.
+
+    Nothing here needs an exclusive right to a job: counts of a range are the same whoever draws them, a state
+    is replaced only by one that covers more, and a job ends once.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        worker: str,
+        platform: str,
+        policy: Policy | None = None,
+        root: str = ROOT,
+    ) -> None:
+        self.worker, self.platform, self.policy = worker, platform, policy or Policy()
+        self.child = f"{worker}/{secrets.token_hex(4)}"
+        self.scripts = Scripts(client, root)
+
+    def beat(self, models: list[str], silence: float) -> None:
+        """A sign of life, good for `silence` seconds, with the models that this child has loaded."""
+        status = ChildStatus(id=self.child, platform=self.platform, models=models, silence=silence)
+        text = status.model_dump_json()
+        self.scripts.run("beat", list="children", worker=self.worker, status=text, silence=silence)
+
+    def begin(self, job_id: str, message: int, task_id: str, delivery: str) -> Task | Message | NotBegun:
+        """Begins the task of a message; or why there is none. A Message is to be sent on: the job is pinned
+        to another platform.
+
+        task_id: of the Celery message. delivery: of this delivery of it; another one of the same message
+        means that whoever began it died.
+        """
+        what, *told = self.scripts.run(
+            "begin",
+            id=job_id,
+            chain=message,
+            task=task_id,
+            delivery=delivery,
+            worker=self.child,
+            platform=self.platform,
+            ttl=self.policy.ttl,
+            max_deliveries=MAX_DELIVERIES,
+            exhausted=EXHAUSTED,
+        )
+        if what == b"elsewhere":
+            return Message(job_id, told[0].decode(), told[1])
+        if what != b"begun":
+            reason: NotBegun = what.decode()
+            return reason
+        first, fields, (pixels, digest), counts = told
+        model, parameters, seed, epoch, engine, weights, votes, ranges, state, folded, request, setup = fields
+        return Task(
+            job_id=job_id,
+            task_id=task_id,
+            delivery=delivery,
+            main=message != HELPER,
+            range=first,
+            epoch=int(epoch),
+            model=model.decode(),
+            parameters=Parameters.model_validate_json(parameters),
+            seed=seed.decode(),
+            image=CertifiedImage(pixels, InputDigest.model_validate_json(digest)) if pixels else None,
+            pin=Pin(Engine.model_validate_json(engine), weights.decode(), int(votes), int(ranges))
+            if engine
+            else None,
+            state=state.decode() if state else None,
+            folded=int(folded),
+            counts={int(k): v.decode() for k, v in zip(counts[::2], counts[1::2], strict=True)},
+            request_id=request.decode() if request else "",
+            setup=setup.decode() if setup else None,
+        )
+
+    def deliver(
+        self,
+        task: Task,
+        delivery: Delivery,
+        then: Then,
+        *,
+        models: list[str],
+        share: bool = False,
+    ) -> Answer | None:
+        """Brings counts and state, and takes the next range, or leaves. None: the job is over for this task.
+
+        then: `leave` to go on in another task, `return` where this worker can't go on. models: that this
+        worker serves. share: count idle workers.
+        """
+        pin = delivery.pin
+        queue = platform_queue(task.model, self.platform)
+        what, *told = self.scripts.run(
+            "deliver",
+            queue=queue,
+            id=task.job_id,
+            epoch=task.epoch,
+            task=task.task_id,
+            delivery=task.delivery,
+            worker=self.child,
+            ttl=self.policy.ttl,
+            range=delivery.range,
+            counts=delivery.counts,
+            votes=delivery.votes,
+            spent=round(delivery.seconds * SECOND),
+            state=delivery.state,
+            folded=delivery.folded,
+            progress=delivery.progress.model_dump_json() if delivery.progress else "",
+            certificate=delivery.certificate.model_dump_json() if delivery.certificate else "",
+            pin={
+                "engine": pin.engine.model_dump_json(),
+                "platform": self.platform,
+                "platform_queue": queue,
+                "weights": pin.weights,
+                "range_votes": pin.range_votes,
+                "ranges": pin.ranges,
+            },
+            next=then,
+            main=task.main,
+            share=share,
+            queues=[name for model in models for name in queues_of(model, self.platform)],
+        )
+        if what == b"over":
+            return None
+        following, message, folded, state, counts, idle, others = told
+        return Answer(
+            range=following,
+            successor=Message(task.job_id, queue, max(message, HELPER)) if message else None,
+            folded=folded,
+            state=state.decode(),
+            counts=tuple(text.decode() for text in counts),
+            idle=idle,
+            others=others,
+        )
+
+    def restart(self, task: Task) -> Task | None:
+        """Begins the job anew, with its seed, because this worker's weights differ. None: it is over."""
+        epoch = self.scripts.run(
+            "restart",
+            id=task.job_id,
+            epoch=task.epoch,
+            task=task.task_id,
+            delivery=task.delivery,
+            worker=self.child,
+            ttl=self.policy.ttl,
+        )
+        if not epoch:
+            return None
+        return replace(task, epoch=epoch, range=0, pin=None, state=None, folded=0, counts={})
+
+    def finish(
+        self,
+        task: Task,
+        certificate: Certificate,
+        progress: Progress,
+        *,
+        votes: int = 0,
+        seconds: float = 0.0,
+    ) -> bool:
+        """Ends the job with its certificate; false when it has ended. votes, seconds: as in Delivery."""
+        return self._settle(
+            task,
+            "succeeded",
+            progress=progress.model_dump_json(),
+            certificate=certificate.model_dump_json(),
+            votes=votes,
+            spent=round(seconds * SECOND),
+        )
+
+    def fail(self, task: Task, problem: Problem) -> bool:
+        """Ends the job with an error; false when it has ended meanwhile."""
+        return self._settle(task, "failed", error=problem.model_dump_json())
+
+    def _settle(
+        self,
+        task: Task,
+        status: str,
+        *,
+        progress: str = "",
+        certificate: str = "",
+        error: str = "",
+        votes: int = 0,
+        spent: int = 0,
+    ) -> bool:
+        return bool(
+            self.scripts.run(
+                "finish",
+                id=task.job_id,
+                epoch=task.epoch,
+                status=status,
+                progress=progress,
+                certificate=certificate,
+                error=error,
+                votes=votes,
+                spent=spent,
+                ttl=self.policy.ttl,
+            )
+        )

@@ -1,0 +1,127 @@
+"""The votes of one task: ranges are drawn, merged into the procedure's state, and delivered."""
+
+import time
+from collections.abc import Sequence
+
+from smoothcert.images.pixels import CertifiedImage
+from smoothcert.jobs.tasks import NO_RANGE, Answer, Delivery, Pin, Task
+from smoothcert.schemas.certificate import Certificate
+from smoothcert.signing import Signer
+from smoothcert.stats.certificate import build_certificate
+from smoothcert.stats.procedure import Certification
+from smoothcert.stats.ranges import RangeCounts, Ranges, first_range
+from smoothcert.stats.state import CertificationState
+from worker.cache import Loaded
+
+
+class Drawing:
+    """One job's votes in this worker's hands.
+
+    What it proves depends on the job's seed and engine alone, never on which task drew which range.
+    """
+
+    def __init__(self, task: Task, image: CertifiedImage, loaded: Loaded, signer: Signer | None) -> None:
+        self._task, self._image, self._loaded, self._signer = task, image, loaded, signer
+        self._source = loaded.votes(image, task.parameters.sigma, task.seed)
+        self._ranges = Ranges(task.parameters, task.pin.range_votes) if task.pin else None
+        self._waiting: dict[int, RangeCounts] = {}  # drawn, but ranges before them are missing
+        self._resume(task.state, task.folded)
+        if task.counts:
+            self._take_in({k: RangeCounts.model_validate_json(text) for k, text in task.counts.items()})
+        self._drawn: tuple[int, RangeCounts] | None = None  # not delivered yet
+        self._votes, self._seconds = 0, 0.0
+
+    def is_finished(self) -> bool:
+        """Whether no more votes are wanted."""
+        return self.certification.finished
+
+    @property
+    def seconds_left(self) -> float:
+        """For this worker alone, at the speed of its last range."""
+        left = self._task.parameters.n - self.certification.state.estimation.drawn
+        return left * self._seconds / self._votes if self._votes else 0.0
+
+    @property
+    def work(self) -> tuple[int, float]:
+        """Votes of the last range, and the seconds they took."""
+        return self._votes, self._seconds
+
+    def draw(self, k: int) -> None:
+        """Draws range k. The first of a job decides how large ranges are."""
+        start = time.perf_counter()
+        if self._ranges is None:
+            self._ranges, counted = first_range(self._source, self._task.parameters, self._source.at_once)
+        else:
+            counted = self._ranges.count(self._source, k)
+        self._votes, self._seconds = counted.votes - k * self._ranges.range_votes, time.perf_counter() - start
+        self._drawn = k, counted
+        self._take_in({k: counted})
+
+    def delivery(self) -> Delivery:
+        """What was drawn since the last one, and all that is merged."""
+        assert self._ranges is not None
+        k, counted = self._drawn or (NO_RANGE, None)
+        certification = self.certification
+        return Delivery(
+            pin=self.pin,
+            range=k,
+            counts=counted.model_dump_json() if counted else "",
+            votes=self._votes if counted else 0,
+            seconds=self._seconds,
+            folded=self._folded,
+            state=certification.state.model_dump_json(),
+            progress=certification.progress,
+            certificate=self.certificate() if certification.state.best else None,
+        )
+
+    def learn(self, answer: Answer) -> None:
+        """Takes in what other tasks have brought."""
+        self._drawn = None
+        if answer.state:
+            self._resume(answer.state, answer.folded)
+        self._take_in(
+            {
+                k: RangeCounts.model_validate_json(text)
+                for k, text in enumerate(answer.counts, start=answer.folded)
+            }
+        )
+
+    def certificate(self) -> Certificate:
+        """What is proved so far."""
+        certificate = build_certificate(
+            self.certification.result,
+            self._task.parameters,
+            card=self._loaded.card,
+            input_digest=self._image.digest,
+            seed=self._task.seed,
+            engine=self._loaded.engine.description,
+        )
+        return self._signer.sign(certificate) if self._signer else certificate
+
+    def _resume(self, state: str | None, folded: int) -> None:
+        parameters, source = self._task.parameters, self._source
+        self._folded = folded
+        if state is None:
+            self.certification = Certification(parameters, source.num_classes, slack=source.slack)
+        else:
+            known = CertificationState.model_validate_json(state)
+            self.certification = Certification.resume(
+                parameters, source.num_classes, known, slack=source.slack
+            )
+
+    def _take_in(self, counts: dict[int, RangeCounts]) -> None:
+        """Merges whatever follows the state without a gap."""
+        assert self._ranges is not None
+        self._waiting |= counts
+        self._waiting = {k: counted for k, counted in self._waiting.items() if k >= self._folded}
+        run: Sequence[int] = range(self._folded, self._folded)
+        while len(run) + self._folded in self._waiting:
+            run = range(self._folded, self._folded + len(run) + 1)
+        self._folded = self._ranges.merge(self.certification, self._folded, [self._waiting[k] for k in run])
+
+    @property
+    def pin(self) -> Pin:
+        """What this drawing's votes are cast by."""
+        assert self._ranges is not None
+        engine, weights = self._loaded.engine.description, self._loaded.classifier_sha256
+        return Pin(engine, weights, self._ranges.range_votes, self._ranges.total)
