@@ -186,7 +186,7 @@ def _children_restarted(scene: Scene) -> None:
 def _without_model(scene: Scene) -> Iterator[None]:
     """Jobs that were open before or are accepted meanwhile may fail, for a reason that is said."""
     accepted, site = scene.caller.ledger.accepted, scene.site
-    ended = {job for job in accepted.values() if (now := site.store.job(job)) and now.ended}
+    ended = {job for job in list(accepted.values()) if (now := site.store.job(job)) and now.ended}
     _children_restarted(scene)
     yield
     time.sleep(5)
