@@ -17,14 +17,14 @@ WORKERS = min(4, usable_cpus())  # published code has 4 by default; more than co
 
 @dataclass(frozen=True)
 class Weights:
-    """Of Consistency's regularizer: lambda and eta."""
+    """lambda and eta of Consistency's regularizer."""
 
     kl: float
     entropy: float
 
 
 def dataset_of(name: str, root: str, images: int | None) -> Dataset[tuple[Tensor, int]]:
-    """Decoded and augmented one by one in the loader's processes, as torchvision's transforms do it."""
+    """torchvision's data set, decoded and augmented image by image in the loader's processes."""
     crops = [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip()]
     transform = transforms.Compose([*(crops if name == "cifar10" else []), transforms.ToTensor()])
     kind = datasets.CIFAR10 if name == "cifar10" else datasets.MNIST

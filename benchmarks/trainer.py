@@ -1,4 +1,4 @@
-"""Our trainer against the plain loop, interleaved in one run: seconds an epoch, and what both learn.
+"""Our trainer against a plain training loop: time per epoch, and the accuracy that both reach.
 
     python benchmarks/trainer.py lenet --data-root data --seconds 60
     python benchmarks/trainer.py resnet20 --data-root data --seconds 90 --learn-images 5000 --learn-epochs 2
@@ -72,8 +72,8 @@ class Subject:
         return PlainTraining(self.recipe, self.network(), dataset)
 
 
-def prepared(args: argparse.Namespace) -> Subject:
-    """The subject, in a process that computes on every processor."""
+def prepare(args: argparse.Namespace) -> Subject:
+    """The recipe and data, with as many threads as processors."""
     torch.set_num_threads(usable_cpus())
     dataset = DATASETS[args.network]
     images = load_dataset(dataset, "train", args.data_root, download=False)
@@ -82,19 +82,19 @@ def prepared(args: argparse.Namespace) -> Subject:
     return Subject(replace(recipe, **args.chosen), images, str(args.data_root))
 
 
-def choose(args: argparse.Namespace) -> dict[str, object]:
-    """What of the recipe is measured, as `smoothcert train` does it, in a process of its own."""
+def autotuned_fields(args: argparse.Namespace) -> dict[str, object]:
+    """The autotuned fields of the recipe, measured as `smoothcert train` does."""
     keep_freed_memory()
     if args.precision != "auto":
         return {"precision": args.precision}
-    subject = prepared(args)
+    subject = prepare(args)
     tuned = autotune(subject.recipe, subject.images, CPU)
     print(f"{tuned}\n", flush=True)
     return {name: getattr(tuned.best.recipe, name) for name in MEASURED}
 
 
 def turn(steps: Iterator[object], seconds: float) -> float:
-    """Seconds a step, over about so many seconds."""
+    """Seconds per step, measured for about `seconds`."""
     for _ in range(WARM_UP):
         next(steps)
     start, done = time.perf_counter(), 0
@@ -104,14 +104,14 @@ def turn(steps: Iterator[object], seconds: float) -> float:
     return spent / done
 
 
-def ours_for_ever(trainer: Trainer) -> Iterator[object]:
+def our_steps(trainer: Trainer) -> Iterator[object]:
     for _ in cycle([None]):
         trainer.position = replace(trainer.position, epoch=0, step=0)
         yield from trainer.steps()
 
 
 def plain_turn(args: argparse.Namespace, seconds: float) -> float:
-    steps = prepared(args).plain().epoch()
+    steps = prepare(args).plain().epoch()
     spent = turn(steps, seconds)
     steps.close()  # its processes end with it, and leave the machine to the other
     return spent
@@ -119,22 +119,22 @@ def plain_turn(args: argparse.Namespace, seconds: float) -> float:
 
 def our_turn(args: argparse.Namespace, seconds: float) -> float:
     keep_freed_memory()  # as `smoothcert train` does
-    subject = prepared(args)
-    return turn(ours_for_ever(Trainer(subject.recipe, subject.images, CPU)), seconds)
+    subject = prepare(args)
+    return turn(our_steps(Trainer(subject.recipe, subject.images, CPU)), seconds)
 
 
 def race(args: argparse.Namespace) -> tuple[list[float], list[float]]:
-    """Seconds a step of the plain loop and of ours in turn, each turn in a process of its own."""
+    """Seconds per step of both loops, measured alternately, each turn in a new process."""
     share = args.seconds / ROUNDS / 2
     found: tuple[list[float], list[float]] = ([], [])
     for _ in range(ROUNDS):
         for times, side in zip(found, (plain_turn, our_turn), strict=True):
-            times.append(alone(side, args, share, asleep=side is our_turn))
+            times.append(in_new_process(side, args, share, asleep=side is our_turn))
     return found
 
 
-def alone(side: Callable[..., T], *arguments: object, asleep: bool) -> T:
-    """In a process of its own, whose threads wait as those of `smoothcert train` do, or as by default."""
+def in_new_process(side: Callable[..., T], *arguments: object, asleep: bool) -> T:
+    """Run in a new process. asleep: its threads wait as those of `smoothcert train` do."""
     before = os.environ.copy()
     if asleep:
         wait_asleep()
@@ -147,7 +147,7 @@ def alone(side: Callable[..., T], *arguments: object, asleep: bool) -> T:
 
 
 def learn(subject: Subject, epochs: int, images: int | None) -> dict[str, nn.Module]:
-    """Both trained for so many epochs on the first so many images, ours from two seeds."""
+    """Networks of both loops after `epochs` on the first `images` images; ours from two seeds."""
     few = subject.images
     if images is not None:
         few = replace(few, images_u8=few.images_u8[:images], labels=few.labels[:images])
@@ -207,8 +207,8 @@ def main() -> None:
     args = arguments()
     args.chosen = {}
     print(f"{cpu_model()}, {usable_cpus()} cores, PyTorch {torch.__version__}\n", flush=True)
-    args.chosen = alone(choose, args, asleep=True)
-    subject = prepared(args)
+    args.chosen = in_new_process(autotuned_fields, args, asleep=True)
+    subject = prepare(args)
     report_speed(subject, race(args))
     if not args.learn_epochs:
         return

@@ -1,4 +1,4 @@
-"""Certify every 20th test image of each checkpoint below a folder; go on where the last call ended.
+"""Certify every 20th test image of each checkpoint below a folder; a further call resumes.
 
 python benchmarks/gpu/certify.py CHECKPOINTS --data DIR --logs DIR --n 100000 --seconds 120
     [--setup cuda:compile-cuda-graph/channels-last/folded:bfloat16:8192]
@@ -31,12 +31,12 @@ def certify(folder: Path, args: argparse.Namespace, deadline: float) -> None:
     )  # fmt: skip
     engine = Engine(load_network(folder), card.input_shape, len(card.labels), setup)
     wanted = range(0, len(photos), args.every)
-    with LogWriter(args.logs / f"{card.name}-n{args.n}.tsv", run, resume=True) as journal:
-        rows = list(journal.rows)
+    with LogWriter(args.logs / f"{card.name}-n{args.n}.tsv", run, resume=True) as log:
+        rows = list(log.rows)
         began = time.monotonic()
         for step in evaluate(engine, photos, run, wanted, {row.idx for row in rows}):
             if step.row is not None:
-                journal.append(step.row)
+                log.append(step.row)
                 rows.append(step.row)
                 if time.monotonic() > deadline:
                     break

@@ -1,4 +1,4 @@
-"""The carried data sets as ImageSets: NAME.npz (MNIST kinds), or CIFAR-10 as pieces.py unpacks it."""
+"""Data sets copied to the GPU machine: NAME.npz (MNIST kinds), or CIFAR-10 as pieces.py unpacks it."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from training.datasets.image_set import ImageSet
 
 
 def load_images(dataset: str, split: Split, data: Path) -> ImageSet:
-    """One split; of CIFAR-10's test split only every 20th image travels, the others are black."""
+    """One split. Of CIFAR-10's test split only every 20th image is copied; the others are black."""
     if dataset == "cifar10":
         images, labels = pieces.load(data, split)
     else:

@@ -50,7 +50,7 @@ def _pack_batch(archive: zipfile.ZipFile, name: str, pixels: Pixels, labels: byt
 
 
 def unpack(packed: Path, data: Path) -> None:
-    """Whatever pieces are there."""
+    """The pieces that exist."""
     data.mkdir(parents=True, exist_ok=True)
     for path in sorted(packed.glob("cifar10-*.zip")):
         with zipfile.ZipFile(path) as archive:
@@ -72,7 +72,7 @@ def _unpack_sheet(content: bytes) -> Pixels:
 
 
 def load(data: Path, split: str) -> tuple[Pixels, NDArray[np.uint8]]:
-    """images (N, 3, 32, 32) and labels (N,) of one split; test images that did not travel are black."""
+    """images (N, 3, 32, 32) and labels (N,) of one split; test images that were not copied are black."""
     if split == "train":
         batches = [np.load(data / f"data_batch_{i}.npz") for i in range(1, 6)]
         return np.concatenate([b["images"] for b in batches]), np.concatenate([b["labels"] for b in batches])

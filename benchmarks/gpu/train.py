@@ -1,4 +1,4 @@
-"""Train the runs of a plan together on one GPU, in slices that fit a lease; go on where the last slice ended.
+"""Train the runs of a plan together on one GPU, in slices; each slice resumes the last one.
 
 python benchmarks/gpu/train.py PLAN.json --data DIR --state DIR --out DIR --seconds 480
 
@@ -46,7 +46,7 @@ def build_recipe(run: dict[str, Any], epochs: int | None) -> Recipe:
 
 
 def start(args: argparse.Namespace) -> dict[str, Trainer]:
-    """Every run of the plan, each where it stopped."""
+    """The trainers of the plan, restored where they stopped."""
     plan = json.loads(args.plan.read_text())
     images = {
         dataset: load_images(dataset, "train", args.data) for dataset in {run["dataset"] for run in plan}
@@ -68,7 +68,7 @@ def wait_for_device() -> None:
 
 
 def advance(trainers: dict[str, Trainer], seconds: float) -> None:
-    """Launch one step of each run in turn until all are done or the time is over."""
+    """Launch one step of each run in turn until all are done or the time is up."""
     deadline, running = time.monotonic() + seconds, {n: t.steps() for n, t in trainers.items() if not t.done}
     rounds = 0
     while running and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""A small problem in float64, on which losses are compared with their formulas written out slowly."""
+"""A small problem in float64, for comparing losses with plain versions of their formulas."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Problem:
         )
 
     def logits(self, num_noises: int, sigma: float, seed: int = 3) -> Tensor:
-        """What the network says of each noisy copy, one forward pass a copy: (m, B, K)."""
+        """Logits of each noisy copy, one forward pass per copy: (m, B, K)."""
         noisy = repeat_with_noise(self.images, num_noises, sigma, torch.Generator().manual_seed(seed))
         rows = [self.network(copy[None])[0] for copy in noisy]
         return torch.stack(rows).view(num_noises, len(self.images), CLASSES).detach()
@@ -38,7 +38,7 @@ class Problem:
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """Of torch: sums in one order, and small networks train faster."""
+    """One thread of torch: sums have a fixed order, and small networks train faster."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

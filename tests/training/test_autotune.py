@@ -1,4 +1,4 @@
-"""What is measured before a run, and that the run is then the one that was asked for with that answer."""
+"""Autotuning, and that the run after it equals a run with the same recipe given."""
 
 import time
 from collections.abc import Callable
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @dataclass(frozen=True)
 class Watched(Gaussian):
-    """Gaussian training that first calls `seen` with whether autocast is on."""
+    """Gaussian training that first calls `seen` with the state of autocast."""
 
     seen: Callable[[bool], None] = print
 
@@ -36,13 +36,13 @@ def watched(seen: Callable[[bool], None]) -> Recipe:
     return replace(recipe("gaussian"), method=Watched(0.5, seen=seen))
 
 
-def test_the_run_after_the_trials_is_the_very_one_with_that_precision_named() -> None:
+def test_a_run_after_trials_equals_a_run_with_that_precision_given() -> None:
     torch.manual_seed(3)
     tuned = autotune(recipe(precision="float32"), images(), CPU)
     named = recipe(precision=tuned.best.recipe.precision)
     assert tuned.best.recipe == named
     trainers = [Trainer(wanted, images(), CPU) for wanted in (tuned.best.recipe, named)]
-    autotune(named, images(), CPU)  # also between two steps of a run it leaves that run alone
+    autotune(named, images(), CPU)  # must not affect trainers that exist already
     for trainer in trainers:
         list(trainer.steps())
     assert_same(*map(weights, trainers))
@@ -75,11 +75,11 @@ def test_other_networks_are_tried_contiguous_too_and_train_so() -> None:
     trainer = Trainer(replace(wanted, channels_last=False), small, CPU)
     list(trainer.steps())
     assert trainer.network[1].stem.weight.is_contiguous()  # type: ignore[index,union-attr,operator]
-    assert "channels_last" not in wanted.record()  # states of before have no such field
+    assert "channels_last" not in wanted.record()  # as in older states
 
 
 @pytest.mark.parametrize("slow", [True, False], ids=["bfloat16", "float32"])
-def test_a_hopeless_candidate_costs_two_steps(slow: bool) -> None:
+def test_a_candidate_far_slower_than_the_best_ends_after_two_steps(slow: bool) -> None:
     taken = {True: 0, False: 0}
 
     def seen(autocast: bool) -> None:

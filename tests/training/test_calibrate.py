@@ -23,7 +23,7 @@ def network() -> nn.Module:
     return nn.Sequential(*features, nn.Flatten(), nn.Linear(36, 2)).eval()
 
 
-def test_the_same_order_gives_the_same_rounding(network: nn.Module, images: ImageSet) -> None:
+def test_the_same_request_gives_the_same_rounding(network: nn.Module, images: ImageSet) -> None:
     seen: list[int] = []
     first = calibrate(network, images, ORDER, seen.append)
     assert seen == [64, 100]
@@ -32,13 +32,13 @@ def test_the_same_order_gives_the_same_rounding(network: nn.Module, images: Imag
     assert calibrate(network, images, other, seen.append).places != first.places
 
 
-def test_what_is_rounded_stands_before_the_pooling(network: nn.Module, images: ImageSet) -> None:
+def test_activations_are_rounded_before_pooling(network: nn.Module, images: ImageSet) -> None:
     rounding = calibrate(network, images, ORDER, lambda seen: None)
     assert list(rounding.places) == ["input_1", "_2"]  # the pixels, and the ReLU
     assert rounding.places["_2"].zero_point == 0
 
 
-def test_the_levels_span_what_a_noisy_image_brings(network: nn.Module, images: ImageSet) -> None:
+def test_the_levels_cover_the_range_of_noisy_images(network: nn.Module, images: ImageSet) -> None:
     rounding = calibrate(network, images, ORDER, lambda seen: None)
     pixels = rounding.places["input_1"]
     least, most = -pixels.zero_point * pixels.scale, (255 - pixels.zero_point) * pixels.scale
@@ -46,7 +46,7 @@ def test_the_levels_span_what_a_noisy_image_brings(network: nn.Module, images: I
     assert 1.2 < most < 1.8
 
 
-def test_a_dead_place_has_a_scale_all_the_same(network: nn.Module, images: ImageSet) -> None:
+def test_an_activation_that_is_always_zero_still_has_a_scale(network: nn.Module, images: ImageSet) -> None:
     with torch.no_grad():
         network[0].weight.zero_()  # type: ignore[operator, union-attr]
         network[0].bias.fill_(-1)  # type: ignore[operator, union-attr]

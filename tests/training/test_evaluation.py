@@ -1,4 +1,4 @@
-"""Driven by a classifier of known vote probabilities, which stands in for a network."""
+"""Evaluation with a classifier of known vote probabilities in place of a network."""
 
 from pathlib import Path
 
@@ -64,7 +64,7 @@ class KnownVotes:
 
 
 class StandIn:
-    """Counts how many images were asked for."""
+    """An engine of known votes that counts its images."""
 
     def __init__(self, share: float = 0.9) -> None:
         self.asked = 0
@@ -133,7 +133,7 @@ def test_an_impossible_request_is_refused_before_the_first_vote(images: ImageSet
 
 
 def evaluate_into(path: Path, images: ImageSet, limit: int | None, *, resume: bool) -> int:
-    """Run the evaluation as the command line does; returns how many images were certified."""
+    """Evaluate into a log as the command does; returns how many images were certified."""
     engine = StandIn()
     indices = selected_indices(IMAGES, RUN.every, limit)
     with LogWriter(path, RUN, resume=resume) as journal:
@@ -217,7 +217,7 @@ def test_figures_go_into_the_card_of_a_model_of_that_data_set_only(
         write_card_figures(tmp_path, rows, RUN.model_copy(update={"dataset": "mnist"}))
 
 
-def test_figures_of_int8_stand_beside_the_networks_own_and_only_for_the_rounding_that_voted(
+def test_int8_figures_go_into_the_int8_part_of_the_card_for_the_same_rounding_only(
     tmp_path: Path, images: ImageSet, card: ModelCard
 ) -> None:
     (tmp_path / CARD_FILE).write_text(
@@ -245,7 +245,7 @@ def test_a_card_gets_the_curve_up_to_where_it_ends(images: ImageSet) -> None:
     assert accuracy_on_grid([]) == {"0.00": 0.0}
 
 
-def test_a_device_gets_the_rows_alone_and_is_not_continued(images: ImageSet) -> None:
+def test_a_device_receives_rows_only_and_cannot_be_resumed(images: ImageSet) -> None:
     null = Path("/dev/null")
     with LogWriter(null, RUN, resume=False) as journal, LogWriter(null, RUN, resume=False):
         for step in evaluate(StandIn(), images, RUN, [0], done=()):
@@ -266,7 +266,7 @@ def test_a_log_is_not_continued_with_other_images(tmp_path: Path) -> None:
     LogWriter(old, changed, resume=True).__exit__(None, None, None)
 
 
-def test_no_rows_are_no_figure_for_a_card(tmp_path: Path) -> None:
+def test_without_rows_no_figure_is_written_to_a_card(tmp_path: Path) -> None:
     card = card_with(dataset="stand-in")
     (tmp_path / CARD_FILE).write_text(card.model_dump_json())
     with pytest.raises(InvalidRequest, match="no image was certified"):

@@ -1,4 +1,4 @@
-"""The scripts for a lent GPU, dry-run on the CPU: pack, train in slices, certify, bring back."""
+"""The scripts for a GPU machine, run on the CPU: pack, train in slices, certify, fetch."""
 
 import json
 import os
@@ -48,7 +48,9 @@ def test_a_dry_run_packs_trains_certifies_and_brings_back(tmp_path: Path, cifar1
         return done.stdout
 
     script("pack", str(cifar10))
-    assert "epoch 0 of 1" in script("train", SECONDS_EACH="0")  # no time: the state alone is kept
+    assert "epoch 0 of 1" in script(
+        "train", SECONDS_EACH="0"
+    )  # no time for a step: only the state is written
     assert "epoch 1 of 1" in script("train")
     assert "2 images" in script("certify")
     assert f"{NAME}: trained, 2 images certified" in script("status")

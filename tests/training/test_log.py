@@ -58,7 +58,7 @@ def test_columns_are_found_by_their_names() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "\n", "idx\tlabel\tpredict\tradius\tcorrect\ttime\n"])
-def test_a_log_of_no_rows_is_a_log(text: str) -> None:
+def test_a_log_without_rows_is_valid(text: str) -> None:
     assert parse_log(text, "log").rows == ()
 
 
@@ -86,7 +86,7 @@ def test_a_header_without_a_needed_column_is_refused() -> None:
         parse_log("idx label predict radius time\n", "a.tsv")
 
 
-def test_what_is_written_is_read_back() -> None:
+def test_written_rows_are_read_back() -> None:
     rows = (a_row(), a_row(idx=20, predict=-1, radius=0.0, correct=False))
     assert parse_log(as_text(*rows), "log").rows == rows
 
@@ -112,7 +112,7 @@ def test_a_torn_last_line_of_a_log_with_evidence_is_left_out(cut: int) -> None:
 
 
 @given(st.text(alphabet="0123456789.-:e \tinfa,\n\r", max_size=80))
-def test_whatever_the_text_it_is_a_log_or_the_users_mistake(text: str) -> None:
+def test_any_text_is_a_log_or_refused(text: str) -> None:
     with suppress(InvalidRequest):
         rows = parse_log(text, "log").rows
         assert all(row.radius >= 0 and row.seconds >= 0 for row in rows)

@@ -1,4 +1,4 @@
-"""Freed memory is kept, counted in page faults in a process of its own; the peak is the run's."""
+"""keep_freed_memory, measured in page faults of a new process; the peak memory of a run."""
 
 import os
 import platform
@@ -19,7 +19,7 @@ if sys.argv[1] == "keep":
     keep_freed_memory()
 def step():  # as training does: several activations live at once, all freed at the end
     return [torch.ones(2 << 20) for _ in range(8)]
-for _ in range(10):  # until the heap has found its size: in that it takes new pages, too
+for _ in range(10):  # until the heap has reached its size
     step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(60):
@@ -28,7 +28,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-# glibc's own start values, held there: by itself it raises them in some processes, not in others.
+# glibc's start values, fixed: otherwise it raises them in some processes.
 HELD = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
 
 

@@ -1,4 +1,4 @@
-"""Weights to start from: every kind of file gives the same ones, and what doesn't fit is said by name."""
+"""Pretrained weights: every kind of file gives the same ones; what does not fit is named."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def test_every_kind_of_file_gives_the_same_weights(
     assert all(torch.equal(fitted[name], trained[name]) for name in trained)
 
 
-def test_a_head_of_other_classes_needs_to_be_asked_for(trained: dict[str, torch.Tensor]) -> None:
+def test_a_head_for_other_classes_needs_new_head(trained: dict[str, torch.Tensor]) -> None:
     with pytest.raises(InvalidRequest, match=r"is \(10, 500\), not \(3, 500\).*--new-head"):
         PretrainedWeights(bare(trained)).fitted(network(3))
     fitted = PretrainedWeights(bare(trained), new_head=True).fitted(network(3))
@@ -58,7 +58,7 @@ def test_an_architecture_without_a_linear_layer_has_no_head_to_leave_out() -> No
         PretrainedWeights({}, new_head=True).fitted(squeezenet)
 
 
-def test_missing_and_unknown_names_are_told(trained: dict[str, torch.Tensor]) -> None:
+def test_missing_and_unknown_names_are_reported(trained: dict[str, torch.Tensor]) -> None:
     weights = bare(trained)
     weights["strange"] = weights.pop("head.1.bias")
     with pytest.raises(InvalidRequest, match=r"missing: 1\.head\.1\.bias; unknown: 1\.strange"):
@@ -66,7 +66,7 @@ def test_missing_and_unknown_names_are_told(trained: dict[str, torch.Tensor]) ->
 
 
 class Evil:
-    """Unpickling it would run a command."""
+    """Unpickling it would call print."""
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return print, ("ran",)

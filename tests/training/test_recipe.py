@@ -22,12 +22,12 @@ def test_words_become_options_of_the_types_the_method_has() -> None:
         (["--num-noises", "2.5"], "--num-noises '2.5' is not a whole number"),
     ],
 )
-def test_words_that_are_no_options_are_refused(words: list[str], complaint: str) -> None:
+def test_malformed_options_are_refused(words: list[str], complaint: str) -> None:
     with pytest.raises(InvalidRequest, match=complaint):
         parse_options("consistency", words)
 
 
-def test_an_unknown_option_is_answered_with_those_there_are() -> None:
+def test_an_unknown_option_on_the_command_line_is_refused_with_the_known_ones() -> None:
     with pytest.raises(InvalidRequest, match="no option 'wight'; it has: num_noises, weight"):
         build_recipe("consistency", "mnist", 0.5, options=parse_options("consistency", ["--wight", "3"]))
 
@@ -47,7 +47,7 @@ def test_a_shortened_schedule_drops_the_learning_rate_at_the_same_shares() -> No
 
 
 def test_a_short_schedule_drops_no_later_than_the_published_one() -> None:
-    """The one epoch by which published drops come late is little of 90, and would be much of 9."""
+    """The published delay of one epoch is small in 90 epochs and would be large in 9."""
     published = Schedule(epochs=90, lr=0.01, lr_step=30)
     for epochs in (9, 18, 30, 45, 90):
         short = shortened(published, epochs)
@@ -96,6 +96,6 @@ def test_grey_images_without_published_statistics_stay_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("sigma", [1e-7, 12.5, 0.0])
-def test_a_sigma_that_no_card_may_hold_is_refused_before_training(sigma):
+def test_a_sigma_that_a_card_cannot_hold_is_refused(sigma):
     with pytest.raises(InvalidRequest, match="sigma"):
         build_method("gaussian", "mnist", sigma)

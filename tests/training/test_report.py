@@ -27,7 +27,7 @@ def bare(tmp_path: Path) -> Path:
     return path
 
 
-def test_json_holds_what_the_contract_names(bare: Path) -> None:
+def test_json_has_the_documented_fields(bare: Path) -> None:
     (record,) = json.loads(render(make_report([bare], parse_radii("0,0.25,0.5,1.50")), "json"))
     assert record["log"] == str(bare)
     assert record["images"] == 5

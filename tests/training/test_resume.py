@@ -1,4 +1,4 @@
-"""Every method goes on after a kill, wherever its schedules stand, to the weights of an undisturbed run."""
+"""Every method resumes after a kill to the weights of an uninterrupted run, at any point of its schedules."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -78,7 +78,7 @@ def test_a_run_resumed_twice_ends_with_the_same_weights_and_losses(
     for done in (1, 3 * steps - 1):  # in the first epoch, then all but one step of the third
         list(islice(trainer.steps(), done - trainer.position.epoch * steps - trainer.position.step))
         save_state(trainer, tmp_path / "state")
-        torch.manual_seed(77)  # another process knows nothing of this one
+        torch.manual_seed(77)  # as in another process
         trainer = Trainer(wanted, digits, CPU)
         restore_state(trainer, tmp_path / "state")
         assert replace(trainer.position, seconds=0) == Position(*divmod(done, steps))
@@ -87,7 +87,7 @@ def test_a_run_resumed_twice_ends_with_the_same_weights_and_losses(
     assert trainer.records[-1].loss == undisturbed.records[-1].loss
 
 
-def test_the_runs_hold_every_method() -> None:
+def test_the_runs_cover_every_method() -> None:
     assert {name for name, _ in RUNS} == set(METHODS)
 
 
@@ -99,18 +99,18 @@ def test_the_runs_hold_every_method() -> None:
         ("macer", {"num_noises": 4, "beta": 1.0}, {"weight": 0.0}),
     ],
 )
-def test_the_schedules_of_these_runs_are_felt(
+def test_a_changed_schedule_changes_the_weights_of_these_runs(
     digits: ImageSet, name: str, options: dict[str, object], change: dict[str, object]
 ) -> None:
-    """Otherwise the test above would not notice a lost position."""
+    """Without this the test above would not detect a lost position."""
     usual, other = (
         finished(Trainer(recipe(name, each), digits, CPU)) for each in (options, options | change)
     )
     assert not same(weights(usual), weights(other))
 
 
-def test_dropout_goes_on_as_if_nothing_had_happened(digits: ImageSet, tmp_path: Path) -> None:
-    """It draws from the global generator, which is no part of the step."""
+def test_dropout_resumes_bit_for_bit(digits: ImageSet, tmp_path: Path) -> None:
+    """Dropout uses torch's global generator, not the step's."""
     pixels = digits.images_u8[:8].expand(-1, 3, -1, -1)
     small = replace(digits, images_u8=pixels, labels=digits.labels[:8], input_shape=(3, 28, 28))
     ones = (0.0,) * 3, (1.0,) * 3

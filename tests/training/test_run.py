@@ -48,7 +48,7 @@ def test_a_finished_run_is_a_checkpoint_with_metrics(images: ImageSet, tmp_path:
     assert not (tmp_path / "a" / STATE_FILE).exists()
 
 
-def test_a_run_left_in_the_middle_goes_on_to_the_same_weights(images: ImageSet, tmp_path: Path) -> None:
+def test_a_run_killed_in_the_middle_resumes_to_the_same_weights(images: ImageSet, tmp_path: Path) -> None:
     undisturbed = finish(session(images, tmp_path / "undisturbed"))
     killed = session(images, tmp_path / "killed")
     for steps, _ in enumerate(killed.train(), 1):  # two steps an epoch; the state was saved after the third
@@ -66,7 +66,9 @@ def stopped_after(steps: int, unfinished: TrainingRun) -> TrainingRun:
     return unfinished
 
 
-def test_figures_of_a_resumed_run_are_those_of_an_undisturbed_one(images: ImageSet, tmp_path: Path) -> None:
+def test_metrics_of_a_resumed_run_equal_those_of_an_uninterrupted_one(
+    images: ImageSet, tmp_path: Path
+) -> None:
     finish(session(images, tmp_path / "undisturbed"))
     stopped_after(4, session(images, tmp_path / "killed"))
     finish(session(images, tmp_path / "killed", resume=True))
@@ -82,11 +84,11 @@ def test_figures_of_a_resumed_run_are_those_of_an_undisturbed_one(images: ImageS
     assert rows[0] == rows[1]
 
 
-def test_a_run_killed_before_its_export_still_knows_its_figures(images: ImageSet, tmp_path: Path) -> None:
+def test_a_run_killed_before_its_export_keeps_its_metrics(images: ImageSet, tmp_path: Path) -> None:
     for _ in session(images, tmp_path / "a").train():
         pass
     resumed = session(images, tmp_path / "a", resume=True)
-    held = 1 << 20  # MiB, more than any machine's
+    held = 1 << 20  # MiB, more than any machine has
     resumed.trainer.records[1] = replace(resumed.trainer.records[1], peak_memory_mib=held)
     finish(resumed)
     training = read_card(tmp_path / "a").training
@@ -94,7 +96,7 @@ def test_a_run_killed_before_its_export_still_knows_its_figures(images: ImageSet
     assert training["peak_memory_mib"] == held
 
 
-def test_metrics_that_are_ahead_of_the_state_are_cut_back_to_it(images: ImageSet, tmp_path: Path) -> None:
+def test_metrics_newer_than_the_state_are_dropped(images: ImageSet, tmp_path: Path) -> None:
     killed = stopped_after(3, session(images, tmp_path / "a"))  # one epoch and a step
     ahead = [*killed.trainer.records, replace(killed.trainer.records[0], epoch=1)]
     (tmp_path / "a" / METRICS_FILE).write_text(format_metrics(ahead))
@@ -119,7 +121,7 @@ def test_a_folder_that_cannot_name_a_model_is_refused(images: ImageSet, tmp_path
         session(images, tmp_path / "My Model")
 
 
-def test_a_folder_is_one_runs_until_that_has_made_its_checkpoint(images: ImageSet, tmp_path: Path) -> None:
+def test_a_folder_stays_locked_until_the_checkpoint_is_exported(images: ImageSet, tmp_path: Path) -> None:
     first, second = session(images, tmp_path / "a"), session(images, tmp_path / "a")
     running = first.train()
     next(running)
@@ -153,7 +155,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_training(images: Imag
         lambda one: replace(one, images_u8=one.images_u8[:-1], labels=one.labels[:-1]),
     ],
 )
-def test_a_run_does_not_go_on_with_other_images(
+def test_a_run_is_not_resumed_with_other_images(
     images: ImageSet, tmp_path: Path, changes: Callable[[ImageSet], ImageSet]
 ) -> None:
     stopped_after(3, session(images, tmp_path / "a"))
@@ -162,8 +164,8 @@ def test_a_run_does_not_go_on_with_other_images(
     finish(session(images, tmp_path / "a", resume=True))
 
 
-def test_a_state_that_does_not_name_its_images_is_gone_on_with(images: ImageSet, tmp_path: Path) -> None:
-    """As those of version 0.1."""
+def test_a_state_without_a_digest_of_images_is_resumed(images: ImageSet, tmp_path: Path) -> None:
+    """Written by version 0.1."""
     stopped_after(3, session(images, tmp_path / "a"))
     state = tmp_path / "a" / STATE_FILE
     with safe_open(state, framework="pt") as file:

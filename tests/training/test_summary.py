@@ -36,7 +36,7 @@ def test_students_interval_is_the_tabulated_one() -> None:
     assert student_interval([1, 2, 3, 4, 5]) == pytest.approx((3 - half, 3 + half), abs=1e-4)
 
 
-def test_one_seed_has_no_spread() -> None:
+def test_one_seed_alone_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="at least two seeds"):
         mean_over_seeds([of_seed(0.4)])
 
@@ -88,6 +88,6 @@ def test_wilsons_interval_has_the_values_of_its_formula(
     assert wilson_interval(right / images, images) == pytest.approx(interval, abs=1e-12)
 
 
-def test_an_interval_without_images_is_everything() -> None:
+def test_an_interval_without_images_is_zero_to_one() -> None:
     assert wilson_interval(0.0, 0) == (0.0, 1.0)
     assert summarize(Log("a", rows(1)), ("0",)).acr_interval == (0.5, 0.5)

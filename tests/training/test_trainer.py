@@ -1,4 +1,4 @@
-"""The training loop: published steps, and going on after a kill as if nothing had happened."""
+"""The training loop: the published steps, and bit-exact resumption after a kill."""
 
 from dataclasses import replace
 from itertools import islice
@@ -83,7 +83,7 @@ def test_batch_norm_augmentation_and_momentum_resume_bit_for_bit_too(tmp_path: P
     assert_same(weights(undisturbed), weights(resumed))
 
 
-def test_a_seed_decides_the_weights() -> None:
+def test_weights_depend_on_the_seed() -> None:
     one, same, other = (Trainer(recipe(seed=s, epochs=1), images(), CPU) for s in (3, 3, 4))
     for trainer in (one, same, other):
         list(trainer.steps())
@@ -92,7 +92,7 @@ def test_a_seed_decides_the_weights() -> None:
 
 
 def lit_by_class() -> ImageSet:
-    """Each class lights a square of its own: LeNet learns it from any seed, however it rounds."""
+    """Each class has a bright square of its own: LeNet learns it from any seed."""
     blank = images()
     pixels = torch.zeros_like(blank.images_u8)
     for image, label in zip(pixels, blank.labels.tolist(), strict=True):
@@ -111,8 +111,8 @@ def lit_by_class() -> ImageSet:
         ),
     ],
 )
-def test_training_learns_what_it_is_shown(precision: str) -> None:
-    """Losses were 2.3 at first and below 0.06 in the end, for eight seeds in float32 and two in bfloat16."""
+def test_training_reduces_the_loss(precision: str) -> None:
+    """Measured: 2.3 at first, below 0.06 at the end, for eight seeds in float32 and two in bfloat16."""
     schedule = Schedule(epochs=12, lr=0.02, lr_step=30, batch=32)
     trainer = Trainer(recipe("gaussian", schedule=schedule, precision=precision), lit_by_class(), CPU)
     list(trainer.steps())
@@ -120,7 +120,7 @@ def test_training_learns_what_it_is_shown(precision: str) -> None:
 
 
 @pytest.mark.parametrize(("noises", "steps"), [(1, 3), (2, 6), (4, 12)])
-def test_each_batch_is_cut_into_as_many_steps_as_noises(noises: int, steps: int) -> None:
+def test_each_batch_takes_as_many_steps_as_noises(noises: int, steps: int) -> None:
     wanted = replace(recipe(), method=build_method("smoothadv", "mnist", 0.5, num_noises=noises))
     trainer = Trainer(wanted, images(), CPU)
     assert trainer.steps_per_epoch == steps  # 150 images: batches of 64, 64 and 22
@@ -166,7 +166,7 @@ def test_the_learning_rate_drops_one_epoch_late_as_published() -> None:
 
 
 @pytest.mark.parametrize("lr", [1e3, 1e30])  # answers overflow first, then weights
-def test_a_run_that_diverges_ends_after_that_epoch_and_says_so(lr: float) -> None:
+def test_a_diverging_run_ends_after_that_epoch_with_an_error(lr: float) -> None:
     diverging = recipe(schedule=Schedule(epochs=2, lr=lr, lr_step=1, batch=64), precision="float32")
     trainer = Trainer(diverging, images(), CPU)
     with pytest.raises(InvalidRequest, match="diverged: after epoch 0 "):
@@ -197,8 +197,8 @@ def test_graphed_steps_train_as_well_as_eager_ones_on_the_cpu() -> None:
     assert on_gpu.records[-1].loss == pytest.approx(on_cpu.records[-1].loss, rel=0.05)
 
 
-def test_parts_of_a_step_add_up_to_the_whole() -> None:
-    """Consistency draws noise part by part, so the noise is made negligible."""
+def test_micro_batches_add_up_to_the_whole_step() -> None:
+    """Each micro batch draws its own noise, so the noise is negligible here."""
     silent = replace(build_method("consistency", "mnist", 1e-4), sigma=1e-9)
     quiet = replace(recipe(epochs=1), method=silent, precision="float32")
     whole, parts = Trainer(quiet, images(), CPU), Trainer(replace(quiet, micro_batch=10), images(), CPU)

@@ -29,8 +29,8 @@ def windows(image_CHW: Tensor, padding: int = 4) -> list[Tensor]:
     return crops + [crop.flip(-1) for crop in crops]
 
 
-def test_every_crop_and_mirror_image_comes_up_and_nothing_else():
-    """One of 162 equally likely windows stays away in 3 000 draws with probability 162 * e^-18.5 < 2e-6."""
+def test_every_crop_and_flip_occurs_and_nothing_else():
+    """A window of 162 equally likely ones is missing in 3 000 draws with probability below 2e-6."""
     images = unique_pixels(3000, 15)
     known = {window.numpy().tobytes() for window in windows(images[0])}
     drawn = {crop.contiguous().numpy().tobytes() for crop in crop_and_flip(images, seeded())}
@@ -73,7 +73,7 @@ def test_resized_crops_have_the_area_and_the_ratio_of_the_papers():
     assert ratio.max() < 1.39
 
 
-def test_a_whole_crop_that_is_not_scaled_is_the_image_itself(monkeypatch):
+def test_a_crop_of_the_whole_image_is_the_image(monkeypatch):
     monkeypatch.setattr("training.datasets.augment.MIN_AREA", 1.0)
     monkeypatch.setattr("training.datasets.augment.MAX_RATIO", 1.0)
     images = torch.randint(0, 256, (20, 3, 16, 16), dtype=torch.uint8, generator=seeded())
@@ -82,7 +82,7 @@ def test_a_whole_crop_that_is_not_scaled_is_the_image_itself(monkeypatch):
 
 
 @pytest.mark.parametrize("dataset", ["mnist", "fashion-mnist"])
-def test_digits_and_clothes_are_not_augmented(dataset):
+def test_mnist_and_fashion_mnist_are_not_augmented(dataset):
     assert augmentation_for(dataset, 28) is None
 
 
@@ -102,7 +102,7 @@ def test_the_same_generator_gives_the_same_images(dataset):
 
 
 @pytest.mark.parametrize("dataset", ["cifar10", "folder:photographs"])
-def test_augmentation_does_not_look_at_values(dataset):
-    """As a CUDA graph needs it: the meta device has none."""
+def test_augmentation_does_not_depend_on_values(dataset):
+    """A CUDA graph requires it. On the meta device tensors have no values."""
     augment = augmentation_for(dataset, 80)
     assert augment(torch.empty(4, 3, 80, 80, dtype=torch.uint8, device="meta"), None).shape == (4, 3, 80, 80)

@@ -1,4 +1,4 @@
-"""Folders as they come from a Mac, a network drive, a notebook, an archive or another program."""
+"""Folders as macOS, network drives, notebooks, archives and other programs create them."""
 
 import os
 import unicodedata
@@ -16,7 +16,7 @@ CAFE = [unicodedata.normalize(form, "café") for form in ("NFC", "NFD")]
 
 
 def put(path: Path, kind: str | None = "PNG") -> Path:
-    """A picture, or for no kind something else."""
+    """An image of this format; None: a file that is not an image."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if kind is None:
         path.write_bytes(b"nothing to look at")
@@ -49,9 +49,7 @@ def notes(root: Path) -> str:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("place", [".", "cat", "cat/deeper"])
-def test_what_systems_put_beside_pictures_is_no_class_and_not_trained_on(
-    tmp_path: Path, clutter: str, place: str
-) -> None:
+def test_system_files_and_folders_are_ignored(tmp_path: Path, clutter: str, place: str) -> None:
     classes(tmp_path)
     put(tmp_path / place / clutter)
     put(tmp_path / place / "._0.png", None)
@@ -65,7 +63,7 @@ def test_what_systems_put_beside_pictures_is_no_class_and_not_trained_on(
 @pytest.mark.parametrize(
     "name", ["Desktop.ini", "THUMBS.DB", ".DS_Store", "Icon\r", "~$report.png", "@eaDir"]
 )
-def test_clutter_is_known_by_its_name_in_any_capitals(name: str) -> None:
+def test_system_files_are_recognised_by_name_in_any_case(name: str) -> None:
     assert is_clutter(name)
     assert not is_clutter(f"a{name}")
 
@@ -78,7 +76,7 @@ def test_splits_are_recognised_by_their_usual_names(tmp_path: Path, train: str, 
     assert counts(tmp_path) == (("cat", "dog"), 6, 2)
 
 
-def test_names_that_only_begin_like_a_splits_are_classes() -> None:
+def test_names_that_only_start_like_a_split_are_classes() -> None:
     for name in ("trainer", "testimony", "valley", "train_station", "contest", "value", "set", ""):
         assert split_of(name) is None, name
 
@@ -90,7 +88,7 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     assert counts(tmp_path)[0] == ("car", "test", "train")
 
 
-def test_a_test_folder_without_classes_gives_way_to_the_validation_images(tmp_path: Path) -> None:
+def test_validation_images_replace_a_test_folder_without_classes(tmp_path: Path) -> None:
     classes(tmp_path / "train", count=3)
     classes(tmp_path / "valid", count=1)
     put(tmp_path / "test" / "unlabelled.png")
@@ -98,7 +96,7 @@ def test_a_test_folder_without_classes_gives_way_to_the_validation_images(tmp_pa
     assert "folders beside the splits: test" in notes(tmp_path)
 
 
-def test_an_archives_outer_folders_are_gone_through(tmp_path: Path) -> None:
+def test_outer_folders_of_an_archive_are_skipped(tmp_path: Path) -> None:
     classes(tmp_path / "archive" / "pets" / "Training", count=3)
     classes(tmp_path / "archive" / "pets" / "Testing", count=1)
     put(tmp_path / "__MACOSX" / "archive" / "._pets", None)
@@ -113,7 +111,7 @@ def test_an_archives_outer_folders_are_gone_through(tmp_path: Path) -> None:
         (["test", "val"], "no folder train/"),
     ],
 )
-def test_splits_that_are_not_clear_are_refused(tmp_path: Path, folders: list[str], complaint: str) -> None:
+def test_ambiguous_splits_are_refused(tmp_path: Path, folders: list[str], complaint: str) -> None:
     for folder in folders:
         classes(tmp_path / folder)
     with pytest.raises(InvalidRequest, match=complaint):
@@ -138,7 +136,7 @@ def test_a_class_is_found_again_in_another_unicode_form_or_in_other_capitals(
     assert (train, test) == (6, 2)
 
 
-def test_two_folders_of_one_name_in_two_forms_are_refused_and_capitals_are_told(tmp_path: Path) -> None:
+def test_one_name_in_two_unicode_forms_is_refused_and_case_differences_reported(tmp_path: Path) -> None:
     classes(tmp_path, "a", "A", "b")
     assert "differ in capitals alone: A, a" in notes(tmp_path)
     classes(tmp_path, *CAFE)
@@ -146,7 +144,7 @@ def test_two_folders_of_one_name_in_two_forms_are_refused_and_capitals_are_told(
         ClassTree.find(tmp_path)
 
 
-def test_test_images_of_a_class_that_nobody_trains_are_refused_and_named(tmp_path: Path) -> None:
+def test_test_images_of_an_untrained_class_are_refused(tmp_path: Path) -> None:
     classes(tmp_path / "train")
     classes(tmp_path / "val", "cat", "dog", "horse")
     with pytest.raises(InvalidRequest, match="images of horse"):
@@ -156,13 +154,13 @@ def test_test_images_of_a_class_that_nobody_trains_are_refused_and_named(tmp_pat
         ClassTree.find(tmp_path)
 
 
-def test_classes_without_test_images_are_told(tmp_path: Path) -> None:
+def test_classes_without_test_images_are_reported(tmp_path: Path) -> None:
     classes(tmp_path / "train", "cat", "dog", "horse")
     classes(tmp_path / "val")
     assert "no test images of horse" in notes(tmp_path)
 
 
-def test_pictures_are_recognised_by_content_and_what_is_none_is_counted(tmp_path: Path) -> None:
+def test_images_are_recognised_by_content_and_other_files_counted(tmp_path: Path) -> None:
     classes(tmp_path)
     for name, kind in (
         ("a.jpe", "JPEG"),
@@ -190,7 +188,7 @@ def test_pictures_are_recognised_by_content_and_what_is_none_is_counted(tmp_path
     assert "9 files" not in notes(tmp_path)
 
 
-def test_a_class_none_of_whose_pictures_can_be_read_is_refused(tmp_path: Path) -> None:
+def test_a_class_without_readable_images_is_refused(tmp_path: Path) -> None:
     classes(tmp_path)
     put(tmp_path / "horse" / "0.tif", "TIFF")
     with pytest.raises(InvalidRequest, match=r"horse has no picture that can be read: 1 TIFF"):
@@ -203,7 +201,7 @@ def test_a_class_none_of_whose_pictures_can_be_read_is_refused(tmp_path: Path) -
     assert "folders without images: horse" in notes(tmp_path)
 
 
-def test_links_are_followed_once_and_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
+def test_links_are_followed_once_and_pipes_are_not_opened(tmp_path: Path) -> None:
     classes(tmp_path / "kept", "horse", count=3)
     root = classes(tmp_path / "set")
     (root / "horse").symlink_to(tmp_path / "kept" / "horse")
@@ -214,13 +212,13 @@ def test_links_are_followed_once_and_what_is_no_file_is_not_opened(tmp_path: Pat
     assert "1 devices or pipes" in notes(root)
 
 
-def test_a_class_folder_whose_name_is_no_text_is_refused_before_training(tmp_path: Path) -> None:
+def test_a_class_folder_with_a_non_utf8_name_is_refused(tmp_path: Path) -> None:
     classes(tmp_path, "cat", "dog", os.fsdecode(b"caf\xe9"))
     with pytest.raises(InvalidRequest, match="isn't UTF-8"):
         ClassTree.find(tmp_path)
 
 
-def test_the_files_themselves_may_be_named_as_they_like(tmp_path: Path) -> None:
+def test_file_names_need_not_be_utf8(tmp_path: Path) -> None:
     put(classes(tmp_path) / "cat" / os.fsdecode(b"caf\xe9.png"))
     assert len(load_folder(f"folder:{tmp_path}", "train", None).labels) == 3
 

@@ -38,12 +38,12 @@ def test_an_existing_set_is_not_fetched_again_even_when_fetching_is_allowed():
     assert len(load_dataset("mnist", "test", MNIST)) == 100
 
 
-def test_absent_files_say_how_to_mend_it(tmp_path: Path):
+def test_missing_files_name_the_option_that_helps(tmp_path: Path):
     with pytest.raises(InvalidRequest, match=r"mnist is not in .* fetching is switched off.*--data-root"):
         load_dataset("mnist", "train", tmp_path, download=False)
 
 
-def test_a_fetch_that_fails_says_how_to_mend_it(tmp_path: Path, monkeypatch, capsys):
+def test_a_failed_download_names_the_option_that_helps(tmp_path: Path, monkeypatch, capsys):
     monkeypatch.setattr(
         find_dataset("mnist").read, "mirrors", ["http://127.0.0.1:9/"]
     )  # nothing listens there
@@ -52,12 +52,12 @@ def test_a_fetch_that_fails_says_how_to_mend_it(tmp_path: Path, monkeypatch, cap
     assert capsys.readouterr().out == ""
 
 
-def test_a_data_set_that_does_not_exist_is_the_users_mistake(tmp_path: Path):
+def test_an_unknown_data_set_is_refused(tmp_path: Path):
     with pytest.raises(InvalidRequest, match=r"no data set 'svhn'; there are: mnist.*folder:PATH"):
         load_dataset("svhn", "train", tmp_path)
 
 
-def test_a_size_is_refused_where_images_have_one():
+def test_a_size_is_refused_for_named_data_sets():
     with pytest.raises(InvalidRequest, match="mnist has images of one size"):
         load_dataset("mnist", "train", MNIST, size=32)
 

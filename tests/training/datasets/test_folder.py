@@ -41,7 +41,7 @@ def test_train_and_val_folders_are_the_splits():
     assert train.class_names == test.class_names == ("church", "golf-ball", "tench")
 
 
-def test_a_test_folder_goes_before_a_val_folder(tmp_path: Path):
+def test_a_test_folder_is_preferred_to_a_val_folder(tmp_path: Path):
     flat_tree(tmp_path / "train")
     flat_tree(tmp_path / "val", 3)
     flat_tree(tmp_path / "test", 5)
@@ -70,7 +70,7 @@ def test_grey_images_of_one_size_are_kept_as_they_are(tmp_path: Path):
     assert folder.input_shape == (1, 20, 20)
 
 
-def test_one_colour_image_makes_the_set_coloured_wherever_it_lies(tmp_path: Path):
+def test_one_colour_image_makes_the_whole_set_rgb(tmp_path: Path):
     flat_tree(tmp_path, 300)
     write(tmp_path / "b" / "201b.png", mode="RGB")
     folder = load(tmp_path, "train", None)
@@ -111,7 +111,7 @@ def test_classes_may_have_folders_of_their_own_and_other_files_are_left_out(tmp_
     assert 200 in folder.images_u8[:, 0, 0, 0].tolist()
 
 
-def test_a_set_that_memory_does_not_hold_stays_in_its_files(monkeypatch: pytest.MonkeyPatch):
+def test_a_set_larger_than_memory_stays_in_its_files(monkeypatch: pytest.MonkeyPatch):
     in_memory = load(TINY, "train", 64).images_u8
     assert isinstance(in_memory, torch.Tensor)
     monkeypatch.setattr("training.datasets.folder.MAX_IN_MEMORY", 1000)
@@ -136,13 +136,13 @@ def test_a_file_that_only_claims_to_be_an_image_is_named(tmp_path: Path):
         load(tmp_path, "train", 20)
 
 
-def test_a_folder_without_classes_is_the_users_mistake(tmp_path: Path):
+def test_a_folder_without_classes_is_refused(tmp_path: Path):
     write(tmp_path / "only" / "one.png")
     with pytest.raises(InvalidRequest, match="needs two or more folders of images, one a class; it has 1"):
         load(tmp_path, "train", None)
 
 
-def test_a_folder_that_does_not_exist_is_the_users_mistake(tmp_path: Path):
+def test_a_missing_folder_is_refused(tmp_path: Path):
     with pytest.raises(InvalidRequest, match="There is no folder"):
         load(tmp_path / "nowhere", "train", None)
 

@@ -51,7 +51,7 @@ def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) ->
 
 
 @pytest.mark.parametrize("micro_batch", [None, 3])
-def test_training_from_files_gives_the_very_weights_of_training_from_memory(
+def test_training_from_files_gives_the_weights_of_training_from_memory(
     photos: Path, micro_batch: int | None
 ) -> None:
     from_memory = trained(Trainer(recipe(micro_batch), images(photos, stream=False), CPU))
@@ -78,7 +78,7 @@ def test_batches_come_in_the_order_asked_for(photos: Path) -> None:
     assert torch.equal(together, torch.stack([files[index] for index in order.tolist()]))
 
 
-def test_a_file_that_is_no_image_is_named_when_it_is_reached(photos: Path) -> None:
+def test_a_file_that_is_not_an_image_is_named_when_training_reaches_it(photos: Path) -> None:
     bad = photos / "train" / "cat" / "00.png"
     streamed = images(photos, stream=True)
     bad.write_text("not an image")

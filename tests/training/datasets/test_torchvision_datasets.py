@@ -1,4 +1,4 @@
-"""What holds for every named data set, as soon as it is in DATASETS."""
+"""What must hold for every data set in DATASETS."""
 
 from dataclasses import FrozenInstanceError
 from typing import get_args
@@ -19,7 +19,7 @@ def source(name: str) -> DatasetSpec:
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_it_says_what_a_card_needs_and_can_not_be_changed(name: str) -> None:
+def test_a_spec_has_what_a_card_needs_and_is_frozen(name: str) -> None:
     known = source(name)
     assert NAME.fullmatch(name)
     assert len(set(known.class_names)) == len(known.class_names) > 1
@@ -30,7 +30,7 @@ def test_it_says_what_a_card_needs_and_can_not_be_changed(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_its_network_takes_images_of_its_channels_and_knows_its_classes(name: str) -> None:
+def test_the_default_network_fits_channels_and_classes(name: str) -> None:
     known = source(name)
     assert len(known.defaults.mean) == len(known.defaults.std)
     network = build_network(
@@ -42,7 +42,7 @@ def test_its_network_takes_images_of_its_channels_and_knows_its_classes(name: st
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_training_takes_all_of_it_from_there(name: str) -> None:
+def test_training_uses_the_spec(name: str) -> None:
     known = source(name)
     assert dataset_defaults(name) is known.defaults
     assert augmentation_for(name, 32) is known.augment
@@ -51,7 +51,7 @@ def test_training_takes_all_of_it_from_there(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in DATASETS if source(name).augment])
-def test_its_augmentation_keeps_what_images_are(name: str) -> None:
+def test_augmentation_keeps_shape_and_type(name: str) -> None:
     augment = source(name).augment
     assert augment
     images = torch.randint(0, 256, (4, len(source(name).defaults.mean), 32, 32), dtype=torch.uint8)
@@ -59,7 +59,7 @@ def test_its_augmentation_keeps_what_images_are(name: str) -> None:
     assert (augmented.shape, augmented.dtype) == (images.shape, torch.uint8)
 
 
-def test_what_has_no_name_is_trained_like_imagenet() -> None:
+def test_other_data_sets_are_trained_like_imagenet() -> None:
     assert find_dataset("folder:pictures") is None
     assert dataset_defaults("folder:pictures") is IMAGENET
     assert defaults_family("folder:pictures") == "imagenet"

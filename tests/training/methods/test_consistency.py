@@ -85,16 +85,16 @@ def test_certain_and_contradicting_answers_give_finite_losses_and_gradients(form
 
 
 @pytest.mark.parametrize("form", ["kl", "mse"])
-def test_answers_that_agree_cost_nothing_in_the_forms_without_entropy(form, random_logits):
+def test_forms_without_entropy_are_zero_for_equal_answers(form, random_logits):
     same = random_logits[:1].expand(3, -1, -1).log_softmax(-1)
     assert FORMS[form](same, WEIGHT, ENTROPY_WEIGHT).item() == pytest.approx(0, abs=1e-12)
 
 
-def test_one_noise_is_the_users_mistake():
+def test_one_noise_is_refused():
     with pytest.raises(InvalidRequest, match="num_noises must be at least 2"):
         method("kl_entropy", num_noises=1)
 
 
-def test_a_form_that_does_not_exist_is_the_users_mistake():
+def test_an_unknown_form_is_refused():
     with pytest.raises(InvalidRequest, match="form must be one of kl_entropy, xent"):
         method("l1")

@@ -43,6 +43,6 @@ def test_low_precision_logits_are_widened_before_the_loss(problem):
 @pytest.mark.parametrize(
     ("sigma", "num_noises"), [(0.0, 1), (-1.0, 1), (math.nan, 1), (math.inf, 1), (0.5, 0)]
 )
-def test_options_out_of_range_are_the_users_mistake(sigma, num_noises):
+def test_options_out_of_range_are_refused(sigma, num_noises):
     with pytest.raises(InvalidRequest, match="must be"):
         Gaussian(sigma=sigma, num_noises=num_noises)

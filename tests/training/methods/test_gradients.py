@@ -1,4 +1,4 @@
-"""Whole losses, from images to the scalar: their gradient against finite differences, in float64."""
+"""The gradients of the complete losses against finite differences, in float64."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def shift(network, direction, length):
 def test_the_gradient_is_that_of_the_loss_with_the_attack_held_fixed(problem, monkeypatch, name, options):
     method = build_method(name, "mnist", 0.5, **options)
     problem.loss(method).backward()
-    if isinstance(method, SmoothAdv):  # no gradient flows through the attack, so none may be measured
+    if isinstance(method, SmoothAdv):  # no gradient flows through the attack, so it is held fixed
         found = []
         attack = SmoothAdv.attacked
         monkeypatch.setattr(SmoothAdv, "attacked", lambda *args: found.append(attack(*args)) or found[0])
@@ -49,5 +49,5 @@ def test_the_gradient_is_that_of_the_loss_with_the_attack_held_fixed(problem, mo
     assert abs(slope) > 1e-3
 
 
-def test_every_method_is_here():
+def test_the_losses_cover_every_method():
     assert {name for name, _ in LOSSES} == set(METHODS)

@@ -102,6 +102,6 @@ def test_the_robust_term_waits_for_the_first_drop_of_the_learning_rate(problem):
 
 
 @pytest.mark.parametrize("option", ["gamma", "beta"])
-def test_a_margin_or_scale_of_zero_is_the_users_mistake(option):
+def test_a_margin_or_scale_of_zero_is_refused(option):
     with pytest.raises(InvalidRequest, match=f"{option} must be a number above 0"):
         Macer(sigma=0.5, **{option: 0.0})

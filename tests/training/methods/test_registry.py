@@ -81,12 +81,12 @@ def test_the_weight_of_consistency_follows_its_form(form, weight):
     assert build_method("consistency", "mnist", 0.25, form=form, weight=7.0).weight == 7.0
 
 
-def test_a_method_that_does_not_exist_is_the_users_mistake():
+def test_an_unknown_method_is_refused():
     with pytest.raises(InvalidRequest, match="no training method 'trades'; there are: gaussian, stability"):
         build_method("trades", "mnist", 0.5)
 
 
-def test_an_option_that_does_not_exist_is_the_users_mistake_and_says_what_there_is():
+def test_an_unknown_option_is_refused_with_the_known_ones():
     with pytest.raises(InvalidRequest, match=r"stability has no option 'steps'; it has: num_noises, weight"):
         build_method("stability", "mnist", 0.5, steps=3)
 
@@ -120,7 +120,7 @@ def test_a_few_steps_of_every_method_lower_its_loss(name):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_batch_is_one_step_or_cut_into_one_for_each_noise(name):
+def test_a_batch_is_one_step_or_one_per_noise(name):
     method = build_method(name, "mnist", 0.5)
     assert method.chunks in (1, method.num_noises)
 
@@ -128,14 +128,14 @@ def test_a_batch_is_one_step_or_cut_into_one_for_each_noise(name):
 @pytest.mark.parametrize(
     "name", ["gaussian", "stability", "consistency", "smoothadv", "smoothadv-consistency"]
 )
-def test_the_published_runs_cut_it_for_each_noise_but_macers_do_not(name):
+def test_published_runs_take_one_step_per_noise_except_macers(name):
     assert build_method(name, "mnist", 0.5, num_noises=3).chunks == 3
     assert build_method("macer", "mnist", 0.5, num_noises=3).chunks == 1
 
 
 @pytest.mark.parametrize(("name", "options"), VARIANTS)
-def test_no_loss_looks_at_the_values_of_its_tensors(name, options):
-    """On the meta device there are none: a branch, an index or a shape that depended on them would raise."""
+def test_no_loss_depends_on_tensor_values_for_control_flow(name, options):
+    """On the meta device a branch, an index or a shape that depends on values raises."""
     network = nn.Sequential(nn.Flatten(), nn.Linear(36, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4))
     network.to("meta")
     images, labels = torch.empty(8, 1, 6, 6, device="meta"), torch.empty(8, dtype=torch.int64, device="meta")

@@ -83,6 +83,6 @@ def test_consistency_needs_two_noises_and_the_attack_alone_does_not():
 
 
 @pytest.mark.parametrize("option", [{"steps": 0}, {"epsilon": 0.0}, {"warmup": -1}, {"attack": "cw"}])
-def test_options_out_of_range_are_the_users_mistake(option):
+def test_options_out_of_range_are_refused(option):
     with pytest.raises(InvalidRequest, match=f"{next(iter(option))} must be"):
         SmoothAdv(sigma=0.5, **option)

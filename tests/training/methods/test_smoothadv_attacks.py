@@ -24,7 +24,7 @@ def losses(target: AttackProblem, eta: Tensor) -> Tensor:
 
 
 def slow_pgd(target: AttackProblem, radius: float, steps: int) -> Tensor:
-    """The attack of one image after the other, step by step."""
+    """PGD image by image, in plain steps."""
     found = []
     for image, label in enumerate(target.labels_B.tolist()):
         clean, copies = target.images_BCHW[image], target.noisy_NCHW[image :: len(target.images_BCHW)]
@@ -51,7 +51,7 @@ def test_pgd_takes_the_published_steps_image_by_image(problem):
 def test_an_attack_raises_the_loss_of_every_image_within_its_ball_and_the_image_range(problem, attack):
     target = problem_of(problem)
     nothing = torch.zeros_like(problem.images)
-    problem.labels.copy_(target.log_probs(nothing).argmax(1))  # DDN leaves alone what is wrong already
+    problem.labels.copy_(target.log_probs(nothing).argmax(1))  # DDN leaves misclassified images unchanged
     eta = attack(target, RADIUS, 10)
     assert (l2_norms(eta) <= RADIUS * (1 + 1e-12)).all()
     assert ((problem.images + eta) >= -1e-12).all()
@@ -67,7 +67,7 @@ def test_ddn_looks_for_the_shortest_perturbation_that_fools(problem):
     assert l2_norms(shortest).mean() < 0.8 * l2_norms(longest).mean()
 
 
-def test_an_image_that_is_wrong_from_the_start_needs_no_perturbation_by_ddn(problem):
+def test_ddn_leaves_misclassified_images_unchanged(problem):
     target = problem_of(problem)
     right = target.log_probs(torch.zeros_like(problem.images)).argmax(1)
     problem.labels.copy_((right + 1) % 4)
@@ -88,7 +88,7 @@ def test_a_gradient_that_vanishes_gives_no_nan(problem, attack):
     assert (attack(problem_of(problem, blind), RADIUS, 3) == 0).all()
 
 
-def test_a_tiny_gradient_still_gives_a_whole_step(problem):
+def test_a_tiny_gradient_still_gives_a_full_step(problem):
     faint = nn.Sequential(nn.Flatten(), nn.Linear(72, 4)).double()
     with torch.no_grad():
         faint[1].weight.mul_(1e-25)
@@ -102,7 +102,7 @@ def batch_norm_network() -> nn.Module:
     ).double()
 
 
-def test_the_network_comes_out_of_an_attack_as_it_went_in(problem):
+def test_an_attack_restores_the_network(problem):
     network = batch_norm_network()
     network[0].weight.requires_grad_(False)
     network[4].eval()
@@ -117,7 +117,7 @@ def test_the_network_comes_out_of_an_attack_as_it_went_in(problem):
     assert frozen == [True, *[False] * (len(frozen) - 1)]
 
 
-def test_an_attack_that_fails_leaves_the_network_as_it_was():
+def test_a_failed_attack_restores_the_network():
     network = batch_norm_network()
     with pytest.raises(ZeroDivisionError), frozen_for_attack(network):
         raise ZeroDivisionError

@@ -61,6 +61,6 @@ def test_batch_norm_sees_clean_and_noisy_images_apart_as_published(problem):
     assert loss.item() == pytest.approx(slow_stability(clean_BK, noisy_BK, problem.labels, 2.0), rel=1e-12)
 
 
-def test_a_negative_weight_is_the_users_mistake():
+def test_a_negative_weight_is_refused():
     with pytest.raises(InvalidRequest, match="weight must be at least 0"):
         Stability(sigma=0.5, weight=-1.0)

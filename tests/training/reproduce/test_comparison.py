@@ -1,4 +1,4 @@
-"""Declared experiments: recipes can be built, published figures are found, differences are right."""
+"""Declared experiments: their recipes, published figures and differences."""
 
 import re
 from dataclasses import replace
@@ -82,13 +82,13 @@ def test_every_arm_but_three_forms_of_the_loss_has_a_published_figure() -> None:
     assert unpublished == {"consistency-xent", "consistency-kl", "consistency-mse"}
 
 
-def test_accuracies_stand_at_the_radii_of_their_table() -> None:
+def test_published_accuracies_match_the_radii_of_their_table() -> None:
     for (_, sigma), figures in (BY_DATASET["mnist"] | MNIST_EVERY_20TH).items():
         assert len(figures.accuracy) == len(RADII["mnist", sigma])
         assert list(figures.accuracy) == sorted(figures.accuracy, reverse=True)
 
 
-def test_the_figures_of_the_same_images_are_taken_where_there_are_some() -> None:
+def test_published_figures_of_the_same_images_are_preferred() -> None:
     mnist, cifar10 = (Arm("gaussian", "gaussian", dataset, 0.5) for dataset in ("mnist", "cifar10"))
     assert [getattr(published_scores(mnist, every), "acr", None) for every in (1, 20)] == [1.5581, 1.5370]
     assert same_images(mnist, 20)
@@ -137,7 +137,7 @@ def certified(idx: int, **other: object) -> Row:
     return replace(row(idx, 0.3), evidence=Evidence(**(usual | counts | other)))  # type: ignore[arg-type]
 
 
-def test_a_difference_is_called_one_only_between_like_and_like() -> None:
+def test_a_difference_is_unmarked_only_for_the_published_protocol() -> None:
     arm = Arm("gaussian", "gaussian", "mnist", 0.25)
     whole = Log("log", tuple(certified(20 * i) for i in range(4)), of=80)
     text = unpadded_comparison([ArmResult(arm, CARD, whole, every=20)])
@@ -155,7 +155,7 @@ def test_a_difference_is_called_one_only_between_like_and_like() -> None:
         ({"sigma": 0.5}, "sigma = 0.5"),
     ],
 )
-def test_what_is_unlike_the_published_protocol_stands_in_the_row(other: dict[str, object], said: str) -> None:
+def test_deviations_from_the_published_protocol_are_in_the_row(other: dict[str, object], said: str) -> None:
     arm = Arm("gaussian", "gaussian", "mnist", 0.25)
     log = Log("log", (*(certified(20 * i) for i in range(3)), certified(60, **other)), of=80)
     text = unpadded_comparison([ArmResult(arm, CARD, log, every=20)])
@@ -163,7 +163,7 @@ def test_what_is_unlike_the_published_protocol_stands_in_the_row(other: dict[str
     assert "| difference, not like with like |" in text
 
 
-def test_a_log_that_is_not_at_its_end_is_not_compared_as_if_it_were() -> None:
+def test_an_incomplete_log_is_marked_in_the_comparison() -> None:
     arm = Arm("gaussian", "gaussian", "mnist", 0.25)
     text = unpadded_comparison(
         [ArmResult(arm, CARD, Log("log", (certified(0), certified(20)), of=80), every=20)]
@@ -177,7 +177,7 @@ def test_a_log_that_is_not_at_its_end_is_not_compared_as_if_it_were() -> None:
     assert "difference" not in unmeasured
 
 
-def test_what_a_shortened_training_cost_says_that_it_was_shortened() -> None:
+def test_costs_of_a_shortened_training_are_marked() -> None:
     training = {"epochs": 15, "seconds": 360.0, "device": "cpu", "note": "beside another run"}
     card = CARD.model_copy(update={"training": training})
     (arm,) = find_experiment("table3").only(["gaussian"]).arms
@@ -192,7 +192,7 @@ def test_hyperparameters_are_the_methods_own_numbers() -> None:
     assert count == {"gaussian": 1, "stability": 2, "consistency": 3, "macer": 4, "smoothadv": 4}
 
 
-def test_an_option_that_plays_no_part_is_no_hyperparameter() -> None:
+def test_an_unused_option_is_not_counted_as_a_hyperparameter() -> None:
     legacy = Arm("", "consistency", "mnist", 0.5, {"form": "legacy"})
     assert hyperparameters(legacy.recipe("mnist").method) == 2
 
@@ -208,6 +208,6 @@ def test_gaps_are_the_distance_of_the_right_class_from_the_next() -> None:
     assert float(gaps.std()) == pytest.approx(0.71, abs=0.05)
 
 
-def test_an_unknown_experiment_is_answered_with_those_there_are() -> None:
+def test_an_unknown_experiment_is_refused_with_the_known_ones() -> None:
     with pytest.raises(InvalidRequest, match="table1"):
         find_experiment("table9")
