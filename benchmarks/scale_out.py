@@ -1,10 +1,11 @@
 """How far it scales: real workers, broker and job record, with an engine of fixed speed instead of a network.
 
-.venv/bin/python benchmarks/scale_out.py                         about four minutes; or shorter:
+.venv/bin/python benchmarks/scale_out.py                         about six minutes; or shorter:
 .venv/bin/python benchmarks/scale_out.py --workers 1,2,4 --jobs 6 --seconds 10
 
-The stand-in sleeps instead of computing, so that two cores carry sixteen workers; what is left is what
-scaling costs: messages, claims, reports, portions, certificates. Prints Markdown tables and where it bends.
+The engine sleeps instead of computing, so that two cores carry sixteen workers; what is left is what scaling
+costs: messages, ranges, states, certificates. Prints Markdown tables and where it bends; then who waits for
+whom: a short job behind long ones, and many jobs that arrive at once.
 """
 
 import argparse
@@ -12,41 +13,23 @@ import os
 import platform
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import redis
+from cluster import SPEED, Cluster, cluster, eventually
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from smoothcert.schemas.job import Job
 
-from smoothcert.cli.local_broker import Broker  # noqa: E402
-from smoothcert.jobs.broker import connect  # noqa: E402
-from smoothcert.schemas.job import Job  # noqa: E402
-from tests.worker.conftest import write_model  # noqa: E402
-from tests.worker.plant import MODEL, Plant, eventually  # noqa: E402
-
-SPEED = 20_000  # votes per second of one stand-in
 SMALL = 10_000  # votes of a small job: half a second
 LONE = 5  # small jobs sent one after the other, for the latency of one that meets no queue
 IDLE = 3.0  # seconds the broker is watched while nothing is asked
 START = 180.0  # seconds for the workers to be ready
 SEED = "0123456789abcdef" * 2
 BEND = 0.9  # of linear: below it, it bends
-DEPLOYED = {  # the worker's own defaults, where the tests' plant has shorter ones
-    "SMOOTHCERT_LEASE": 10,
-    "SMOOTHCERT_GRACE": 5,
-    "SMOOTHCERT_JANITOR": 1,
-    "SMOOTHCERT_CHUNK": 0.25,
-    "SMOOTHCERT_QUANTUM": 10,
-    "SMOOTHCERT_BEAT": 2,
-    "STAND_IN_SPEED": SPEED,
-    "OMP_NUM_THREADS": 1,
-}
+MANY, MANY_SECONDS = 200, 2.0  # jobs that arrive at once, and how long each takes
+LONG = 10_000_000  # votes: over eight minutes of one worker
 
 
 @dataclass(frozen=True)
@@ -87,23 +70,11 @@ class Row:
     idle: Load
 
 
-def staff(plant: Plant, workers: int) -> None:
-    """Starts those that are missing, and waits until each takes jobs."""
-    while len(plant.workers) < workers:
-        plant.launch(**DEPLOYED)
-    eventually(lambda: _ready(plant) == workers, START)
-
-
-def _ready(plant: Plant) -> int:
-    known = set(plant.client.hkeys(f"{plant.store.root}:workers:platform"))
-    return sum(info.ready and info.id.encode() in known for info in plant.store.workers())
-
-
-def finished(plant: Plant, job_ids: Sequence[str], patience: float) -> list[Job]:
+def finished(cluster: Cluster, job_ids: Sequence[str], patience: float) -> list[Job]:
     """The jobs, once all of them have succeeded."""
     deadline, jobs = time.monotonic() + patience, []
     for job_id in job_ids:
-        while not (job := plant.job(job_id)).ended:
+        while not (job := cluster.job(job_id)).ended:
             assert time.monotonic() < deadline, f"{job_id} takes longer than {patience:.0f} s"
             time.sleep(0.5)  # the record says when it ended; looking costs the broker too
         assert job.status == "succeeded", job.error
@@ -117,60 +88,70 @@ def span(jobs: Sequence[Job]) -> float:
     return (max(end for end in ends if end) - min(start for start in starts if start)).total_seconds()
 
 
-def backlog(plant: Plant, count: int) -> tuple[float, Load, Load]:
+def backlog(cluster: Cluster, count: int) -> tuple[float, Load, Load]:
     """Small jobs, all there before the first is taken: jobs per second, the broker's work, and when idle."""
-    before = Load.now(plant.client)
+    before = Load.now(cluster.client)
     time.sleep(IDLE)
-    idle = Load.now(plant.client).since(before)
-    before = Load.now(plant.client)
-    job_ids = [plant.submit(SMALL, send=False) for _ in range(count)]
-    for job_id in job_ids:
-        plant.courier.send(job_id, MODEL)
-    jobs = finished(plant, job_ids, 60 + count * SMALL / SPEED)
-    return count / span(jobs), Load.now(plant.client).since(before, idle), idle
+    idle = Load.now(cluster.client).since(before)
+    before = Load.now(cluster.client)
+    submitted = [cluster.submit(SMALL, send=False) for _ in range(count)]
+    for _, send in submitted:
+        send()
+    job_ids = [job_id for job_id, _ in submitted]
+    jobs = finished(cluster, job_ids, 60 + count * SMALL / SPEED)
+    return count / span(jobs), Load.now(cluster.client).since(before, idle), idle
 
 
-def lone(plant: Plant) -> float:
+def lone(cluster: Cluster) -> float:
     """Seconds from submission to certificate of a job that finds everybody idle; the median of LONE."""
     seconds = []
     for _ in range(LONE):
-        (job,) = finished(plant, [plant.submit(SMALL)], 60)
+        (job,) = finished(cluster, [cluster.submit(SMALL)[0]], 60)
         assert job.finished_at is not None
         seconds.append((job.finished_at - job.created_at).total_seconds())
     return statistics.median(seconds)
 
 
-def large(plant: Plant, votes: int) -> tuple[float, tuple[int, ...]]:
+def large(cluster: Cluster, votes: int) -> tuple[float, tuple[int, ...]]:
     """Seconds that one large job takes, and its counts."""
-    job_id = plant.submit(votes, send=False)
-    plant.seed(job_id, SEED)
-    plant.courier.send(job_id, MODEL)
-    (job,) = finished(plant, [job_id], 60 + 3 * votes / SPEED)
+    job_id, _ = cluster.submit(votes, seed=SEED)
+    (job,) = finished(cluster, [job_id], 60 + 3 * votes / SPEED)
     assert job.certificate is not None
     assert job.certificate.n == votes
     return span([job]), tuple(job.certificate.counts)
 
 
-def measure(plant: Plant, workers: int, jobs: int, votes: int) -> Row:
-    staff(plant, workers)
-    rate, broker, idle = backlog(plant, jobs * workers)
-    alone = lone(plant)
-    seconds, counts = large(plant, votes)
+def measure(cluster: Cluster, workers: int, jobs: int, votes: int) -> Row:
+    cluster.staff(workers, START)
+    rate, broker, idle = backlog(cluster, jobs * workers)
+    alone = lone(cluster)
+    seconds, counts = large(cluster, votes)
     print(f"{workers} workers: {rate:.2f} jobs/s, large job {seconds:.2f} s", file=sys.stderr, flush=True)
     return Row(workers, rate, alone, seconds, counts, jobs * workers, broker, idle)
 
 
-@contextmanager
-def plant() -> Iterator[Plant]:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_model(folder / MODEL)
-        with Broker.start(folder / "broker") as broker, connect(broker.url) as client:
-            built = Plant(broker.url, folder, client)
-            try:
-                yield built
-            finally:
-                built.close()
+def passing(cluster: Cluster, workers: int) -> list[float]:
+    """Seconds until a short job begins that arrives behind one long job a worker, five times."""
+    long = [cluster.submit(LONG)[0] for _ in range(workers)]
+    eventually(lambda: all(cluster.job(job_id).progress.samples for job_id in long), 60)
+    seconds = []
+    for _ in range(5):
+        job_id, _ = cluster.submit(SMALL)
+        job = eventually(lambda: now if (now := cluster.job(job_id)).started_at else None, 60)  # noqa: B023
+        seconds.append((job.started_at - job.created_at).total_seconds())  # type: ignore[operator]
+        finished(cluster, [job_id], 60)
+    for job_id in long:
+        cluster.store.cancel(job_id)
+    return seconds
+
+
+def crowd(cluster: Cluster, workers: int) -> tuple[float, float]:
+    """Mean latency of jobs that arrive at once, and what first come, first served would give, in seconds."""
+    job_ids = [cluster.submit(int(MANY_SECONDS * SPEED))[0] for _ in range(MANY)]
+    jobs = finished(cluster, job_ids, 60 + 2 * MANY * MANY_SECONDS / workers)
+    latencies = [(job.finished_at - job.created_at).total_seconds() for job in jobs]  # type: ignore[operator]
+    ideal = [MANY_SECONDS * (place // workers + 1) for place in range(MANY)]
+    return statistics.mean(latencies), statistics.mean(ideal)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -233,12 +214,20 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=40.0, help="of the large job on one worker")
     asked = parser.parse_args()
     votes = int(asked.seconds * SPEED)
-    with plant() as built:
-        rows = [measure(built, int(workers), asked.jobs, votes) for workers in asked.workers.split(",")]
+    counts = [int(workers) for workers in asked.workers.split(",")]
+    with cluster() as built:
+        rows = [measure(built, workers, asked.jobs, votes) for workers in counts]
+        waits = passing(built, counts[-1])
+        mean, ideal = crowd(built, counts[-1])
     print(
         f"{os.cpu_count()} cores, {platform.machine()}; {SPEED:,} votes/s each, small job {SMALL:,} votes\n"
     )
-    print(f"{speed_table(rows, votes)}\n\n{broker_table(rows)}\n\n{bends(rows)}")
+    print(f"{speed_table(rows, votes)}\n\n{broker_table(rows)}\n\n{bends(rows)}\n")
+    print(
+        f"A short job behind {counts[-1]} of {LONG:,} votes begins after {statistics.median(waits):.2f} s "
+        f"(at most {max(waits):.2f} s). {MANY} jobs of {MANY_SECONDS:g} s at once, {counts[-1]} workers: "
+        f"mean latency {mean:.1f} s; first come, first served without overhead: {ideal:.1f} s."
+    )
 
 
 if __name__ == "__main__":

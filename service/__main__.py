@@ -10,8 +10,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.app import create_app
-from service.origins import LOCAL
-from service.protocol import PlainHttp
+from service.cross_site import LOCAL
+from service.http_protocol import PlainHttp
 from service.settings import Settings
 from smoothcert import logs
 from smoothcert.environment import read_environment
@@ -39,7 +39,7 @@ class Server(uvicorn.Server):
             log_config=None,
             log_level="warning",
             server_header=False,
-            proxy_headers=False,  # service.prefix and service.origins believe what they need
+            proxy_headers=False,  # service.prefix and service.cross_site believe what they need
             timeout_graceful_shutdown=GRACE,
         )
         super().__init__(config)
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def named(settings: Settings) -> Settings:
-    """Without API keys, no browser must be talked into calling under a stranger's name (service.origins)."""
+    """Without API keys, restrict Host names (DNS rebinding, service.cross_site)."""
     if settings.api_keys or settings.hosts:
         return settings
     return settings.model_copy(update={"hosts": (LOCAL,)})

@@ -18,21 +18,20 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Lifespan
 
 from service import batches, health, job_metrics, jobs, metrics, models, page, signing
-from service.callers import Callers
+from service.api_keys import KeyFile
+from service.auth import Authentication
+from service.cross_site import TOLD, Origins
 from service.errors import render
+from service.head_requests import HeadRequests
 from service.headers import SecurityHeaders
-from service.heads import Heads
-from service.keys import KeyFile
 from service.limits import FORM_OVERHEAD, BodyLimit
 from service.openapi import complete_schema
-from service.origins import TOLD, Origins
-from service.prefix import Prefix
-from service.proxies import Proxies
+from service.polling import ConcurrencyLimit
+from service.prefix import Prefix, Proxies
 from service.queries import refuse_unknown
-from service.seats import Seats
+from service.request_id import HEADER, RequestIds
 from service.settings import Settings
 from service.state import Service, State
-from service.tracing import HEADER, Traced
 from smoothcert.errors import BrokerUnavailable, SmoothCertError
 from smoothcert.jobs.broker import connect, evicts
 from smoothcert.jobs.publisher import TaskPublisher
@@ -69,14 +68,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             Middleware(Prefix, root_path=settings.root_path, proxies=Proxies(settings.proxies)),
             Middleware(metrics.Measured, metrics=metrics.RequestMetrics(registry)),
             Middleware(SecurityHeaders),
-            Middleware(Traced),
+            Middleware(RequestIds),
             *_cors(settings),
             Middleware(
                 Origins, names=settings.hosts, allowed=settings.origins, proxies=Proxies(settings.proxies)
             ),
-            Middleware(Callers),
+            Middleware(Authentication),
             Middleware(BodyLimit, limit_of=_limit_of(settings)),
-            Middleware(Heads),
+            Middleware(HeadRequests),
         ],
     )
     app.state.closing = closing
@@ -126,7 +125,7 @@ def _assemble(settings: Settings, registry: CollectorRegistry, closing: Event) -
         sender=ThreadPoolExecutor(1, "sender"),
         registry=registry,
         closing=closing,
-        seats=Seats(settings.max_watching),
+        concurrency=ConcurrencyLimit(settings.max_watching),
     )
 
 

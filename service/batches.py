@@ -7,15 +7,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
 
-from service.callers import CallerOf
+from service.auth import CallerOf
 from service.errors import NotAnImage, NotFound
 from service.examples import BATCH
 from service.forms import ManyImages, described
 from service.links import PrefixOf, batch_linked
 from service.openapi import problems, shows
+from service.request_id import RequestId
 from service.state import Service, ServiceOf
 from service.submission import Upload, place, prepare
-from service.tracing import RequestId
 from smoothcert.errors import BadImage, SmoothCertError
 from smoothcert.jobs.batches import Batches, BatchPlan
 from smoothcert.jobs.store import Request

@@ -3,7 +3,7 @@
 ServiceError               carries its status; the docstring is the detail
 ├── BadForm          400   a body that can't be read to its end
 ├── Unauthorized     401   no API key, or none of ours
-├── ForeignPage      403   another site's page made the browser send this
+├── CrossSiteRequest      403   another site's page made the browser send this
 ├── NotFound         404   unknown, expired and foreign ids look the same
 ├── NotYet           409   the job has no certificate so far
 ├── TooLarge         413
@@ -78,7 +78,7 @@ class Unauthorized(ServiceError):
         super().__init__(headers={"WWW-Authenticate": CHALLENGE})
 
 
-class ForeignPage(ServiceError):
+class CrossSiteRequest(ServiceError):
     """A page of another site made your browser send this; only this service's own page may."""
 
     status = 403

@@ -8,15 +8,15 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel
 
-from service.callers import CallerOf
+from service.auth import CallerOf
 from service.errors import NotFound, NotYet
 from service.examples import CANCELLED, CERTIFICATE, LIST, QUEUED, SUCCEEDED
 from service.forms import OneImage, described
 from service.links import PrefixOf, linked
 from service.openapi import problems, shows
+from service.request_id import RequestId
 from service.state import ServiceOf
 from service.submission import Upload, submit
-from service.tracing import RequestId
 from service.watch import snapshots, when_ended
 from smoothcert.images.decode import to_png
 from smoothcert.schemas.certificate import Certificate
@@ -106,7 +106,7 @@ async def read_job(
 
 
 async def _seat(service: ServiceOf) -> AsyncIterator[None]:
-    with service.seats.take():
+    with service.concurrency.take():
         yield
 
 

@@ -1,17 +1,33 @@
 """A path prefix in front of all our paths, where a proxy serves us below one: `root_path` in ASGI's words."""
 
 import re
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.proxies import Proxies
-
 PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 HEADER = "x-forwarded-prefix"
 # Below one of these it couldn't be told whether a path still has its prefix.
 OUR_OWN = ("jobs", "batches", "models", "keys", "health", "metrics", "docs", "static")
+
+
+class Proxies:
+    """By their addresses or networks. Who calls is decided by API keys, never by this."""
+
+    def __init__(self, networks: Iterable[str]) -> None:
+        self.networks: list[IPv4Network | IPv6Network] = [ip_network(one) for one in networks]
+
+    def trust(self, scope: Scope) -> bool:
+        """Whether the request comes from one of them."""
+        client = scope.get("client")
+        try:
+            address = ip_address(client[0]) if client else None
+        except ValueError:
+            return False
+        return address is not None and any(address in network for network in self.networks)
 
 
 class Prefix:

@@ -8,8 +8,8 @@ from typing import Annotated, TypedDict, cast
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
-from service.keys import KeyFile
-from service.seats import Seats
+from service.api_keys import KeyFile
+from service.polling import ConcurrencyLimit
 from service.settings import Settings
 from smoothcert.jobs.publisher import TaskPublisher
 from smoothcert.jobs.rate_limit import RateLimit
@@ -37,7 +37,7 @@ class Service:
     sender: ThreadPoolExecutor
     registry: CollectorRegistry
     closing: Event
-    seats: Seats
+    concurrency: ConcurrencyLimit
 
 
 class State(TypedDict):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from service.callers import Caller
+from service.auth import Caller
 from service.state import Service
 from smoothcert.errors import BrokerUnavailable
 from smoothcert.images.decode import read_image

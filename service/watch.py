@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import anyio
 from anyio.to_thread import run_sync
 
-from service.pauses import pauses
+from service.polling import poll_intervals
 from service.state import Service
 from smoothcert.errors import BrokerUnavailable
 from smoothcert.schemas.job import Job
@@ -22,7 +22,7 @@ async def snapshots(service: Service, job: Job, seconds: float) -> AsyncIterator
     if job.ended:
         return
     due = due_at(job)
-    for pause in pauses(seconds, lambda: service.seats.taken, lambda: due):  # noqa: B023  (asked at once)
+    for pause in poll_intervals(seconds, lambda: service.concurrency.taken, lambda: due):  # noqa: B023  (asked at once)
         await anyio.sleep(pause)
         with suppress(BrokerUnavailable):
             now = await run_sync(service.store.job, job.id)
@@ -50,7 +50,7 @@ async def when_ended(service: Service, job: Job, seconds: float) -> Job:
     if job.ended or not seconds:
         return job
     latest = job
-    with service.seats.take():
+    with service.concurrency.take():
         async for latest in snapshots(service, job, seconds):  # noqa: B007  (the last one is the answer)
             pass
     return latest

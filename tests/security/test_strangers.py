@@ -63,8 +63,8 @@ def test_waiters_over_the_limit_are_told_to_come_back_and_everything_else_goes_o
     ]
     for thread in threads:
         thread.start()
-    seats = client.app_state["service"].seats
-    while seats.free:
+    concurrency = client.app_state["service"].concurrency
+    while concurrency.free:
         time.sleep(0.01)
     for path, ask in asks:
         refused = client.get(path, params=ask)
@@ -76,7 +76,7 @@ def test_waiters_over_the_limit_are_told_to_come_back_and_everything_else_goes_o
         thread.join()
     assert client.get(links["self"], params={"wait": 20}).json()["status"] == "succeeded"
     assert client.get(links["events"]).status_code == 200
-    assert seats.free == 2
+    assert concurrency.free == 2
 
 
 def test_words_that_are_no_methods_do_not_grow_the_metrics(client: TestClient) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from service.pauses import POLL_LEAST, POLL_MOST, pauses
+from service.polling import POLL_LEAST, POLL_MOST, poll_intervals
 from service.watch import due_at
 from smoothcert.schemas.job import Job, Progress
 from smoothcert.schemas.parameters import Parameters
@@ -51,7 +51,7 @@ def test_a_clock_that_is_behind_the_brokers_expects_the_end_at_once() -> None:
 
 def test_looks_crowd_around_the_expected_end_and_thin_out_before_and_after() -> None:
     def first(end: float) -> float:
-        return next(pauses(10, due=lambda: time.monotonic() + end))
+        return next(poll_intervals(10, due=lambda: time.monotonic() + end))
 
     assert [first(end) for end in (3, -3)] == [POLL_MOST, POLL_MOST]
     assert first(0.1) == pytest.approx(0.05, abs=0.01)

@@ -4,7 +4,7 @@ import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
-class Heads:
+class HeadRequests:
     """ASGI middleware. An event stream ends with its headers."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -17,7 +17,7 @@ TAKEN = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")  # nothing that could break a l
 log = structlog.get_logger(__name__)
 
 
-class Traced:
+class RequestIds:
     """ASGI middleware. What reads leaves a line at level debug only: a job is polled many times."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.errors import ForeignPage, WrongHost, problem_response
-from service.proxies import Proxies
+from service.errors import CrossSiteRequest, WrongHost, problem_response
+from service.prefix import Proxies
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})  # change nothing; answers are closed to other origins anyway
 OUR_OWN = {"same-origin", "none"}  # Sec-Fetch-Site of what a person does on our page or in the address bar
@@ -40,7 +40,7 @@ class Origins:
                 await problem_response(WrongHost(), scope["path"])(scope, receive, send)
                 return
             if scope["method"] not in READING and self._is_foreign(scope, headers):
-                await problem_response(ForeignPage(), scope["path"])(scope, receive, send)
+                await problem_response(CrossSiteRequest(), scope["path"])(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 

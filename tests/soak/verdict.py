@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, cached_property
 
-from benchmarks.soak.footprint import MIB, Footprint, Lasting
-from benchmarks.soak.load import Load
-from benchmarks.soak.strikes import BITING, Strike
 from smoothcert.images.pixels import CertifiedImage
 from smoothcert.schemas.certificate import Certificate
 from smoothcert.stats.verify import verify
@@ -17,6 +14,9 @@ from tests.faults.audit import Auditor
 from tests.faults.site import LENET, Site
 from tests.faults.table import line
 from tests.faults.witness import drawn_again
+from tests.soak.footprint import MIB, Footprint, Lasting
+from tests.soak.load import Load
+from tests.soak.strikes import BITING, Strike
 
 SAMPLE = 200  # certificates of jobs that met no fault whose votes are drawn again, chosen at random
 ENOUGH = 10.0  # minutes; of a shorter run, memory is stated and not judged

@@ -13,13 +13,13 @@ class KeyFile:
         self._seen: tuple[int, int, int] | None = None
         self._ring = Keyring()
 
-    def find(self, presented: str) -> ApiKey | None:
+    def find(self, presented_key: str) -> ApiKey | None:
         """The key a caller sent, if it is one of ours. Raises BadKeyFile: a damaged file lets nobody in."""
         now = self._look()
         if now != self._seen:
             self._ring = Keyring.read(self._path)
             self._seen = now
-        return self._ring.find(presented)
+        return self._ring.find(presented_key)
 
     def _look(self) -> tuple[int, int, int] | None:
         try:

@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.soak.load import PICTURE
 from smoothcert.errors import BrokerUnavailable
 from smoothcert.schemas.job import Job
 from tests.faults import blows
 from tests.faults.blows import Blow, Scene
 from tests.faults.callers import Caller
 from tests.faults.site import Site
+from tests.soak.load import PICTURE
 from tests.worker.plant import Worker
 
 VOTES = 50_000  # of the job that is hit: seconds of work

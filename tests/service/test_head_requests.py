@@ -47,7 +47,7 @@ def test_heads_of_a_job_are_answered_and_a_streams_ends_at_once(client: TestClie
     asks.start()
     asks.join(20)
     assert answers[0].headers["content-type"].startswith("text/event-stream")
-    assert client.app_state["service"].seats.taken == 0
+    assert client.app_state["service"].concurrency.taken == 0
 
 
 def test_what_only_posts_has_no_head(client: TestClient) -> None:

@@ -11,8 +11,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.cross_site import OUR_OWN
 from service.errors import TooMany, Unauthorized, as_service_error, problem_response
-from service.origins import OUR_OWN
 from service.prefix import path_of
 from service.state import Service
 from smoothcert.errors import SmoothCertError
@@ -36,7 +36,7 @@ class Caller:
     per_minute: int = 0
 
 
-class Callers:
+class Authentication:
     """ASGI middleware."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -48,7 +48,7 @@ class Callers:
             return
         service = cast(Service, scope["state"]["service"])
         try:
-            caller = admit(service, Headers(scope=scope))
+            caller = authenticate(service, Headers(scope=scope))
             limits = await _limit(service, caller, scope)
         except (SmoothCertError, HTTPException) as error:
             await problem_response(as_service_error(error), scope["path"])(scope, receive, send)
@@ -57,18 +57,18 @@ class Callers:
         await self.app(scope, receive, _telling(send, limits))
 
 
-def admit(service: Service, headers: Headers) -> Caller:
+def authenticate(service: Service, headers: Headers) -> Caller:
     """The caller of a request. Raises Unauthorized, BadKeyFile."""
     if service.keys is None:
         return Caller()
-    key = service.keys.find(presented(headers))
+    key = service.keys.find(presented_key(headers))
     if key is None:
         raise Unauthorized
     settings = service.settings
     return Caller(key.owner, key.open_jobs or settings.max_open, key.per_minute or settings.max_rate)
 
 
-def presented(headers: Headers) -> str:
+def presented_key(headers: Headers) -> str:
     """The key in a request's headers: a bearer token, or the password of HTTP Basic, which browsers ask for.
 
     A browser adds a password by itself, also to what another site makes it send: that doesn't count.

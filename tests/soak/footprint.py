@@ -28,8 +28,10 @@ class Foreseen:
 
 
 LASTING = {
-    "{smoothcert}:figures": Foreseen(100, "the counters of /metrics: as many fields whatever happens"),
-    "_kombu.binding*": Foreseen(1, "Celery's lists of queues: an entry a model"),
+    "{smoothcert}:metrics": Foreseen(100, "the counters of /metrics: as many fields whatever happens"),
+    "{smoothcert}:queues": Foreseen(4, "the queues in which jobs wait"),
+    "_kombu.binding*": Foreseen(3, "Celery's lists of queues: an entry a queue"),
+    "unacked*": Foreseen(60, "messages of workers that died, until the visibility timeout"),
 }
 
 

@@ -69,7 +69,7 @@ def test_a_request_is_followed_through_service_and_worker(plant: Plant, site: st
         ("shop-3", ["finished"]),
     ):
         said = lines(plant.folder, request)
-        events = [line["event"] for line in said if line["logger"] != "service.tracing"]
+        events = [line["event"] for line in said if line["logger"] != "service.request_id"]
         assert events == ["submitted", "begun", *last]
         assert {line["job"] for line in said if "job" in line} == {ids[request]}
         assert [line["path"] for line in said if line["event"] == "answered"] == ["/certify"]
