@@ -25,7 +25,7 @@ import torch
 from plain_training import PlainTraining, dataset_of
 from torch import nn
 
-from smoothcert.cli.train import MEASURED, AskedPrecision, wait_asleep
+from smoothcert.cli.train import MEASURED, PrecisionOption, use_passive_waiting
 from smoothcert.engines.candidates import default_config
 from smoothcert.engines.engine import Engine
 from smoothcert.engines.hardware import cpu_model, usable_cpus
@@ -137,7 +137,7 @@ def in_new_process(side: Callable[..., T], *arguments: object, asleep: bool) -> 
     """Run in a new process. asleep: its threads wait as those of `smoothcert train` do."""
     before = os.environ.copy()
     if asleep:
-        wait_asleep()
+        use_passive_waiting()
     try:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
             return process.submit(side, *arguments).result()
@@ -197,7 +197,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("network", choices=sorted(DATASETS))
     parser.add_argument("--data-root", type=Path, default=Path("data"))
     parser.add_argument("--seconds", type=float, default=60, help="of measuring speed")
-    parser.add_argument("--precision", choices=get_args(AskedPrecision), default="auto")
+    parser.add_argument("--precision", choices=get_args(PrecisionOption), default="auto")
     parser.add_argument("--learn-epochs", type=int, default=3, help="0 leaves out what they learn")
     parser.add_argument("--learn-images", type=int, help="of the training set; else all")
     return parser.parse_args()

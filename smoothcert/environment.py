@@ -1,4 +1,4 @@
-"""Settings from the environment; what is wrong with them is one line that names the variable."""
+"""Settings from environment variables, and the command that installs an optional extra."""
 
 import shlex
 from pathlib import Path
@@ -13,7 +13,7 @@ Settings = TypeVar("Settings", bound=BaseModel)
 
 
 def read_environment(kind: type[Settings]) -> Settings:
-    """The settings of this process. Raises InvalidRequest."""
+    """The settings of this process. Raises InvalidRequest naming the variable."""
     try:
         return kind()
     except ValidationError as error:
@@ -23,7 +23,7 @@ def read_environment(kind: type[Settings]) -> Settings:
 
 
 def _problem(loc: tuple[int | str, ...], message: str) -> str:
-    """A value is never shown: it may be a secret."""
+    """Names the variable, not its value, which may be a secret."""
     reason = message.removeprefix("Value error, ").rstrip(".")
     return f"{PREFIX}{str(loc[0]).upper()}: {reason}." if loc else f"{reason}."
 
@@ -32,7 +32,10 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 def how_to_install(extra: str, checkout: Path = CHECKOUT) -> str:
-    """The command that installs an optional part into this checkout; in words where there is no checkout."""
+    """The command that installs an extra into this checkout; a sentence if there is no checkout.
+
+    Never a bare package name: the name on the public index is not ours, so anyone could register it.
+    """
     if (checkout / "pyproject.toml").is_file():
         return f"pip install -e {shlex.quote(f'{checkout}[{extra}]')}"
     return f"install the extra `{extra}` from the repository or file that SmoothCert was installed from"

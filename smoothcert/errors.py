@@ -1,17 +1,17 @@
-"""What can go wrong, as a tree. A subclass's docstring is its default message.
+"""All errors. A subclass's docstring is its default message.
 
 SmoothCertError
-├── InvalidRequest            the caller can mend it; the command line exits with 2
-│   ├── ImpossibleRequest  (n, alpha) that can never certify
+├── InvalidRequest          the user can correct it; the command line exits with 2
+│   ├── ImpossibleRequest   (n, alpha) that can never certify
 │   ├── UnknownModel
 │   ├── BadImage
-│   ├── OverQuota          too many open jobs of one caller
-│   └── KeyReused          an idempotency key came with another body
-└── InternalError                the machine or the installation failed; exit 1
+│   ├── OverQuota           too many unfinished jobs of one owner
+│   └── KeyReused           an idempotency key came with another body
+└── InternalError           the machine, the installation or a file failed; exit 1
     ├── BadCheckpoint
     ├── BrokerUnavailable
-    ├── NotACertificate    a document that can't be one; it names the field
-    ├── BadKeyFile         of API keys, or of keys that sign certificates
+    ├── NotACertificate     a document that can't be a certificate; names the field
+    ├── BadKeyFile          a file of API keys or signing keys
     └── QueueFull
 """
 

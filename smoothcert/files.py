@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, read up to a bound."""
+"""Atomic file writes, bounded reads, paths as text."""
 
 import errno
 import os
@@ -11,18 +11,18 @@ from typing import BinaryIO
 from smoothcert.errors import BadCheckpoint
 
 STANDARD_STREAMS = 1, 2  # descriptors
-NO_NAMELESS_FILES = errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT  # by file system and kernel
-# A folder that takes no new file, or a file that can't be replaced: another's, or mounted by itself.
+NO_NAMELESS_FILES = errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT  # O_TMPFILE is not supported
+# The folder accepts no new file, or the file can't be replaced (another owner, a mount point).
 NOT_REPLACEABLE = errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV
 
 
 def write_whole(path: Path, content: bytes, mode: int = 0o666) -> None:
-    """Replace what `path` names in one step: a reader, or a kill in the middle, sees the old file or the new.
+    """Write a file atomically: readers see the old content or the new, also after a kill.
 
     Links are followed; an existing file keeps its mode and owner, a new one gets `mode` less the umask.
-    Devices, pipes and the streams of this process are written as they are. So is, in place, a file that
-    can't be replaced: one with several names, of another owner, in a folder that takes no new file.
-    Raises OSError, and leaves nothing behind.
+    Devices, pipes and standard streams are written directly, and so are files that can't be replaced: with
+    several hard links, of another owner, or in a folder that accepts no new file.
+    Raises OSError and leaves no temporary file.
     """
     before = _status(path)
     if before is not None and (_is_stream(before) or _is_shared(before)):
@@ -38,22 +38,24 @@ def write_whole(path: Path, content: bytes, mode: int = 0o666) -> None:
 
 
 def is_stream(path: Path) -> bool:
-    """Whether it is a device, a pipe, or where this process's own output goes: nothing to keep or replace."""
+    """Whether the path is a device, a pipe, or the target of this process's own output."""
     before = _status(path)
     return before is not None and _is_stream(before)
 
 
 def open_stream(path: Path) -> BinaryIO:
-    """A device or pipe, for writing; this process's own output as it is open already, so that both lengthen
-    one file. Raises OSError."""
+    """Open a device or pipe for writing; for this process's own output, duplicate its descriptor.
+
+    Raises OSError.
+    """
     own = _descriptor(path.stat())
     return path.open("wb") if own is None else os.fdopen(os.dup(own), "wb")
 
 
 def try_writing(path: Path, *, folder: bool = False) -> None:
-    """Raises OSError where a file could not be written at `path`, or in it as a `folder`, which is made.
+    """Raises OSError if no file can be written at `path`, or inside it if it is a `folder` (which is made).
 
-    It is really tried, but no file is changed. A pipe is not opened: its reader would take that for the end.
+    Tries it without changing any file. A pipe is not opened, as its reader would see the end.
     """
     if folder:
         path.mkdir(parents=True, exist_ok=True)
@@ -71,7 +73,7 @@ def try_writing(path: Path, *, folder: bool = False) -> None:
 
 
 def shown(path: Path | str) -> str:
-    """A path as text that can be written, sent and read anywhere: bytes that are no UTF-8 become \\xNN."""
+    """A path as printable text: bytes that are not UTF-8 become \\xNN."""
     try:
         return as_text(path)
     except UnicodeError:
@@ -79,7 +81,7 @@ def shown(path: Path | str) -> str:
 
 
 def as_text(path: Path | str) -> str:
-    """A path that is text, also where the locale knows nothing but ASCII. Raises UnicodeError for another."""
+    """A path as UTF-8 text, also under an ASCII locale. Raises UnicodeError."""
     text = str(path)
     try:
         text.encode()
@@ -89,7 +91,7 @@ def as_text(path: Path | str) -> str:
 
 
 def from_home(path: Path) -> Path:
-    """With ~ as this user's home; for one who has none, as in some containers, a place that keeps nothing."""
+    """Expand ~. Without a home directory (as in some containers) the path is below the null device."""
     try:
         return path.expanduser()
     except RuntimeError:
@@ -97,7 +99,7 @@ def from_home(path: Path) -> Path:
 
 
 def read_bounded(path: Path, most_bytes: int, else_say: str) -> bytes:
-    """A file of a checkpoint, which anybody may have made. Raises BadCheckpoint: unreadable, or larger."""
+    """Content of an untrusted checkpoint file. Raises BadCheckpoint: unreadable, or larger than the limit."""
     try:
         with path.open("rb") as file:
             content = file.read(most_bytes + 1)
@@ -109,7 +111,7 @@ def read_bounded(path: Path, most_bytes: int, else_say: str) -> bytes:
 
 
 def _status(path: Path) -> os.stat_result | None:
-    """Of what links lead to; None where nothing is there yet."""
+    """Status of the target, links followed; None if there is none."""
     try:
         return path.stat()
     except FileNotFoundError:
@@ -122,7 +124,7 @@ def _is_stream(status: os.stat_result) -> bool:
 
 
 def _is_shared(status: os.stat_result) -> bool:
-    """Whether replacing the file would part it from its other names or from its owner."""
+    """Whether replacing the file would break hard links or change its owner."""
     if stat.S_ISDIR(status.st_mode):
         return False
     may_give_away = os.geteuid() == 0
@@ -130,7 +132,7 @@ def _is_shared(status: os.stat_result) -> bool:
 
 
 def _descriptor(status: os.stat_result) -> int | None:
-    """The stream of this process that goes there."""
+    """The standard stream of this process that leads to this file, or None."""
     for descriptor in STANDARD_STREAMS:
         with suppress(OSError):
             if os.path.samestat(os.fstat(descriptor), status):
@@ -154,7 +156,7 @@ def _replace(target: Path, content: bytes, before: os.stat_result | None, mode: 
 
 
 def _write_beside(beside: Path, content: bytes, before: os.stat_result | None, mode: int) -> None:
-    """The file has no name until it is whole, where the system has that: a kill then leaves none behind."""
+    """Write a file that gets its name when complete (O_TMPFILE), so that a kill leaves none behind."""
     try:
         descriptor, named = os.open(beside.parent, os.O_TMPFILE | os.O_WRONLY, mode), False
     except (AttributeError, OSError) as error:
@@ -167,7 +169,7 @@ def _write_beside(beside: Path, content: bytes, before: os.stat_result | None, m
         file.write(content)
         file.flush()
         os.fsync(descriptor)
-        if not named:  # with a folder's descriptor the link in /proc is followed to the file itself
+        if not named:  # src_dir_fd makes os.link follow the link in /proc
             os.link(f"/proc/self/fd/{descriptor}", beside, src_dir_fd=descriptor)
 
 
@@ -179,7 +181,7 @@ def _keep_owner_and_mode(descriptor: int, before: os.stat_result) -> None:
 
 
 def _try_folder(folder: Path, name: str = "") -> None:
-    """Raises OSError where no file can be made in a folder, or none of this name."""
+    """Raises OSError if no file can be made in the folder, or none with this name."""
     probe = folder / f".{secrets.token_hex(8)}.tmp"
     with suppress(FileNotFoundError):
         (folder / name).stat()  # names can be too long

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line, or coloured lines for people; Celery's own lines as well."""
+"""Structured logs: one JSON object a line, or coloured text. Celery's own log lines get the same format."""
 
 import logging
 import sys
@@ -32,5 +32,5 @@ def _last(as_json: bool) -> list[Processor]:
     remove = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     if as_json:
         return [remove, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    # Plain, for the coloured traceback shows every variable: keys, passwords, seeds.
+    # Plain tracebacks: the coloured ones print local variables, which may hold keys, passwords or seeds.
     return [remove, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]

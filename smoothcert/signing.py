@@ -1,7 +1,7 @@
-"""Signing certificates with Ed25519, and checking who signed (docs/decisions/0008-signatures.md).
+"""Sign certificates with Ed25519 and check signatures (docs/decisions/0008-signatures.md).
 
-What is signed is the document without its `signature`, as canonical JSON: RFC 8785, which other languages
-have too. A check needs the document as it was received, not as this version would write it again.
+The signature is over the document without its `signature` field, as canonical JSON (RFC 8785). A check needs
+the document as received, not as this version would serialise it.
 """
 
 import base64
@@ -20,11 +20,11 @@ from smoothcert.schemas.certificate import Certificate
 from smoothcert.schemas.reading import Document
 from smoothcert.schemas.signature import PublicKey, PublicKeys, Signature
 
-MEND = "Make one with `smoothcert keys signing`, readable by the worker, or unset SMOOTHCERT_SIGNING_KEY."
+HINT = "Make one with `smoothcert keys signing`, readable by the worker, or unset SMOOTHCERT_SIGNING_KEY."
 
 
 def canonical(document: Document) -> bytes:
-    """The bytes that are signed. Raises ValueError for what no certificate holds, as numbers beyond 2**53."""
+    """The bytes to sign. Raises ValueError for values outside I-JSON, such as integers beyond 2**53."""
     return rfc8785.dumps({name: value for name, value in document.items() if name != "signature"})
 
 
@@ -36,26 +36,26 @@ class Signer:
 
     @classmethod
     def draw(cls) -> "Signer":
-        """With a new key."""
+        """A signer with a new random key."""
         return cls(Ed25519PrivateKey.generate())
 
     @classmethod
     def read(cls, path: Path) -> "Signer":
-        """From an unencrypted PEM file. Raises BadKeyFile."""
+        """A signer with the key of an unencrypted PEM file. Raises BadKeyFile."""
         try:
             key = serialization.load_pem_private_key(path.read_bytes(), None)
         except OSError as error:
-            raise BadKeyFile(f"The signing key {path} can't be read: {error.strerror}. {MEND}") from error
+            raise BadKeyFile(f"The signing key {path} can't be read: {error.strerror}. {HINT}") from error
         except TypeError as error:
-            raise BadKeyFile(f"The signing key {path} is encrypted, which is not taken. {MEND}") from error
+            raise BadKeyFile(f"The signing key {path} is encrypted, which is not taken. {HINT}") from error
         except ValueError as error:
-            raise BadKeyFile(f"{path} holds no private key in PEM form. {MEND}") from error
+            raise BadKeyFile(f"{path} holds no private key in PEM form. {HINT}") from error
         if not isinstance(key, Ed25519PrivateKey):
-            raise BadKeyFile(f"{path} holds another kind of key than Ed25519. {MEND}")
+            raise BadKeyFile(f"{path} holds another kind of key than Ed25519. {HINT}")
         return cls(key)
 
     def pem(self) -> bytes:
-        """The private key, for its file."""
+        """The private key as PEM."""
         encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
         return self.key.private_bytes(encoding, form, serialization.NoEncryption())
 
@@ -66,14 +66,14 @@ class Signer:
         return PublicKey(kid=_encode(hashlib.sha256(members.encode()).digest()), x=x)
 
     def sign(self, certificate: Certificate) -> Certificate:
-        """The same certificate with this signature."""
+        """A copy of the certificate with this signature."""
         value = _encode(self.key.sign(canonical(certificate.model_dump(mode="json"))))
         signature = Signature(key_id=self.public.kid, value=value)
         return certificate.model_copy(update={"signature": signature})
 
 
-def what_is_wrong(document: Document, keys: PublicKeys) -> str | None:
-    """Why the signature of a certificate doesn't hold under any of these keys; None when it does."""
+def signature_problem(document: Document, keys: PublicKeys) -> str | None:
+    """Why the document's signature is not valid under any of these keys; None if it is valid."""
     if document.get("signature") is None:
         return "there is none"
     signature = Signature.model_validate(document["signature"])
@@ -95,5 +95,5 @@ def _encode(data: bytes) -> str:
 
 
 def _decode(text: str) -> bytes:
-    """Raises ValueError for anything but base64url."""
+    """Decode base64url without padding. Raises ValueError."""
     return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)

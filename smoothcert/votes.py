@@ -1,4 +1,7 @@
-"""The seam between statistics and networks: a range of votes goes out, counts per class come back."""
+"""The interface between statistics and networks: a range of votes is requested, counts per class come back.
+
+A vote is the class that the base classifier gives to one noisy copy of the image.
+"""
 
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -8,7 +11,7 @@ from numpy.typing import NDArray
 
 Stage = Literal["selection", "estimation"]
 Counts = NDArray[np.int64]  # counts_K: votes per class
-NO_CLASS = -1  # the answer to an input whose scores are not all finite: counted in n, for no class
+NO_CLASS = -1  # the answer if scores are not all finite: the vote counts in n, for no class
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,11 @@ class VoteRange:
 
 
 class VoteSource(Protocol):
-    """One (network, image, seed): vote i is a fixed function of (seed, stage, i), however it is asked for.
+    """The votes of one (network, image, seed). Vote i is a fixed function of (seed, stage, i).
 
-    Additive: count(a, b) + count(b, c) == count(a, c). Counts sum to at most the votes asked for: a vote for
-    no class (NO_CLASS) still counts in n. slack: total variation between
-    the law of one vote's drawn noise and the Gaussian's, clipped tails included; the bounds take it off.
+    Counts are additive: count(a, b) + count(b, c) == count(a, c). They may sum to less than the votes
+    requested: a vote for NO_CLASS still counts in n. slack: total variation between the drawn noise of one
+    vote and the Gaussian, clipped tails included; the bounds subtract it.
     """
 
     num_classes: int

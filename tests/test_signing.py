@@ -17,7 +17,7 @@ from service.examples import CERTIFICATE
 from smoothcert.errors import BadKeyFile
 from smoothcert.schemas.certificate import Certificate
 from smoothcert.schemas.signature import PublicKey, PublicKeys
-from smoothcert.signing import Signer, canonical, what_is_wrong
+from smoothcert.signing import Signer, canonical, signature_problem
 
 PEM, PKCS8 = Encoding.PEM, PrivateFormat.PKCS8
 SIGNER, OTHER = Signer.draw(), Signer.draw()
@@ -32,25 +32,25 @@ def signed() -> dict:
 
 def test_a_signed_certificate_holds_however_it_is_laid_out() -> None:
     document = signed()
-    assert what_is_wrong(document, KEYS) is None
-    assert what_is_wrong(dict(reversed(document.items())), KEYS) is None
+    assert signature_problem(document, KEYS) is None
+    assert signature_problem(dict(reversed(document.items())), KEYS) is None
 
 
 @pytest.mark.parametrize(
     ("field", "value"), [("radius", 1.2027), ("label", "8"), ("seed", "0" * 32), ("model", {}), ("new", 1)]
 )
 def test_an_edited_certificate_is_refused(field: str, value: object) -> None:
-    assert "changed afterwards" in str(what_is_wrong(signed() | {field: value}, KEYS))
+    assert "changed afterwards" in str(signature_problem(signed() | {field: value}, KEYS))
 
 
 def test_a_forged_signature_and_a_stranger_are_refused() -> None:
     document = signed()
     forged = document | {"signature": document["signature"] | {"key_id": OTHER.public.kid}}
-    assert "changed afterwards, or forged" in str(what_is_wrong(forged, KEYS))
-    assert "none of those trusted" in str(what_is_wrong(document, PublicKeys(keys=(OTHER.public,))))
-    assert what_is_wrong(document | {"signature": None}, KEYS) == "there is none"
+    assert "changed afterwards, or forged" in str(signature_problem(forged, KEYS))
+    assert "none of those trusted" in str(signature_problem(document, PublicKeys(keys=(OTHER.public,))))
+    assert signature_problem(document | {"signature": None}, KEYS) == "there is none"
     broken = document | {"signature": document["signature"] | {"value": "AAAA"}}
-    assert what_is_wrong(broken, KEYS) is not None
+    assert signature_problem(broken, KEYS) is not None
 
 
 def test_the_canonical_form_is_that_of_rfc_8785() -> None:
@@ -106,4 +106,4 @@ def test_keys_go_through_their_files(tmp_path: Path) -> None:
 
 def test_a_key_that_is_no_key_cannot_check_anything_and_says_so() -> None:
     short = SIGNER.public.model_copy(update={"x": "AAAA"})
-    assert str(what_is_wrong(signed(), PublicKeys(keys=(short,)))).startswith("can't be checked: ")
+    assert str(signature_problem(signed(), PublicKeys(keys=(short,)))).startswith("can't be checked: ")

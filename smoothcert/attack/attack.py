@@ -1,8 +1,8 @@
-"""Trying to break a certificate: inside its radius, where nothing should, and outside, to see the gap.
+"""Attack a certificate inside its radius, where no attack should succeed, and outside, to measure the gap.
 
-A certificate says that no eta shorter than its radius changes the class of the smoothed classifier g. The
-attack looks for one by PGD and lets a fresh PREDICT (Cohen et al. 2019) say whether g's class really changed.
-What PGD finds outside the radius is an upper bound of the true one: the gap between proved and broken.
+A certificate claims that no perturbation eta with norm below its radius changes the class of the smoothed
+classifier g. The attack searches for one by PGD; a PREDICT with fresh votes (Cohen et al. 2019) decides
+whether g's class changed. An adversarial example outside the radius bounds the true radius from above.
 
 Radii and norms are l2, pixels in [0,1].
 """
@@ -25,19 +25,20 @@ from smoothcert.schemas.certificate import Shape
 from smoothcert.stats.procedure import predicts
 from smoothcert.votes import VoteRange
 
-INSIDE = 0.999  # of the radius
-GROWTH = 1.25  # from one radius outside to the next
-SCREEN_VOTES = 500  # where these prove that the class stands, the others are saved
+INSIDE = 0.999  # share of the certified radius that the first attempt uses
+GROWTH = 1.25  # factor between two radii outside the certified one
+SCREEN_VOTES = 500  # a check stops after these if they prove that the class did not change
 SCREEN_ALPHA = 1e-4
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What the attack may spend on one image.
+    """Limits of the attack on one image.
 
-    restarts: of PGD at each radius; noises: in each of its steps. votes, alpha: PREDICT's, with alpha shared
-    among all checks of an image, so that a break is a false alarm with at most this probability.
-    farthest: multiple of the certified radius; halvings: of the bracket, once something broke outside.
+    restarts: PGD runs at each radius. noises: noise samples in each PGD step. votes: samples of each PREDICT.
+    alpha: probability that any adversarial example of an image is a false alarm, shared among its checks.
+    farthest: largest radius to try, as a multiple of the certified one. halvings: bisection steps after the
+    first adversarial example outside the radius.
     """
 
     restarts: int = 5
@@ -50,7 +51,7 @@ class Budget:
 
     @property
     def radii(self) -> int:
-        """Attempts on an image at most."""
+        """The maximum number of attempts on one image."""
         return 1 + math.ceil(math.log(max(1.0, self.farthest / INSIDE), GROWTH)) + self.halvings
 
     @property
@@ -60,16 +61,16 @@ class Budget:
 
 @dataclass(frozen=True)
 class Claim:
-    """What is attacked: g answers `answer` within `radius` of this image (uint8, C,H,W)."""
+    """The claim under attack: g predicts this class within `radius` of the image (uint8, C,H,W)."""
 
     image_CHW: NDArray[np.uint8]
-    answer: int
+    predicted: int
     radius: float
 
 
 @dataclass(frozen=True, eq=False)
 class AdversarialExample:
-    """A perturbation of this norm where g answers `reached`, by PREDICT. eta_CHW: float64."""
+    """A perturbation for which PREDICT returns the class `reached`. eta_CHW: float64. norm: l2."""
 
     norm: float
     reached: int
@@ -78,7 +79,7 @@ class AdversarialExample:
 
 @dataclass(frozen=True)
 class Attempt:
-    """All restarts at one radius, or as many as it took."""
+    """The PGD runs at one radius, up to the first adversarial example. checks: PREDICTs made."""
 
     radius: float
     checks: int
@@ -87,7 +88,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class AttackResult:
-    """What became of one claim. broken: the smallest radius at which it broke, None where nothing did."""
+    """The outcome for one claim. broken: norm of the smallest adversarial example, or None."""
 
     radius: float
     broken: float | None
@@ -95,7 +96,7 @@ class AttackResult:
 
     @property
     def holds(self) -> bool:
-        """Nothing broke inside the radius."""
+        """Whether no adversarial example lies inside the certified radius."""
         return self.broken is None or self.broken >= self.radius
 
     @classmethod
@@ -105,7 +106,7 @@ class AttackResult:
 
 
 class Attacker:
-    """One network under one set-up, attacked at one noise level: every PREDICT asks the very f of `setup`."""
+    """Attacks one network at one noise level. Every PREDICT runs the classifier of this engine config."""
 
     def __init__(
         self,
@@ -117,7 +118,7 @@ class Attacker:
         sigma: float,
         budget: Budget,
     ) -> None:
-        """Raises InvalidRequest for a set-up that makes no sense, Failure for one that can't run here."""
+        """Raises InvalidRequest: invalid engine config; InternalError: it can't run on this machine."""
         self.sigma = sigma
         self.budget = budget
         self.voter = real_voter(network, shape_CHW, num_classes, setup)
@@ -125,7 +126,7 @@ class Attacker:
         self._setup = setup
 
     def surrogate(self, seed: int) -> Surrogate:
-        """The network to pgd_attack, with noise of its own."""
+        """The network whose gradient PGD follows, with noise of its own."""
         return Surrogate(
             self._network,
             self.sigma,
@@ -136,19 +137,19 @@ class Attacker:
         )
 
     def attempts(self, claim: Claim, seed: int) -> Iterator[Attempt]:
-        """Just inside the radius; then ever farther until something breaks; then back as far as it breaks."""
-        siege, low = _Siege(self, claim, seed), 0.0
+        """Just inside the radius, then at growing radii until one is broken, then bisection."""
+        session, low = _AttackSession(self, claim, seed), 0.0
         furthest = self.budget.farthest * claim.radius
-        yield (attempt := siege.attempt(INSIDE * claim.radius))
+        yield (attempt := session.attempt(INSIDE * claim.radius))
         while attempt.found is None and attempt.radius < furthest:
             low = attempt.radius
-            yield (attempt := siege.attempt(min(GROWTH * low, furthest)))
+            yield (attempt := session.attempt(min(GROWTH * low, furthest)))
         if attempt.found is not None:
-            yield from siege.close_in(low, attempt.found)
+            yield from session.bisect(low, attempt.found)
 
 
-class _Siege:
-    """One claim under attack: counts its checks, so that each has its own noise."""
+class _AttackSession:
+    """The attack on one claim. It numbers its checks, so that each draws its own noise."""
 
     def __init__(self, attacker: Attacker, claim: Claim, seed: int) -> None:
         self._attacker = attacker
@@ -156,23 +157,23 @@ class _Siege:
         self._claim = claim
         self._seed = seed
         self._checks = 0
-        self._surrogate = attacker.surrogate(_derived(seed, "pgd_attack") >> 65)
+        self._surrogate = attacker.surrogate(_derived(seed, "climb") >> 65)
         self._image_CHW = torch.from_numpy(claim.image_CHW.astype(np.float64) / 255)
-        rivals = self._surrogate.rivals(self._image_CHW, claim.answer)
-        self._goals = [Goal(claim.answer), *(Goal(claim.answer, rival) for rival in rivals)]
+        other_classes = self._surrogate.other_classes(self._image_CHW, claim.predicted)
+        self._goals = [Goal(claim.predicted), *(Goal(claim.predicted, other) for other in other_classes)]
 
     def attempt(self, radius: float, start_CHW: Tensor | None = None) -> Attempt:
-        """Look for a break within a radius; from `start_CHW` first, where there is one."""
+        """Search within a radius; `start_CHW` is checked first, if given."""
         before = self._checks
         found = None if start_CHW is None else self._check(within(start_CHW, radius))
         for restart in range(self._budget.restarts):
             if found is not None:
                 break
-            found = self._check(self._climb(radius, restart, start_CHW))
+            found = self._check(self._pgd(radius, restart, start_CHW))
         return Attempt(radius, self._checks - before, found)
 
-    def close_in(self, low: float, found: AdversarialExample) -> Iterator[Attempt]:
-        """Halve the distance between a radius where nothing broke and a break."""
+    def bisect(self, low: float, found: AdversarialExample) -> Iterator[Attempt]:
+        """Bisect between the radius `low`, where the attack failed, and an adversarial example."""
         for _ in range(self._budget.halvings):
             attempt = self.attempt((low + found.norm) / 2, torch.from_numpy(found.eta_CHW))
             yield attempt
@@ -181,8 +182,8 @@ class _Siege:
             else:
                 found = attempt.found
 
-    def _climb(self, radius: float, restart: int, start_CHW: Tensor | None) -> Tensor:
-        """The first restart begins at the image or at a known break, the others anywhere."""
+    def _pgd(self, radius: float, restart: int, start_CHW: Tensor | None) -> Tensor:
+        """One PGD run. Restart 0 starts at the image or at `start_CHW`, the others in a random direction."""
         if restart > 0:
             start_CHW = radius * self._surrogate.direction(self._image_CHW)
         elif start_CHW is None:
@@ -191,27 +192,27 @@ class _Siege:
         return self._surrogate.pgd_attack(self._image_CHW, goal, radius, start_CHW, self._budget.steps)
 
     def _check(self, eta_CHW: Tensor) -> AdversarialExample | None:
-        """Whether g's class at x + eta is another one, by a PREDICT with noise of its own."""
+        """An adversarial example if PREDICT, on fresh noise, returns another class at x + eta; else None."""
         self._checks += 1
         reached = self._predict((self._image_CHW + eta_CHW).numpy())
-        if reached is None or reached == self._claim.answer:
+        if reached is None or reached == self._claim.predicted:
             return None
         return AdversarialExample(float(torch.linalg.vector_norm(eta_CHW)), reached, eta_CHW.numpy())
 
     def _predict(self, image_CHW: NDArray[np.float64]) -> int | None:
-        """g's class, None where the votes don't tell. Drawing ends early only where nothing broke."""
+        """g's class, or None if PREDICT abstains. Stops early only if the class did not change."""
         attacker, votes = self._attacker, self._budget.votes
         seed = _derived(self._seed, f"check {self._checks}")
         source = RealSampler(attacker.voter, image_CHW, attacker.sigma, seed)
         screen = min(SCREEN_VOTES, votes)
         counts_K = source.count(VoteRange("estimation", 0, screen))
-        if counts_K.argmax() == self._claim.answer and predicts(counts_K, screen, SCREEN_ALPHA):
-            return self._claim.answer
+        if counts_K.argmax() == self._claim.predicted and predicts(counts_K, screen, SCREEN_ALPHA):
+            return self._claim.predicted
         counts_K += source.count(VoteRange("estimation", screen, votes))
         known = predicts(counts_K, votes, self._budget.alpha_per_check, slack=source.slack)
         return int(counts_K.argmax()) if known else None
 
 
 def _derived(seed: int, what: str) -> int:
-    """128 bits for one use of a seed."""
+    """A 128-bit seed for one purpose."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{what}".encode()).digest()[:16], "big")

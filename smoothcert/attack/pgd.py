@@ -1,11 +1,13 @@
-"""Climbing towards another class of the smoothed classifier: PGD through fresh noise at every step.
+"""Projected gradient descent against the smoothed classifier, with fresh noise at every step.
 
-The surrogate for a share of votes is the mean softmax over m noises (Salman et al., NeurIPS 2019), whose
-logarithm is climbed; with a class to reach, the difference of two such logarithms (multi-targeted, Gowal et
-al. 2019), which does not flatten where the class to leave has all the votes. The network is float32 and not
-rounded to the grid: what is climbed need not be the classifier that is checked.
+The surrogate of a class's share of votes is the mean softmax over m noise samples (Salman et al., NeurIPS
+2019). The loss is minus the logarithm of the share of the class to leave; with a target class, the log share
+of the target is added (multi-targeted, Gowal et al. 2019), which keeps the gradient when the class to leave
+has all the votes. The network runs in float32 on unrounded pixels, so it need not be the classifier that is
+checked.
 
-Legend: eta is the perturbation, shape (C, H, W), float64; m noises, K classes; norms are l2, pixels in [0,1].
+Notation: eta is the perturbation, shape (C, H, W), float64; m noise samples, K classes; norms are l2, pixels
+in [0,1].
 """
 
 import math
@@ -14,19 +16,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-MOMENTUM = 0.75  # of unit gradients: averages the noise of single steps
+MOMENTUM = 0.75  # of unit gradients; averages out the noise of single steps
 
 
 @dataclass(frozen=True)
 class Goal:
-    """The class to leave, and the one to reach; without that any other."""
+    """The class to leave, and the class to reach (None: any other)."""
 
     leave: int
     reach: int | None = None
 
 
 class Surrogate:
-    """A network seen through m noises. threads: of the CPU; 0 leaves them. seed: of noise and directions."""
+    """A network averaged over m noise samples. threads: CPU threads, 0 for no change. seed: of all noise."""
 
     def __init__(
         self, network: nn.Module, sigma: float, noises: int, *, device: str, threads: int, seed: int
@@ -49,19 +51,19 @@ class Surrogate:
         log_mean_K: Tensor = log_probs_mK.logsumexp(dim=0) - math.log(self._noises)
         return log_mean_K
 
-    def rivals(self, image_CHW: Tensor, leave: int) -> list[int]:
-        """The other classes, the likeliest first."""
+    def other_classes(self, image_CHW: Tensor, leave: int) -> list[int]:
+        """All classes but `leave`, the most likely first."""
         with torch.no_grad():
             order: list[int] = self.log_mean(image_CHW).argsort(descending=True).tolist()
         return [k for k in order if k != leave]
 
     def direction(self, like_CHW: Tensor) -> Tensor:
-        """A uniformly random direction of length 1."""
+        """A uniformly random unit vector, shape (C, H, W)."""
         drawn = torch.randn(like_CHW.shape, generator=self._generator, device=self._device)
         return unit(drawn.to("cpu", torch.float64))
 
     def gradient(self, image_CHW: Tensor, goal: Goal) -> Tensor:
-        """Of the loss at one image, scaled to length 1 (0 where it vanishes)."""
+        """Gradient of the loss at one image, scaled to length 1 (0 if it vanishes)."""
         image_CHW = image_CHW.detach().requires_grad_()
         log_mean_K = self.log_mean(image_CHW)
         loss = -log_mean_K[goal.leave]
@@ -73,7 +75,7 @@ class Surrogate:
     def pgd_attack(
         self, image_CHW: Tensor, goal: Goal, radius: float, start_CHW: Tensor, steps: int
     ) -> Tensor:
-        """eta of norm at most `radius` after so many steps, from about `radius` long down to about 0."""
+        """eta with norm at most `radius`. Step lengths follow a cosine from `radius` to 0."""
         eta_CHW = within(start_CHW, radius)
         velocity_CHW = torch.zeros_like(eta_CHW)
         for step in range(steps):
@@ -84,11 +86,11 @@ class Surrogate:
 
 
 def unit(vector: Tensor) -> Tensor:
-    """The vector at length 1, 0 where it is 0."""
+    """The vector scaled to length 1; the zero vector stays."""
     length: Tensor = torch.linalg.vector_norm(vector)
     return vector / length.clamp_min(torch.finfo(vector.dtype).tiny)
 
 
 def within(eta_CHW: Tensor, radius: float) -> Tensor:
-    """eta, shortened to the radius where it is longer."""
+    """eta projected onto the ball of this radius."""
     return eta_CHW * min(1.0, radius / max(float(torch.linalg.vector_norm(eta_CHW)), 1e-300))

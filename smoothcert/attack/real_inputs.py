@@ -1,9 +1,9 @@
-"""Votes of an image with real pixels: a perturbed one, on the grid of 1/255 or off it, in [0,1] or not.
+"""Votes of an image with real-valued pixels, such as an adversarial example.
 
 A certificate is about the smoothed classifier of f∘Q on all of R^d, where Q rounds each pixel to the grid
 (`smoothcert.noise.table`). At an image of the grid, the engine draws Q(x + delta) from its exact law; at any
-other x that law differs from pixel to pixel. So delta is drawn here as a float64 normal and Q(x + delta) is
-computed. That is good to about 1e-15 a pixel: enough to test a claim, not to make one.
+other x that law differs from pixel to pixel. Here delta is a float64 normal and Q(x + delta) is computed,
+with an error of about 1e-15 a pixel: enough to test a claim, not enough to certify.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from smoothcert.engines.config import EngineConfig
 from smoothcert.engines.cuda import fixed_kernels
 from smoothcert.engines.engine import check_runnable, cpu_voter
-from smoothcert.engines.pytorch import ready_voter
+from smoothcert.engines.pytorch import compile_voter, ready_voter
 from smoothcert.noise.sampler import Batch, BatchVoter, Sampler
 from smoothcert.noise.streams import BatchStream
 from smoothcert.schemas.certificate import Shape
@@ -24,9 +24,9 @@ _GRID = np.iinfo(np.int16)
 
 
 def real_voter(network: nn.Module, shape_CHW: Shape, num_classes: int, setup: EngineConfig) -> BatchVoter:
-    """The f of this set-up for pixels drawn by anybody.
+    """The classifier of this engine config, for pixels that the caller draws.
 
-    Raises InvalidRequest or InternalError, as Engine does.
+    Raises InvalidRequest, InternalError: see `check_runnable`.
     """
     check_runnable(setup)
     if setup.device == "cuda":
@@ -35,7 +35,7 @@ def real_voter(network: nn.Module, shape_CHW: Shape, num_classes: int, setup: En
 
 
 class DeviceVoter:
-    """The f of a CUDA set-up without its graph: the same kernels, which depend on shapes only."""
+    """The classifier of a CUDA config without its graph: the same kernels, as they depend on shapes only."""
 
     slots = 1
 
@@ -54,8 +54,6 @@ class DeviceVoter:
         self._tf32 = setup.precision == "tf32"
         self._run: nn.Module = ready_voter(network, setup).to(device)
         if setup.backend.startswith("compile"):
-            from smoothcert.engines.pytorch import compile_voter  # noqa: PLC0415
-
             compile_voter(self._run)
 
     def start(self, slot: int, pixels_BHWC: Tensor) -> None:
@@ -70,8 +68,8 @@ class DeviceVoter:
 class RealSampler(Sampler):
     """The VoteSource of one real image, noise level and seed.
 
-    image_CHW: float64, 1 is white. sigma: in the same unit. seed: 128 bits. Additive over ranges and the same
-    for the same seed, as any source; `slack` is 0 because nothing is certified from these votes.
+    image_CHW: float64, pixels in [0,1] or beyond. sigma: in the same unit. seed: 128 bits. `slack` is 0
+    because these votes certify nothing.
     """
 
     def __init__(self, voter: BatchVoter, image_CHW: NDArray[np.float64], sigma: float, seed: int) -> None:

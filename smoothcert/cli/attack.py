@@ -1,4 +1,4 @@
-"""smoothcert attack: tries to break certificates inside their radius."""
+"""smoothcert attack: search for adversarial examples inside and outside certified radii."""
 
 from __future__ import annotations
 
@@ -61,33 +61,33 @@ def attack(
 
     check_out(out)
     checkpoint = find_checkpoint(model)
-    asked = parameters(given(n=n, n0=n0, alpha=alpha, procedure=procedure), checkpoint.card.sigma)
+    request = parameters(given(n=n, n0=n0, alpha=alpha, procedure=procedure), checkpoint.card.sigma)
     budget = Budget(restarts=restarts, steps=steps, noises=noises, votes=check_votes, farthest=farthest)
     selection = Selection(dataset, split, data_root, every, limit)
-    order = prepare(checkpoint, asked, selection, budget, seed=seed, setup=engine)
+    plan = make_plan(checkpoint, request, selection, budget, seed=seed, setup=engine)
     with open_log(out) if out else nullcontext() as log:
-        attacked = carry_out(order, log)
-    totals = Totals.of(attacked)
+        attacked = run_attacks(plan, log)
+    totals = AttackTotals.of(attacked)
     if as_json:
-        show_json(_document(order, attacked, totals))
+        show_json(_document(plan, attacked, totals))
     else:
-        _say(attacked, totals)
+        _print(attacked, totals)
 
 
-def _document(order: Order, attacked: list[Attacked], totals: Totals) -> dict[str, Any]:
+def _document(plan: AttackPlan, attacked: list[AttackedImage], totals: AttackTotals) -> dict[str, Any]:
     from dataclasses import asdict
 
     return {
-        "run": order.run.model_dump(),
-        "budget": asdict(order.budget),
-        "images": [one.document for one in attacked],
+        "run": plan.run.model_dump(),
+        "budget": asdict(plan.budget),
+        "images": [item.document for item in attacked],
         "totals": asdict(totals),
     }
 
 
-def _say(attacked: list[Attacked], totals: Totals) -> None:
+def _print(attacked: list[AttackedImage], totals: AttackTotals) -> None:
 
-    show_table(COLUMNS, [one.cells for one in attacked])
+    show_table(COLUMNS, [item.cells for item in attacked])
     show(f"{totals.images} images, {totals.certified} certified, {totals.abstained} abstained")
     show(f"broken inside the certified radius: {totals.broken_inside}")
     if totals.mean_gap is None:
@@ -100,31 +100,31 @@ def _say(attacked: list[Attacked], totals: Totals) -> None:
 
 
 COLUMNS = ("idx", "label", "class", "radius", "broken_inside", "broken", "gap", "checks", "seconds")
-Told = Callable[[float, str], None]  # share of the image under way, what happens
+Report = Callable[[float, str], None]  # share of the image under way, what happens
 DIGITS = 6  # of radii: the proved rounded down, the broken rounded up
 
 
 @dataclass(frozen=True)
-class Attacked:
-    """One image. findings: None where the classifier abstained, so that there is nothing to break."""
+class AttackedImage:
+    """The attack on one image. result: None if the classifier abstained."""
 
     row: Row
-    findings: AttackResult | None
+    result: AttackResult | None
     seconds: float
 
     @property
     def gap(self) -> float | None:
         """The smallest broken radius as a multiple of the certified one."""
-        if self.findings is None or self.findings.broken is None:
+        if self.result is None or self.result.broken is None:
             return None
-        return self.findings.broken / self.findings.radius
+        return self.result.broken / self.result.radius
 
     @property
     def cells(self) -> list[str]:
-        """As a line of the log; `-` where there is nothing to say."""
+        """The cells of its line in the log; `-` for missing values."""
         from smoothcert.stats.bounds import ceil_to, floor_to
 
-        found, gap = self.findings, self.gap
+        found, gap = self.result, self.gap
         inside = "-" if found is None else str(int(not found.holds))
         broken = "-" if found is None or found.broken is None else f"{ceil_to(found.broken, DIGITS):.6f}"
         checks = "-" if found is None else str(found.checks)
@@ -135,8 +135,8 @@ class Attacked:
 
     @property
     def document(self) -> dict[str, Any]:
-        """For `--json`; null where there is nothing to say."""
-        found = self.findings
+        """Its entry in the document of `--json`; null for missing values."""
+        found = self.result
         return {
             "idx": self.row.idx,
             "label": self.row.label,
@@ -150,8 +150,8 @@ class Attacked:
 
 
 @dataclass(frozen=True)
-class Totals:
-    """mean_gap, mean_distance: broken radius as a multiple of the certified one, and minus it."""
+class AttackTotals:
+    """Totals. mean_gap, mean_distance: mean ratio and difference of broken and certified radius."""
 
     images: int
     abstained: int
@@ -164,16 +164,16 @@ class Totals:
     mean_gap: float | None
 
     @classmethod
-    def of(cls, all_attacked: Sequence[Attacked]) -> Totals:
-        found = [one.findings for one in all_attacked if one.findings]
-        broken = [(one.broken, one.radius) for one in found if one.broken is not None]
+    def of(cls, all_attacked: Sequence[AttackedImage]) -> AttackTotals:
+        found = [item.result for item in all_attacked if item.result]
+        broken = [(item.broken, item.radius) for item in found if item.broken is not None]
         return cls(
             images=len(all_attacked),
             abstained=len(all_attacked) - len(found),
             certified=len(found),
-            broken_inside=sum(not one.holds for one in found),
-            broken_outside=sum(one.holds and one.broken is not None for one in found),
-            mean_radius=_mean([one.radius for one in found]),
+            broken_inside=sum(not item.holds for item in found),
+            broken_outside=sum(item.holds and item.broken is not None for item in found),
+            mean_radius=_mean([item.radius for item in found]),
             mean_broken_radius=_mean([outside for outside, _ in broken]),
             mean_distance=_mean([outside - proved for outside, proved in broken]),
             mean_gap=_mean([outside / proved for outside, proved in broken]),
@@ -181,8 +181,8 @@ class Totals:
 
 
 @dataclass(frozen=True)
-class Order:
-    """What is to be attacked, and with what."""
+class AttackPlan:
+    """The images to attack and the budget."""
 
     checkpoint: Checkpoint
     run: EvaluationRun
@@ -191,49 +191,49 @@ class Order:
     budget: Budget
 
 
-def prepare(
+def make_plan(
     checkpoint: Checkpoint,
-    asked: Parameters,
+    request: Parameters,
     selection: Selection,
     budget: Budget,
     *,
     seed: int | None,
     setup: str | None,
-) -> Order:
-    """Every mistake is told here, before the first vote."""
+) -> AttackPlan:
+    """Check the request and load the images, before the first vote. Raises InvalidRequest."""
     from smoothcert.cli.evaluate import describe_run, load_images
     from smoothcert.schemas.parameters import refuse_impossible
     from smoothcert.stats.bounds import least_n
     from training.evaluation import selected_indices
 
-    if asked.procedure == "predict":
+    if request.procedure == "predict":
         raise InvalidRequest("--procedure predict proves no radius that could be attacked.")
-    refuse_impossible(asked)
-    budget = replace(budget, alpha=asked.alpha)
+    refuse_impossible(request)
+    budget = replace(budget, alpha=request.alpha)
     least = least_n(budget.alpha_per_check, "predict")
     if budget.votes < least:
         raise InvalidRequest(f"--check-votes {budget.votes} can never prove a break: the least is {least}.")
     images = load_images(checkpoint, selection)
-    run = describe_run(checkpoint, asked, selection, images, kept=None, seed=seed, setup=setup)
+    run = describe_run(checkpoint, request, selection, images, kept=None, seed=seed, setup=setup)
     indices = selected_indices(len(images), selection.every, selection.limit)
-    return Order(checkpoint, run, images, indices, budget)
+    return AttackPlan(checkpoint, run, images, indices, budget)
 
 
-def carry_out(order: Order, log: IO[str] | None) -> list[Attacked]:
-    """Image after image; each is in the log as soon as it is done, so that an interrupt loses none."""
-    done: list[Attacked] = []
+def run_attacks(plan: AttackPlan, log: IO[str] | None) -> list[AttackedImage]:
+    """Attack image after image; each is logged when done, so that an interrupt loses none."""
+    done: list[AttackedImage] = []
     if log is not None:
         _write(log, COLUMNS)
     with progress_bar("images") as update:
-        for one in _each(order, lambda passed, text: update(len(done) + passed, len(order.indices), text)):
-            done.append(one)
+        for item in _each(plan, lambda passed, text: update(len(done) + passed, len(plan.indices), text)):
+            done.append(item)
             if log is not None:
-                _write(log, one.cells)
+                _write(log, item.cells)
     return done
 
 
 def open_log(path: Path) -> IO[str]:
-    """A new file, or a device or pipe. Raises InvalidRequest when it is there already or can't be."""
+    """Open a new file, or a device or pipe. Raises InvalidRequest if it exists or can't be written."""
     try:
         return TextIOWrapper(open_stream(path)) if is_stream(path) else path.resolve().open("x")
     except FileExistsError:
@@ -242,44 +242,44 @@ def open_log(path: Path) -> IO[str]:
         raise InvalidRequest(f"--out {path} can't be written: {error.strerror}.") from error
 
 
-def _each(order: Order, told: Told) -> Iterator[Attacked]:
+def _each(plan: AttackPlan, report: Report) -> Iterator[AttackedImage]:
     from smoothcert.attack.attack import Attacker
     from smoothcert.cli.checkpoints import build_engine
     from smoothcert.engines.config import EngineConfig
     from smoothcert.models.checkpoint import load_network
     from training.evaluation import evaluate
 
-    card, run = order.checkpoint.card, order.run
-    engine = build_engine(order.checkpoint, run.setup)
+    card, run = plan.checkpoint.card, plan.run
+    engine = build_engine(plan.checkpoint, run.setup)
     attacker = Attacker(
-        load_network(order.checkpoint.folder, card),
+        load_network(plan.checkpoint.folder, card),
         card.input_shape,
         len(card.labels),
         setup=EngineConfig.parse(run.setup),
         sigma=run.sigma,
-        budget=order.budget,
+        budget=plan.budget,
     )
-    for step in evaluate(engine, order.images, run, order.indices, done=()):
+    for step in evaluate(engine, plan.images, run, plan.indices, done=()):
         if step.row is None:
-            told(0.0, f"image {step.idx}: {step.votes} of {step.of} votes")
+            report(0.0, f"image {step.idx}: {step.votes} of {step.of} votes")
         else:
-            yield _attack(order, attacker, step.row, told)
+            yield _attack(plan, attacker, step.row, report)
 
 
-def _attack(order: Order, attacker: Attacker, row: Row, told: Told) -> Attacked:
+def _attack(plan: AttackPlan, attacker: Attacker, row: Row, report: Report) -> AttackedImage:
     from smoothcert.attack.attack import AttackResult, Claim
     from training.evaluation import image_seed
 
     if row.abstained or row.radius == 0:
-        return Attacked(row, None, row.seconds)
+        return AttackedImage(row, None, row.seconds)
     started = time.perf_counter()
-    claim = Claim(order.images.images_u8[row.idx].numpy(), row.predict, row.radius)
+    claim = Claim(plan.images.images_u8[row.idx].numpy(), row.predict, row.radius)
     attempts = []
-    for attempt in attacker.attempts(claim, int(image_seed(order.run.seed, row.idx), 16)):
+    for attempt in attacker.attempts(claim, int(image_seed(plan.run.seed, row.idx), 16)):
         attempts.append(attempt)
         what = "holds" if attempt.found is None else "broken"
-        told(len(attempts) / (order.budget.radii + 1), f"image {row.idx}: {what} at {attempt.radius:.3f}")
-    return Attacked(row, AttackResult.of(claim, attempts), row.seconds + time.perf_counter() - started)
+        report(len(attempts) / (plan.budget.radii + 1), f"image {row.idx}: {what} at {attempt.radius:.3f}")
+    return AttackedImage(row, AttackResult.of(claim, attempts), row.seconds + time.perf_counter() - started)
 
 
 def _write(log: IO[str], cells: Sequence[str]) -> None:

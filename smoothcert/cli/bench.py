@@ -1,4 +1,4 @@
-"""smoothcert bench: votes per second of each engine set-up on this machine."""
+"""smoothcert bench: votes per second of each engine on this machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from smoothcert.engines.autotune import Subject, Trial, Tuning
     from smoothcert.engines.config import DeviceKind, EngineConfig, Precision
 
-    Told = Callable[[EngineConfig], None]
+    Report = Callable[[EngineConfig], None]
 
 
 HEADER = ("set-up", "votes/s", "s/certificate", "of matrix rate", "s to build", "")
@@ -28,7 +28,7 @@ HEADER = ("set-up", "votes/s", "s/certificate", "of matrix rate", "s to build", 
 def bench(
     model: Annotated[str, typer.Argument(help="A bundled name or a checkpoint folder.")],
     *,
-    seconds: Annotated[float, typer.Option(min=0.01, help="Of voting, for each set-up.")] = 3.0,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Of voting, for each engine.")] = 3.0,
     engine: Annotated[
         list[str] | None,
         typer.Option(
@@ -37,7 +37,7 @@ def bench(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything measured, as one document.")] = False,
 ) -> None:
-    """Measure the engine's set-ups on this machine.
+    """Measure the engines on this machine.
 
     They take turns. A certificate is 100 + 100 000 votes. The matrix rate is what the whole machine reaches
     in a large matrix product of the same precision.
@@ -79,12 +79,12 @@ def _row(measured: Bench, trial: Trial) -> list[str]:
     return [str(trial.setup), rate, each, f"{100 * share:.0f} %", built, mark]
 
 
-ROUNDS = 3  # in which the set-ups take turns, so that a busy moment hits none of them alone
+ROUNDS = 3  # in which the engines take turns, so that a busy moment affects all
 
 
 @dataclass(frozen=True)
 class Bench:
-    """One network on one machine. matrix_rates: operations per second by precision."""
+    """The result for one network on one machine. matrix_rates: FLOP per second by precision."""
 
     model: str
     architecture: str
@@ -95,14 +95,14 @@ class Bench:
     default: EngineConfig
 
     def share(self, trial: Trial) -> float | None:
-        """What a set-up reaches of the machine's matrix products in its precision."""
+        """The share of the peak matrix rate in its precision that an engine reaches; None if it failed."""
         if trial.votes_per_second is None:
             return None
         return trial.votes_per_second * self.flop_per_vote / self.matrix_rates[trial.setup.precision]
 
     @property
     def document(self) -> dict[str, Any]:
-        """For `--json`; null where a set-up failed, which its `error` explains."""
+        """The document of `--json`; null values if an engine failed, see `error`."""
         from smoothcert.engines.hardware import device_name, platform_versions, usable_cpus
         from smoothcert.schemas.parameters import DEFAULT_N, DEFAULT_N0
 
@@ -133,7 +133,7 @@ class Bench:
 
 
 def chosen_setups(named: Sequence[str], checkpoint: Checkpoint) -> list[EngineConfig]:
-    """Those named, or all the tuner would try. Raises InvalidRequest for one that makes no sense."""
+    """The given engines, or all candidates. Raises InvalidRequest for an invalid one."""
     from smoothcert.engines.candidates import available_device, candidates
     from smoothcert.engines.config import EngineConfig
     from smoothcert.engines.engine import check_runnable
@@ -143,7 +143,7 @@ def chosen_setups(named: Sequence[str], checkpoint: Checkpoint) -> list[EngineCo
         return candidates(card.input_shape, available_device(), int8=card.int8_is_as_good)
     setups = [EngineConfig.parse(text) for text in dict.fromkeys(named)]
     for setup in setups:
-        with suppress(InternalError):  # what can't run here is a line of the answer
+        with suppress(InternalError):  # engines that can't run here are reported in the result
             check_runnable(setup)
     if len({setup.device for setup in setups}) > 1:
         raise InvalidRequest(
@@ -153,7 +153,7 @@ def chosen_setups(named: Sequence[str], checkpoint: Checkpoint) -> list[EngineCo
 
 
 def run_bench(checkpoint: Checkpoint, setups: Sequence[EngineConfig], seconds: float) -> Bench:
-    """Measure each set-up for so many seconds of voting. Raises InternalError when none runs."""
+    """Measure each engine for `seconds` of voting. Raises InternalError if none runs."""
     from smoothcert.engines.autotune import Subject
     from smoothcert.engines.matmul_rate import flop_per_vote, peak_matmul_rate
     from smoothcert.models.checkpoint import load_network
@@ -180,21 +180,21 @@ def run_bench(checkpoint: Checkpoint, setups: Sequence[EngineConfig], seconds: f
     )
 
 
-def interleaved(subject: Subject, setups: Sequence[EngineConfig], seconds: float, told: Told) -> Tuning:
-    """Rounds in which each set-up has its turn, and the median of its rates. What failed once is left out."""
+def interleaved(subject: Subject, setups: Sequence[EngineConfig], seconds: float, report: Report) -> Tuning:
+    """Measure the engines in ROUNDS rounds; the result is the median. An engine that failed is skipped."""
     from smoothcert.engines.autotune import Tuning, measure
 
     rounds: dict[EngineConfig, list[Trial]] = {setup: [] for setup in setups}
     for _ in range(ROUNDS):
         for setup, trials in rounds.items():
-            told(setup)
+            report(setup)
             if not trials or trials[-1].error is None:
                 trials.append(measure(subject, setup, seconds / ROUNDS))
     return Tuning(tuple(_middle(trials) for trials in rounds.values()))
 
 
 def _middle(trials: Sequence[Trial]) -> Trial:
-    """The last one with the median rate; the building time is the first's, when nothing was warm yet."""
+    """The last trial with the median rate, and the build time of the first, when nothing was warm."""
     rates = [trial.votes_per_second for trial in trials if trial.votes_per_second is not None]
     if trials[-1].error is not None:
         return trials[-1]

@@ -1,4 +1,4 @@
-"""smoothcert certify: images to their certificates."""
+"""smoothcert certify: certify images, here or by a service."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from smoothcert.errors import BadImage, InternalError
 from smoothcert.files import shown
 
 if TYPE_CHECKING:
+    from smoothcert.classifier import SmoothedClassifier
     from smoothcert.cli.client import ServiceClient
     from smoothcert.cli.formatting import Certified
-    from smoothcert.engines.engine import Engine
     from smoothcert.images.pixels import CertifiedImage
     from smoothcert.schemas.certificate import Certificate
     from smoothcert.schemas.job import Job, Progress
@@ -75,7 +75,7 @@ def certify(
             certified = [(paths[0], _watch(certifier.one(paths[0])))]
         else:
             certified = _watch_all(certifier.all(paths), len(paths))
-    _tell(certified, "json" if as_json else format_name, out, alone=is_one_file(images))
+    _print(certified, "json" if as_json else format_name, out, alone=is_one_file(images))
 
 
 @contextmanager
@@ -86,10 +86,10 @@ def _certifier(
     from smoothcert.cli.settings import settings
 
     if url is None:
-        yield Here(model, options, setup)
+        yield LocalCertifier(model, options, setup)
         return
     with ServiceClient(url, settings().bearer) as client:
-        yield There(client, options | given(model=model))
+        yield RemoteCertifier(client, options | given(model=model))
 
 
 def _watch(stream: Stream) -> Any:
@@ -113,14 +113,14 @@ def _watch_all(certified: Iterator[Certified], of: int) -> list[Certified]:
     return done
 
 
-def _tell(certified: list[Certified], format_name: Format, out: Path | None, *, alone: bool) -> None:
+def _print(certified: list[Certified], format_name: Format, out: Path | None, *, alone: bool) -> None:
     from smoothcert.cli.formatting import as_document, as_table, as_tsv, describe, to_json
 
     document = as_document(certified[0][1]) if alone else to_json(certified)
     try:
         if out is not None:
             write_file(out, document + "\n", "--out")
-    finally:  # votes that were drawn are told, wherever they could not be kept
+    finally:  # print the result even if the file could not be written
         if format_name == "json":
             show(document)
         elif format_name == "tsv":
@@ -129,28 +129,23 @@ def _tell(certified: list[Certified], format_name: Format, out: Path | None, *, 
             show(describe(certified[0][1]) if alone else as_table(certified))
 
 
-CHUNK = 8192  # votes between two signs of life
-
-
 class Certifier(Protocol):
-    """Who certifies. Both raise InvalidRequest before the first vote, InternalError for a job that came to
-    nothing.
-    """
+    """Certifies image files. Raises InvalidRequest before the first vote, InternalError for a failed job."""
 
     def one(self, path: Path) -> Stream: ...
 
     def all(self, paths: Sequence[Path]) -> Iterator[Certified]: ...
 
 
-class Here:
-    """This process. What the user got wrong is found before torch is loaded."""
+class LocalCertifier:
+    """Certifies in this process. Invalid requests are found before torch is loaded."""
 
     def __init__(self, model: str | None, options: dict[str, Any], setup: str | None) -> None:
-        """Raises InvalidRequest: no such model, or a question that can't be answered."""
+        """Raises InvalidRequest: unknown model or invalid parameters."""
         from smoothcert.cli.checkpoints import find_checkpoint
 
         self.checkpoint = find_checkpoint(model)
-        self.asked = parameters(options, self.checkpoint.card.sigma)
+        self.parameters = parameters(options, self.checkpoint.card.sigma)
         self._setup = setup
 
     def one(self, path: Path) -> Stream:
@@ -158,7 +153,7 @@ class Here:
         return self._certify(self._read(path))
 
     def all(self, paths: Sequence[Path]) -> Iterator[Certified]:
-        """One after the other, on one engine; every file is decoded before the first vote."""
+        """Certify files one after the other; all are decoded before the first vote."""
         from smoothcert.schemas.certificate import Certificate
 
         images = [self._read(path) for path in paths]
@@ -178,32 +173,20 @@ class Here:
 
     def _certify(self, image: CertifiedImage) -> Stream:
         from smoothcert.schemas.parameters import refuse_impossible
-        from smoothcert.stats.certificate import build_certificate
-        from smoothcert.stats.procedure import Certification, drive
 
-        refuse_impossible(self.asked)
-        seed = secrets.token_hex(16)
-        source = self._engine.sampler(image.to_array(), self.asked.sigma, int(seed, 16))
-        certification = Certification(self.asked, source.num_classes, slack=source.slack)
-        yield from drive(certification, source, CHUNK)
-        yield build_certificate(
-            certification.result,
-            self.asked,
-            card=self.checkpoint.card,
-            input_digest=image.digest,
-            seed=seed,
-            engine=self._engine.description,
-        )
+        refuse_impossible(self.parameters)
+        return self._classifier.stream(image, self.parameters, secrets.token_hex(16))
 
     @cached_property
-    def _engine(self) -> Engine:
+    def _classifier(self) -> SmoothedClassifier:
+        from smoothcert.classifier import SmoothedClassifier
         from smoothcert.cli.checkpoints import build_engine
 
-        return build_engine(self.checkpoint, self._setup)
+        return SmoothedClassifier(self.checkpoint.card, build_engine(self.checkpoint, self._setup))
 
 
-class There:
-    """A service. An interrupt cancels what has not ended."""
+class RemoteCertifier:
+    """Certifies by a service. An interrupt cancels the unfinished jobs."""
 
     def __init__(self, client: ServiceClient, options: dict[str, Any]) -> None:
         self._client = client
@@ -223,17 +206,17 @@ class There:
         yield certificate_of(job)
 
     def all(self, paths: Sequence[Path]) -> Iterator[Certified]:
-        """As batches, in the order of the paths."""
+        """Certify files in batches; results in the order of the paths."""
         from smoothcert.cli.inputs import slices
 
         for part in slices(paths):
             batch = self._client.submit_batch([(shown(path.name), data) for path, data in part], self._fields)
-            told = 0
+            read = 0
             try:
                 for batch in self._client.follow_batch(batch):  # noqa: B020
-                    while told < len(part) and batch.jobs[told].ended:
-                        yield part[told][0], certificate_of(batch.jobs[told])
-                        told += 1
+                    while read < len(part) and batch.jobs[read].ended:
+                        yield part[read][0], certificate_of(batch.jobs[read])
+                        read += 1
             except KeyboardInterrupt:
                 for job in batch.jobs:
                     self._client.cancel(job)
@@ -241,7 +224,7 @@ class There:
 
 
 def certificate_of(job: Job) -> Certificate:
-    """The certificate of a job that has ended. Raises InternalError when it has none."""
+    """The certificate of a finished job. Raises InternalError if it has none."""
     if job.certificate is not None:
         return job.certificate
     why = job.error.detail if job.error else "it was cancelled before anything was proved"

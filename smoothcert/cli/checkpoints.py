@@ -1,4 +1,4 @@
-"""A model as the command line names it: a bundled name or a checkpoint folder."""
+"""Finds a model by name or checkpoint folder, and builds its engine."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,7 @@ def find_checkpoint(model: str | None) -> Checkpoint:
 
 
 def good_setup(checkpoint: Checkpoint) -> "EngineConfig":
-    """A set-up that suits this machine, without measuring."""
+    """A good engine config for this machine, without measuring."""
     from smoothcert.engines.candidates import available_device, default_config
 
     card = checkpoint.card
@@ -43,7 +43,7 @@ def good_setup(checkpoint: Checkpoint) -> "EngineConfig":
 
 
 def fastest_setup(checkpoint: Checkpoint) -> "EngineConfig":
-    """The set-up that is fastest here, measured once and remembered: worth its seconds before many images."""
+    """The fastest engine config, measured once and cached: worth it before many images."""
     from smoothcert.engines.autotune import Subject, choose_config
     from smoothcert.models.checkpoint import load_network
 
@@ -53,7 +53,7 @@ def fastest_setup(checkpoint: Checkpoint) -> "EngineConfig":
 
 
 def build_engine(checkpoint: Checkpoint, setup: str | None) -> "Engine":
-    """The engine of a checkpoint under the set-up named, or a good one without measuring. Loads torch."""
+    """The engine of a checkpoint, by this config or a good one without measuring. Loads torch."""
     from smoothcert.engines.config import EngineConfig
     from smoothcert.engines.engine import Engine
     from smoothcert.models.checkpoint import load_network

@@ -1,4 +1,4 @@
-"""The HTTP face as the command line uses it: submit an image, follow the job, read the certificate."""
+"""HTTP client of the service: submit images, follow jobs and batches, read certificates."""
 
 import os
 import secrets
@@ -18,20 +18,20 @@ from smoothcert.schemas.job import Batch, Job, Problem
 from smoothcert.schemas.signature import PublicKeys
 
 TIMEOUT = 30.0  # seconds until a silent service counts as gone
-WAIT = 1  # seconds one look at a job may take; it answers at once when the job ends
-PATIENCE = 30.0  # seconds a service may be away while a job is followed: a restart loses no job
+WAIT = 1  # seconds of long polling; the service answers at once when the job ends
+PATIENCE = 30.0  # seconds to retry while the service is away; a restart loses no job
 
 Document = TypeVar("Document", bound=BaseModel)
 
 
-class Lost(InternalError):
-    """The connection was lost on the way: nobody knows whether the request arrived."""
+class ConnectionLost(InternalError):
+    """The connection was lost, so the request may or may not have arrived."""
 
 
 class ServiceClient:
-    """One service.
+    """A client of one service.
 
-    Raises InvalidRequest for what it refuses, InternalError where it can't be reached or breaks.
+    Raises InvalidRequest if the service rejects a request, InternalError if it can't be reached or fails.
     """
 
     def __init__(self, url: str, api_key: str | None = None) -> None:
@@ -46,11 +46,11 @@ class ServiceClient:
         self._http = _http(address, {"Authorization": f"Bearer {api_key}"} if api_key else {})
 
     def submit(self, name: str, image: bytes, fields: dict[str, str]) -> Job:
-        """POST /certify. Made once, though it is asked again where the answer was lost on its way."""
+        """POST /certify. Retries create no second job, as they carry an idempotency key."""
         return _read(Job, self._submit("/certify", [(name, image)], fields))
 
     def submit_batch(self, images: Sequence[tuple[str, bytes]], fields: dict[str, str]) -> Batch:
-        """POST /batches: names and bytes of the images. Made once, like a single job."""
+        """POST /batches with names and bytes of images. Retries create no second batch."""
         return _read(Batch, self._submit("/batches", images, fields))
 
     def follow(self, job: Job) -> Iterator[Job]:
@@ -58,7 +58,7 @@ class ServiceClient:
         yield job
         while not job.ended:
             ask = partial(self._ask, "GET", job.links.self, params={"wait": WAIT})
-            job = _read(Job, self._keep_asking(ask))
+            job = _read(Job, self._retry(ask))
             yield job
 
     def follow_batch(self, batch: Batch) -> Iterator[Batch]:
@@ -66,15 +66,15 @@ class ServiceClient:
         yield batch
         while not batch.ended:
             time.sleep(WAIT)
-            batch = _read(Batch, self._keep_asking(partial(self._ask, "GET", batch.links.self)))
+            batch = _read(Batch, self._retry(partial(self._ask, "GET", batch.links.self)))
             yield batch
 
     def cancel(self, job: Job) -> None:
-        """POST /jobs/{id}/cancel; the job keeps what it has proved."""
+        """POST /jobs/{id}/cancel. The job keeps the radius proved so far."""
         self._ask("POST", job.links.cancel)
 
     def signing_keys(self) -> PublicKeys:
-        """GET /keys/signing: what its certificates are signed with."""
+        """GET /keys/signing: the public keys of the service's signatures."""
         return _read(PublicKeys, self._ask("GET", "/keys/signing"))
 
     def _submit(
@@ -90,10 +90,10 @@ class ServiceClient:
         )
         try:
             return ask()
-        except Lost:  # the service may have made it, or may be starting again
-            return self._keep_asking(ask)
+        except ConnectionLost:  # the service may have created the job, or be restarting
+            return self._retry(ask)
 
-    def _keep_asking(self, ask: Callable[[], httpx2.Response]) -> httpx2.Response:
+    def _retry(self, ask: Callable[[], httpx2.Response]) -> httpx2.Response:
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
@@ -108,7 +108,7 @@ class ServiceClient:
             answer = self._http.request(method, self._place(path), **request)  # type: ignore[arg-type]
         except httpx2.TransportError as error:
             reason = str(error) or type(error).__name__
-            kind = InternalError if isinstance(error, httpx2.ConnectError) else Lost
+            kind = InternalError if isinstance(error, httpx2.ConnectError) else ConnectionLost
             raise kind(
                 f"{self._http.base_url} does not answer ({reason}); `smoothcert up` starts a service."
             ) from error
@@ -119,7 +119,10 @@ class ServiceClient:
         raise _refusal(answer)
 
     def _place(self, path: str) -> str:
-        """A path of ours is below the address; a link begins with the prefix that the address may have."""
+        """The path below the base URL.
+
+        Links from the service include a proxy prefix, which the base URL has too.
+        """
         below = self._http.base_url.path.rstrip("/")
         return path.removeprefix(below) if below and path.startswith(f"{below}/") else path
 
@@ -133,8 +136,10 @@ class ServiceClient:
 
 
 def _http(address: httpx2.URL, headers: dict[str, str]) -> httpx2.Client:
-    """A client with the environment's proxies and certificates, except where none is asked: no proxy knows
-    this machine's loopback, and plain HTTP has no certificates. Raises InvalidRequest."""
+    """A client with proxies and CA certificates from the environment. No proxy for loopback addresses.
+
+    Raises InvalidRequest.
+    """
     secure = address.scheme == "https"
     try:
         return httpx2.Client(
@@ -156,7 +161,7 @@ def _http(address: httpx2.URL, headers: dict[str, str]) -> httpx2.Client:
 
 
 def _authorities() -> ssl.SSLContext:
-    """Those that the environment names, else the system's. Raises InvalidRequest."""
+    """The CA certificates of SSL_CERT_FILE or SSL_CERT_DIR, else the default ones. Raises InvalidRequest."""
     file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
     try:
         if file or folder:
@@ -185,12 +190,14 @@ def _read(kind: type[Document], answer: httpx2.Response) -> Document:
 
 
 def _refusal(answer: httpx2.Response) -> Exception:
-    """What a problem document says: the user's mistake below 500, a failure from there."""
+    """The error of a problem document: InvalidRequest below status 500, else InternalError."""
     kind = InvalidRequest if answer.is_client_error else InternalError
     try:
         problem = Problem.model_validate_json(answer.content)
     except ValidationError:
         return kind(f"{answer.url} answered {answer.status_code} {answer.reason_phrase}.")
-    fields = "; ".join(f"{one.field}: {one.detail}" for one in problem.errors or ())
-    told = problem.detail if not fields or fields.endswith(problem.detail) else f"{problem.detail} ({fields})"
-    return kind(f"The service refused ({problem.status} {problem.title}): {told}")
+    fields = "; ".join(f"{error.field}: {error.detail}" for error in problem.errors or ())
+    detail = (
+        problem.detail if not fields or fields.endswith(problem.detail) else f"{problem.detail} ({fields})"
+    )
+    return kind(f"The service refused ({problem.status} {problem.title}): {detail}")

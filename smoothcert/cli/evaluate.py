@@ -77,10 +77,10 @@ def evaluate(
     options = given(
         n=n, n0=n0, alpha=alpha, procedure=procedure, target_radius=target_radius, tolerance=tolerance
     )
-    asked = parameters(options, checkpoint.card.sigma)
+    request = parameters(options, checkpoint.card.sigma)
     selection = Selection(dataset, split, data_root, every, limit)
     outcome = run_evaluation(
-        *(checkpoint, asked, selection, out),
+        *(checkpoint, request, selection, out),
         seed=seed,
         setup=engine,
         resume=resume,
@@ -91,12 +91,12 @@ def evaluate(
 
 
 SEED_BITS = 64
-WORTH_MEASURING = 2_000_000  # votes; fewer are drawn sooner than the set-ups are measured
+WORTH_MEASURING = 2_000_000  # votes; fewer take less time than measuring the engines
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which images: every K-th of a split, at most `limit` of them."""
+    """The images to certify: every K-th of a split, at most `limit`."""
 
     dataset: str
     split: Literal["train", "test"]
@@ -107,7 +107,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was asked, and the log as it stands now."""
+    """The run and its log."""
 
     run: EvaluationRun
     log: Log
@@ -115,7 +115,7 @@ class Outcome:
 
 def run_evaluation(
     checkpoint: Checkpoint,
-    asked: Parameters,
+    request: Parameters,
     selection: Selection,
     out: Path,
     *,
@@ -125,8 +125,10 @@ def run_evaluation(
     workers: bool = False,
     update_card: bool = False,
 ) -> Outcome:
-    """Certify what the log doesn't hold yet, here or by a broker's workers, and write the figures into the
-    card if that is wanted. Mistakes are told before the first vote."""
+    """Certify the images that the log lacks, here or by workers.
+
+    update_card: write the figures into the card. Raises InvalidRequest before the first vote.
+    """
     from smoothcert.cli.fanout import FanOut
     from smoothcert.cli.settings import settings
     from smoothcert.schemas.parameters import refuse_impossible
@@ -134,15 +136,15 @@ def run_evaluation(
     from training.log import Log
     from training.log_writer import LogWriter, read_run
 
-    refuse_impossible(asked)
+    refuse_impossible(request)
     if update_card:
         require_updatable_card(checkpoint.folder, selection.dataset)
     images = load_images(checkpoint, selection)
     kept = read_run(out) if resume else None
-    asked_workers = _workers(checkpoint) if workers else None
-    if asked_workers and kept is None and setup is None and settings().setup is None:
-        setup = asked_workers.setup(images, asked)
-    run = describe_run(checkpoint, asked, selection, images, kept=kept, seed=seed, setup=setup)
+    worker_pool = _workers(checkpoint) if workers else None
+    if worker_pool and kept is None and setup is None and settings().setup is None:
+        setup = worker_pool.setup(images, request)
+    run = describe_run(checkpoint, request, selection, images, kept=kept, seed=seed, setup=setup)
     indices = selected_indices(len(images), run.every, selection.limit)
     if update_card and not indices:
         raise InvalidRequest(
@@ -151,8 +153,8 @@ def run_evaluation(
     with LogWriter(out, run, resume=resume) as journal:
         done = {row.idx for row in journal.rows}
         rest = [idx for idx in indices if idx not in done]
-        if asked_workers:
-            steps = FanOut(asked_workers, images, run).steps(rest)
+        if worker_pool:
+            steps = FanOut(worker_pool, images, run).steps(rest)
         else:
             steps = _here(checkpoint, images, run, rest)
         rows = _write(steps, journal, len(indices))
@@ -162,7 +164,7 @@ def run_evaluation(
 
 
 def load_images(checkpoint: Checkpoint, selection: Selection) -> ImageSet:
-    """The split to certify. Raises InvalidRequest when it isn't made of what the model takes."""
+    """Load the split to certify. Raises InvalidRequest if its images or classes do not fit the model."""
     from training.datasets import load_dataset
 
     card = checkpoint.card
@@ -185,7 +187,7 @@ def load_images(checkpoint: Checkpoint, selection: Selection) -> ImageSet:
 
 
 def _check_labels(dataset: str, images: ImageSet, card: ModelCard) -> None:
-    """A model of a folder answers with its classes. Other models may have names of their own for them."""
+    """For a model trained on a folder: the class names must be equal. Raises InvalidRequest."""
     from training.datasets import FOLDER
 
     if not dataset.startswith(FOLDER) or card.dataset != FOLDER.removesuffix(":"):
@@ -197,7 +199,7 @@ def _check_labels(dataset: str, images: ImageSet, card: ModelCard) -> None:
 
 def describe_run(
     checkpoint: Checkpoint,
-    asked: Parameters,
+    request: Parameters,
     selection: Selection,
     images: ImageSet,
     *,
@@ -205,7 +207,7 @@ def describe_run(
     seed: int | None,
     setup: str | None,
 ) -> EvaluationRun:
-    """The run asked for. A run that is continued keeps the seed and the set-up that nobody named again."""
+    """The description of the run. A resumed run keeps its seed and engine unless they are given."""
     from smoothcert.cli.settings import settings
     from training.evaluation import selected_indices
     from training.log_writer import EvaluationRun
@@ -213,7 +215,7 @@ def describe_run(
     if seed is None:
         seed = kept.seed if kept else secrets.randbits(SEED_BITS)
     if setup is None:
-        votes = asked.n * len(selected_indices(len(images), selection.every, selection.limit))
+        votes = request.n * len(selected_indices(len(images), selection.every, selection.limit))
         setup = kept.setup if kept else settings().setup or _choose_setup(checkpoint, votes)
     return EvaluationRun(
         model=checkpoint.card.name,
@@ -226,7 +228,7 @@ def describe_run(
         seed=seed,
         setup=setup,
         int8_sha256=_int8_sha256(checkpoint.card, setup),
-        **asked.model_dump(),
+        **request.model_dump(),
     )
 
 

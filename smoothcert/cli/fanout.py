@@ -1,8 +1,8 @@
-"""A data set's images as jobs of the workers of a broker: the rows are those of a local evaluation.
+"""An evaluation by the workers of a broker, with the same rows as a local one.
 
-Each image is a job with the seed and the set-up that a local run gives it. Jobs stand in the batches' lane,
-so that single ones go first. A bounded number is in the record at once; those that a killed evaluation left
-there are found again by their keys.
+Each image is a job with the seed and engine of the local run, at batch priority, so that single jobs go
+first. A bounded number of jobs is submitted at once. Jobs left by a killed evaluation are found by their
+idempotency keys.
 """
 
 import hashlib
@@ -26,17 +26,17 @@ from training.datasets.image_set import ImageSet
 from training.evaluation import EvaluationProgress, image_seed, parameters_of, row_of
 from training.log_writer import EvaluationRun
 
-OWNER = ":evaluate"  # no key's owner, so that nobody finds these jobs among their own
-AHEAD, AHEAD_LEAST = 4, 8  # jobs in the record: so many a worker, and at least
-POLL = 0.1  # seconds between two looks at the record
-PATIENCE = 60.0  # seconds without a broker after which we give up; the jobs go on
-TRIES = 3  # jobs an image is given, where they fail or are cancelled
-PROBE = 100  # votes that show which set-up the workers choose
+OWNER = ":evaluate"  # not a valid owner of a key, so these jobs are in no caller's list
+AHEAD, AHEAD_LEAST = 4, 8  # submitted jobs: per worker, and at least
+POLL = 0.1  # seconds between polls
+PATIENCE = 60.0  # seconds without a broker before giving up; the jobs continue
+TRIES = 3  # jobs per image, if they fail or are cancelled
+PROBE = 100  # votes that show which engine the workers choose
 
 
 @dataclass(frozen=True)
 class Workers:
-    """The workers that have one model, as a record and a way to send them word."""
+    """The workers that serve one model: the job store, and the publisher of tasks."""
 
     store: JobStore
     publisher: TaskPublisher
@@ -44,7 +44,7 @@ class Workers:
 
     @classmethod
     def of(cls, url: str, card: ModelCard) -> "Workers":
-        """Raises BrokerUnavailable, InvalidRequest when no living worker has the model."""
+        """Connect. Raises BrokerUnavailable; InvalidRequest: no live worker serves the model."""
         need_no_eviction(url)
         workers = cls(JobStore(connect(url)), TaskPublisher(url), card)
         if not workers.count():
@@ -54,15 +54,15 @@ class Workers:
         return workers
 
     def count(self) -> int:
-        """Workers that have the model in their folder; one that is loading takes its jobs soon."""
+        """Workers that serve the model or are loading."""
         return sum(self.card.name in (*worker.models, *worker.loading) for worker in self.store.workers())
 
     def send(self, request: Request, key: str) -> str:
-        """The id of the job, new or left by an evaluation that was killed. Raises QueueFull."""
+        """Submit a job, or find the one of a killed evaluation; returns its id. Raises QueueFull."""
         for attempt in range(TRIES):
             made = self.store.submit(replace(request, idempotency_key=f"{key}/{attempt}"))
             if made.message:
-                self._tell(made.message)
+                self._publish(made.message)
                 return made.job_id
             (found,) = self.store.jobs([made.job_id])
             if found is not None and found.status not in ("failed", "cancelled"):
@@ -70,7 +70,7 @@ class Workers:
         raise InternalError(f"The workers failed {TRIES} times at one image; their logs have more.")
 
     def setup(self, images: ImageSet, parameters: Parameters) -> str:
-        """What the workers choose to cast this model's votes with, seen on a job of few votes."""
+        """The engine that the workers choose for this model, found by a job of PROBE votes."""
         few = Parameters(procedure="predict", n=PROBE, sigma=parameters.sigma)
         job_id = self.send(
             Request(self.card.name, few, _pixels(images, 0), OWNER, lane="batch"), _hash(time.time_ns())
@@ -79,13 +79,13 @@ class Workers:
             time.sleep(POLL)
         return str(EngineConfig.of(_certificate(job, 0).engine))
 
-    def _tell(self, message: Message) -> None:
-        with suppress(BrokerUnavailable):  # the record stands: a sweep sends what did not arrive
+    def _publish(self, message: Message) -> None:
+        with suppress(BrokerUnavailable):  # the job is stored; a sweep publishes it later
             self.publisher.send(message)
 
 
 class FanOut:
-    """One evaluation by workers. `steps()` is what training.evaluate.evaluate() is by this process."""
+    """One evaluation by workers. `steps()` yields what training.evaluate.evaluate() yields locally."""
 
     def __init__(self, workers: Workers, images: ImageSet, run: EvaluationRun) -> None:
         self._workers, self._images, self._run = workers, images, run
@@ -98,7 +98,7 @@ class FanOut:
     def steps(self, indices: Sequence[int]) -> Iterator[EvaluationProgress]:
         """Certify these images; rows come in their order.
 
-        Raises InternalError: a job failed, other weights or another platform answered, the broker stays away.
+        Raises InternalError: a job failed, workers have other weights or platforms, the broker is away.
         """
         rest = deque(indices)
         while rest or self._flying:
@@ -122,16 +122,16 @@ class FanOut:
             rest.popleft()
 
     def _send(self, idx: int) -> str:
-        """The job of one image. Its key names the pixels: a folder's images may be others than last time."""
+        """Submit one image. Its key includes the pixels, as the images of a folder may change."""
         run = self._run
         seed = image_seed(run.seed, idx)
         image = _pixels(self._images, idx)
         key = _hash(f"{run.model_dump_json()}{self._classifier}{image.digest.sha256}/{idx}")
-        asked = Request(run.model, self._parameters, image, OWNER, seed=seed, setup=run.setup, lane="batch")
-        return self._workers.send(asked, key)
+        request = Request(run.model, self._parameters, image, OWNER, seed=seed, setup=run.setup, lane="batch")
+        return self._workers.send(request, key)
 
     def _rows(self, jobs: Sequence[Job]) -> Iterator[EvaluationProgress]:
-        """Steps of the jobs that ended, up to the first that runs, and where that one stands."""
+        """Steps of the finished jobs up to the first unfinished one, and the progress of that one."""
         for idx, job in zip(list(self._flying), jobs, strict=True):
             if not job.ended:
                 yield EvaluationProgress(idx, job.progress.samples, job.progress.of)
@@ -144,7 +144,7 @@ class FanOut:
             yield EvaluationProgress(idx, self._run.n, self._run.n, row)
 
     def _check(self, certificate: Certificate, idx: int) -> None:
-        """Raises InternalError when this is no answer to what was asked."""
+        """Raises InternalError if the certificate does not match the run."""
         self._engine = self._engine or certificate.engine
         if str(EngineConfig.of(certificate.engine)) != self._run.setup or certificate.engine != self._engine:
             raise InternalError(

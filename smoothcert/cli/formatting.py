@@ -1,4 +1,4 @@
-"""Certificates for people and for tables. Radii are rounded down wherever they are printed."""
+"""Certificates as text, tables and JSON. Printed radii are rounded down."""
 
 import csv
 import io
@@ -30,12 +30,12 @@ def describe(certificate: Certificate) -> str:
 
 
 def as_table(certified: Sequence[Certified]) -> str:
-    """One line an image, aligned."""
+    """An aligned table, one line per image."""
     return table(COLUMNS, [_row(path, certificate) for path, certificate in certified])
 
 
 def as_tsv(certified: Sequence[Certified]) -> str:
-    """One line an image, with a header."""
+    """TSV with a header, one line per image."""
     text = io.StringIO()
     writer = csv.writer(text, delimiter="\t", lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -44,14 +44,14 @@ def as_tsv(certified: Sequence[Certified]) -> str:
 
 
 def to_json(certified: Sequence[Certified]) -> str:
-    """A list of {image, certificate}."""
+    """A JSON list of {image, certificate}."""
     return json.dumps(
         [{"image": shown(path), "certificate": c.model_dump(mode="json")} for path, c in certified], indent=2
     )
 
 
 def as_document(certificate: Certificate) -> str:
-    """One certificate as JSON in ASCII, which every terminal and file can hold."""
+    """One certificate as ASCII JSON."""
     return json.dumps(certificate.model_dump(mode="json"), indent=2)
 
 
@@ -71,10 +71,10 @@ def _answer(c: Certificate) -> str:
 
 
 def so_far(progress: Progress) -> str:
-    """What a progress bar says beside the votes."""
+    """The text of the progress bar."""
     return f"radius {rounded_down(progress.radius or 0.0)} so far"
 
 
 def rounded_down(radius: float) -> str:
-    """Four digits, never more than was proved."""
+    """The radius rounded down to four decimals."""
     return str(Decimal(radius).quantize(Decimal("0.0001"), ROUND_FLOOR))

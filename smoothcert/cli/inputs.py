@@ -7,21 +7,21 @@ from smoothcert.cli.output import note
 from smoothcert.errors import InvalidRequest
 from smoothcert.images.folders import LeftOut, pictures_below
 
-SLICE = 100  # images sent together; a service takes 256 and 100 MB unless told otherwise
+SLICE = 100  # images in one request; a service accepts 256 and 100 MB by default
 SLICE_BYTES = 50_000_000
-MOST_FILE = 200_000_000  # bytes: more than 4096x4096 pixels take in any format
+MAX_FILE = 200_000_000  # bytes
 
 
 def read_file(path: Path) -> bytes:
-    """A file's bytes. Raises InvalidRequest: unreadable, or larger than any image that is taken."""
-    data = read_up_to(path, MOST_FILE + 1)
-    if len(data) > MOST_FILE:
-        raise InvalidRequest(f"{path} is larger than {MOST_FILE} bytes.")
+    """The bytes of a file. Raises InvalidRequest: unreadable, or larger than any accepted image."""
+    data = read_up_to(path, MAX_FILE + 1)
+    if len(data) > MAX_FILE:
+        raise InvalidRequest(f"{path} is larger than {MAX_FILE} bytes.")
     return data
 
 
 def read_up_to(path: Path, most: int) -> bytes:
-    """A file's first bytes: a device or a pipe may never end. Raises InvalidRequest."""
+    """The first bytes of a file; a device or pipe may be endless. Raises InvalidRequest."""
     try:
         with path.open("rb") as file:
             return file.read(most)
@@ -30,7 +30,7 @@ def read_up_to(path: Path, most: int) -> bytes:
 
 
 def expand(words: Sequence[str]) -> list[Path]:
-    """The files that words name, each once: files, folders searched whole, patterns.
+    """The image files of these files, folders (searched recursively) and patterns, without duplicates.
 
     Raises InvalidRequest.
     """
@@ -38,12 +38,12 @@ def expand(words: Sequence[str]) -> list[Path]:
 
 
 def is_one_file(words: Sequence[str]) -> bool:
-    """Whether just one file is named, as itself: the answer is then one certificate, not a list."""
+    """Whether the arguments name exactly one file, so that the result is one certificate, not a list."""
     return len(words) == 1 and not Path(words[0]).is_dir() and not _is_pattern(words[0])
 
 
 def slices(paths: Sequence[Path]) -> Iterator[list[tuple[Path, bytes]]]:
-    """Files with their bytes, as many together as a service takes. Raises InvalidRequest."""
+    """Files with their bytes, in groups that a service accepts. Raises InvalidRequest."""
     part: list[tuple[Path, bytes]] = []
     size = 0
     for path in paths:

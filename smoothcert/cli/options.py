@@ -1,4 +1,4 @@
-"""What a certification is asked, as the command line's options say it."""
+"""Options that several commands have."""
 
 from typing import Annotated, Any
 
@@ -30,12 +30,12 @@ EngineOption = Annotated[
 
 
 def given(**options: Any) -> dict[str, Any]:
-    """The options that were given."""
+    """The options that are not None."""
     return {name: value for name, value in options.items() if value is not None}
 
 
 def parameters(options: dict[str, Any], sigma: float) -> Parameters:
-    """The question, with the model's sigma. Raises InvalidRequest naming the option and what it may be."""
+    """Parameters from options, with the model's sigma. Raises InvalidRequest naming the option."""
     from pydantic import ValidationError
 
     try:

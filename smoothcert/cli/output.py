@@ -1,4 +1,4 @@
-"""What the commands print: results on stdout, progress on stderr and only for a person."""
+"""Output of the commands: results on stdout, progress and notes on stderr."""
 
 import json
 import sys
@@ -13,30 +13,30 @@ from smoothcert.files import try_writing, write_whole
 
 
 def show(text: str) -> None:
-    """A result, on stdout."""
+    """Print a result on stdout."""
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
     sys.stdout.flush()
 
 
 def note(text: str) -> None:
-    """What is going on, on stderr."""
+    """Print a note on stderr."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 
 
 def show_json(document: Any) -> None:
-    """One JSON document, on stdout."""
+    """Print a JSON document on stdout."""
     show(json.dumps(document, indent=2))
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Aligned columns, the first to the left and the others to the right."""
+    """A table as text: the first column left-aligned, the others right-aligned."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     return "\n".join(_line(cells, widths) for cells in (header, *rows))
 
 
 def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """The same on stdout as rich draws it: ruled on a terminal, in full where the terminal is narrow."""
+    """Print a table on stdout with rich, never cut off by a narrow terminal."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -58,8 +58,10 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def check_out(path: Path | None, option: str = "--out", *, folder: bool = False) -> None:
-    """Raises InvalidRequest where the file (or folder) that an option names could not be written: before
-    the work that it is for."""
+    """Raises InvalidRequest if the output file or folder of an option can't be written.
+
+    Call it before the work.
+    """
     if path is None:
         return
     try:
@@ -69,26 +71,26 @@ def check_out(path: Path | None, option: str = "--out", *, folder: bool = False)
 
 
 def write_file(path: Path, content: str, option: str) -> None:
-    """Write a file the user named, whole or not at all. Raises InvalidRequest."""
+    """Write the output file of an option atomically. Raises InvalidRequest."""
     try:
         write_whole(path, content.encode())
     except OSError as error:
         raise InvalidRequest(f"{option} {path} can't be written: {error.strerror}.") from error
 
 
-EVERY = 30.0  # seconds between two lines
-SOON = 10.0  # seconds after which a milestone gets its line
+EVERY = 30.0  # seconds between lines
+SOON = 10.0  # seconds after the last line from which a milestone gets one
 
 
 class Update(Protocol):
-    """Told how much is done, of how much, and what to say of it; milestone: an epoch's end and the like."""
+    """Receives the work done, the total and a text. milestone: for example the end of an epoch."""
 
     def __call__(self, done: float, total: float, text: str, *, milestone: bool = False) -> None: ...
 
 
 @contextmanager
 def progress_bar(what: str, *, shown: bool = True) -> Iterator[Update]:
-    """A bar with the time left; the function it yields moves it. Off a terminal lines say the same."""
+    """A progress bar with the time left, or lines if stderr is no terminal. Yields the update function."""
     if not shown:
         yield lambda done, total, text, milestone=False: None
         return
@@ -99,15 +101,15 @@ def progress_bar(what: str, *, shown: bool = True) -> Iterator[Update]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.fields[said]}"), console=Console(stderr=True)) as progress:
-        task = progress.add_task(what, total=None, said="")
+    with Progress(*columns, TextColumn("{task.fields[text]}"), console=Console(stderr=True)) as progress:
+        task = progress.add_task(what, total=None, text="")
         yield lambda done, total, text, milestone=False: progress.update(
-            task, completed=done, total=total, said=text
+            task, completed=done, total=total, text=text
         )
 
 
 class Lines:
-    """Writes a line every half minute, and at milestones that don't follow each other too fast."""
+    """Writes a line every EVERY seconds, and at milestones at least SOON seconds apart."""
 
     def __init__(self, what: str, every: float = EVERY, soon: float = SOON) -> None:
         self._what, self._every, self._soon = what, every, soon
@@ -115,7 +117,7 @@ class Lines:
         self._last = time.monotonic()
 
     def __call__(self, done: float, total: float, text: str, *, milestone: bool = False) -> None:
-        """Say it, if it is time."""
+        """Write a line if it is due."""
         now = time.monotonic()
         if self._began is None:
             self._began = now, done
@@ -127,7 +129,7 @@ class Lines:
 
 
 def duration(seconds: float) -> str:
-    """To two units: `2 h 05 min`, `3 min 20 s`, `12 s`."""
+    """For example `2 h 05 min`, `3 min 20 s`, `12 s`."""
     whole = round(seconds)
     if whole >= 3600:
         return f"{whole // 3600} h {whole % 3600 // 60:02} min"

@@ -1,4 +1,4 @@
-"""Parts of `smoothcert up`: processes that are started again when they die, unless they die too often."""
+"""Supervised processes of `smoothcert up`: restarted when they die, unless too often."""
 
 import os
 import signal
@@ -11,17 +11,17 @@ from pathlib import Path
 
 from smoothcert.errors import InternalError
 
-FIRST_PAUSE = 0.5  # seconds before a dead part is started again; each further death doubles it
+FIRST_PAUSE = 0.5  # seconds before the first restart; doubles with each death
 TOO_MANY = 5  # deaths
-WITHIN = 60.0  # seconds; older deaths no longer count
-LOG_TAIL = 5  # lines shown of the log of a part that is given up
+WITHIN = 60.0  # seconds in which deaths count
+LOG_TAIL = 5  # log lines in the error
 
 
 @dataclass
-class Part:
-    """One of our processes. `start` starts it; both its first life and its next ones append to `log`.
+class SupervisedProcess:
+    """One process. start: starts it, appending to `log`.
 
-    `proven` once it has done its work: a part that never did is not started again.
+    proven: it has worked once. A process that dies before is not restarted.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Part:
     _due: float | None = None
 
     def watch(self, say: Callable[[str], None]) -> None:
-        """Starts it again, after a pause, when it has died. Raises InternalError when that does not help."""
+        """Restart the process if it died, after a pause. Raises InternalError if it dies too often."""
         now = time.monotonic()
         if self._due is None and self.process.poll() is not None:
             kill_group(self.process)
@@ -64,6 +64,6 @@ class Part:
 
 
 def kill_group(process: "subprocess.Popen[bytes]") -> None:
-    """Kills what a dead process that led a session of its own has left behind in it."""
+    """Kill the remaining processes of a dead session leader."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)

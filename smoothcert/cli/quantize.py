@@ -27,12 +27,12 @@ def quantize(
     from smoothcert.cli.checkpoints import find_checkpoint
     from smoothcert.cli.evaluate import Selection, load_images
     from smoothcert.cli.output import progress_bar
-    from smoothcert.engines.hardware import heed_quota
+    from smoothcert.engines.hardware import limit_threads_to_quota
     from smoothcert.models.checkpoint import load_network, save_quantization
     from smoothcert.models.registry import INT8_FILE
     from training.calibrate import CalibrationRequest, calibrate
 
-    heed_quota()
+    limit_threads_to_quota()
     checkpoint = find_checkpoint(model)
     card = checkpoint.card
     check_out(checkpoint.folder / INT8_FILE, "quantize:")

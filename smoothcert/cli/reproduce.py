@@ -1,4 +1,4 @@
-"""smoothcert reproduce: the tables and figures of the paper, measured beside published."""
+"""smoothcert reproduce: measure the tables and figures of the paper, next to the published values."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import typer
 
 from smoothcert.cli.options import parameters
 from smoothcert.cli.output import check_out, note, show
-from smoothcert.cli.train import PRECISION, AskedPrecision, fit, wait_asleep
+from smoothcert.cli.train import PRECISION, PrecisionOption, fit, use_passive_waiting
 from smoothcert.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from smoothcert.cli.checkpoints import Checkpoint
-    from smoothcert.cli.train import PRECISION, AskedPrecision
+    from smoothcert.cli.train import PRECISION, PrecisionOption
     from smoothcert.schemas.card import ModelCard
     from training.datasets import Split
     from training.datasets.image_set import ImageSet
@@ -50,7 +50,7 @@ def reproduce(
     train: Annotated[bool, typer.Option(help="Train what has no checkpoint.")] = True,
     evaluate: Annotated[bool, typer.Option(help="Certify what has no rows yet.")] = True,
     image: Annotated[int, typer.Option(min=0, help="The test image of figure1.")] = 0,
-    precision: Annotated[AskedPrecision, typer.Option(help=PRECISION)] = "auto",
+    precision: Annotated[PrecisionOption, typer.Option(help=PRECISION)] = "auto",
 ) -> None:
     """Reproduce a table or figure of the paper.
 
@@ -58,11 +58,11 @@ def reproduce(
     certified into logs that a later call continues, and the figures stand beside the published ones.
     """
 
-    wait_asleep()
+    use_passive_waiting()
     from training.reproduce.experiments import EXPERIMENTS, find_experiment
 
     if list_all:
-        show("\n".join(f"{one.name:18}{one.title}" for one in EXPERIMENTS.values()))
+        show("\n".join(f"{item.name:18}{item.title}" for item in EXPERIMENTS.values()))
         return
     if name is None:
         raise InvalidRequest("Which experiment? --list names them.")
@@ -77,12 +77,12 @@ def reproduce(
 
 
 CHECKPOINTS = "checkpoints"
-SEED = 0  # of evaluations; a log that is there keeps its own
+SEED = 0  # of evaluations; an existing log keeps its own
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Where and how. every, n: test images and votes. train, evaluate: whether what is missing is made."""
+    """Settings. every, n: test images and votes. train, evaluate: whether to make missing results."""
 
     data_root: Path
     out: Path
@@ -92,14 +92,14 @@ class Bench:
     train: bool = True
     evaluate: bool = True
     image: int = 0  # test image of Figure 1
-    precision: AskedPrecision = "auto"  # of what is trained
+    precision: PrecisionOption = "auto"  # of what is trained
 
 
 def run_experiment(experiment: Experiment, bench: Bench) -> str:
-    """The experiment's report as Markdown; plots are written beside the logs. Raises InvalidRequest."""
-    from smoothcert.engines.hardware import heed_quota
+    """Run an experiment; returns its report as Markdown. Plots go next to the logs. Raises InvalidRequest."""
+    from smoothcert.engines.hardware import limit_threads_to_quota
 
-    heed_quota()
+    limit_threads_to_quota()
     check_out(bench.out, folder=True)
     wanted = bench.evaluate and experiment.kind in ("table", "curves")
     outcomes = [_outcome(arm, replace(bench, evaluate=wanted)) for arm in experiment.arms]
@@ -107,7 +107,7 @@ def run_experiment(experiment: Experiment, bench: Bench) -> str:
 
 
 def _scaled(bench: Bench) -> list[str]:
-    """Said of the whole report, so that no figure of a shortened run passes for a published one."""
+    """A warning on top of the report of a shortened run."""
     if bench.scale == 1:
         return []
     return [
@@ -144,7 +144,7 @@ def _outcome(arm: Arm, bench: Bench) -> ArmResult:
 
 
 def _find(arm: Arm, bench: Bench, scale: float) -> tuple[Checkpoint, float] | None:
-    """A finished checkpoint of this very recipe: one made here, else a bundled one."""
+    """A finished checkpoint of this recipe and its scale: one trained here, else a bundled one."""
     from smoothcert.cli.checkpoints import Checkpoint
     from smoothcert.cli.settings import settings
     from smoothcert.models.registry import CARD_FILE, ModelRegistry, read_card
@@ -187,19 +187,19 @@ def _train(arm: Arm, bench: Bench) -> None:
 
 
 def _log(arm: Arm, checkpoint: Checkpoint, bench: Bench) -> Log | None:
-    """The arm's log, brought to its end where that is wanted; None where there is none."""
+    """The evaluation log of an arm, completed if `evaluate`; None if there is none."""
     from smoothcert.cli.evaluate import Selection, run_evaluation
 
     path = _log_path(checkpoint, bench)
     if not bench.evaluate:
         return _kept_log(path, checkpoint)
     note(f"certifying {checkpoint.card.name}")
-    asked = parameters(
+    request = parameters(
         {"procedure": "certify"} | ({} if bench.n is None else {"n": bench.n}), checkpoint.card.sigma
     )
     selection = Selection(_images_at(arm, bench), "test", bench.data_root, bench.every, None)
     seed = None if path.exists() else SEED
-    return run_evaluation(checkpoint, asked, selection, path, seed=seed, setup=None, resume=True).log
+    return run_evaluation(checkpoint, request, selection, path, seed=seed, setup=None, resume=True).log
 
 
 def _kept_log(path: Path, checkpoint: Checkpoint) -> Log | None:
@@ -223,7 +223,7 @@ def _curves(experiment: Experiment, outcomes: Sequence[ArmResult], out: Path) ->
 
     lines = [""]
     for number, (head, some) in enumerate(by_heading(outcomes), 1):
-        logs = [replace(one.log, name=one.label) for one in some if one.log and one.log.rows]
+        logs = [replace(item.log, name=item.label) for item in some if item.log and item.log.rows]
         if logs:
             path = out / f"{experiment.name}-{number}.svg"
             save_plot(logs, path)
@@ -234,8 +234,8 @@ def _curves(experiment: Experiment, outcomes: Sequence[ArmResult], out: Path) ->
 def _gaps(experiment: Experiment, outcomes: Sequence[ArmResult], bench: Bench) -> str:
     from training.reproduce.gaps import gaps_table, save_histograms
 
-    measured = [_gaps_of(one, bench) for one in outcomes if one.card is not None]
-    missing = [f"- {one.arm.label}: not trained" for one in outcomes if one.card is None]
+    measured = [_gaps_of(item, bench) for item in outcomes if item.card is not None]
+    missing = [f"- {item.arm.label}: not trained" for item in outcomes if item.card is None]
     if not measured:
         return "\n".join(missing) + "\n"
     path = bench.out / f"{experiment.name}.svg"
@@ -262,7 +262,7 @@ def _checkpoint_name(arm: Arm, scale: float) -> str:
 
 
 def _images_at(arm: Arm, bench: Bench) -> str:
-    """ImageNet's class folders lie in imagenet/ below the data root."""
+    """The data set's name; ImageNet is the folder imagenet/ below the data root."""
     from training.datasets import FOLDER
 
     return f"{FOLDER}{bench.data_root / 'imagenet'}" if arm.dataset == "imagenet" else arm.dataset

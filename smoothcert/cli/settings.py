@@ -1,4 +1,4 @@
-"""The command line's environment, read once. Every name has the prefix SMOOTHCERT_."""
+"""The environment variables of the command line, read once. All have the prefix SMOOTHCERT_."""
 
 from functools import cache
 from pathlib import Path
@@ -12,7 +12,7 @@ from smoothcert.models.registry import BUNDLED, DEFAULT_MODEL, ModelRegistry
 
 
 class Settings(BaseSettings):
-    """What a user may set."""
+    """The settings of the command line."""
 
     model_config = SettingsConfigDict(env_prefix="SMOOTHCERT_", frozen=True, extra="ignore")
 
@@ -38,7 +38,7 @@ class Settings(BaseSettings):
 
     @property
     def bearer(self) -> str | None:
-        """The API key in the clear."""
+        """The API key in plain text."""
         return self.api_key.get_secret_value() if self.api_key else None
 
     @property

@@ -1,4 +1,4 @@
-"""smoothcert train: a base classifier by one of the published methods."""
+"""smoothcert train: train a base classifier by one of the published methods."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from training.run import TrainingRun
 
 
-AskedPrecision = Literal["auto", "float32", "bfloat16"]
+PrecisionOption = Literal["auto", "float32", "bfloat16"]
 PRECISION = "Of autocast; `auto` times a few steps and takes the fastest."  # help of the option
 MEASURED = ("precision", "channels_last", "compile")  # fields of a recipe that are measured
-WINDOW = 30.0  # seconds over which steps are timed, to see whether they have become slower
-SLOWER = 2.0  # times the fastest window, from which on it is said
+WINDOW = 30.0  # seconds of one measurement
+SLOWER = 2.0  # times the fastest window, from which on a warning is printed
 METHOD_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}  # the method's own fields
 
 Arch = Annotated[str | None, typer.Option(help="Network; else the one published for the data set.")]
@@ -61,7 +61,7 @@ def train(
     seed: Annotated[int, typer.Option(min=0, help="Of weights, order and noise.")] = 0,
     size: Annotated[int | None, typer.Option(min=1, help="Side of a folder's images, in pixels.")] = None,
     stream: Stream = None,
-    precision: Annotated[AskedPrecision, typer.Option(help=PRECISION)] = "auto",
+    precision: Annotated[PrecisionOption, typer.Option(help=PRECISION)] = "auto",
     micro_batch: MicroBatch = None,
     init: Init = None,
     new_head: Annotated[bool, typer.Option("--new-head", help="The last layer starts fresh.")] = False,
@@ -72,7 +72,7 @@ def train(
     what is published for the data set. One that the method doesn't have is answered with those it has.
     Started by torchrun, several processes, one a GPU, train one network together.
     """
-    wait_asleep()
+    use_passive_waiting()
     from training.datasets import load_dataset
     from training.pretrained import PretrainedWeights
     from training.recipe import build_recipe, parse_options, run_name
@@ -96,17 +96,17 @@ def train(
     folder = out or Path("runs") / run_name(recipe)
     card = fit(recipe, images, folder, resume=resume, initial=initial, precision=precision)
     if card is not None:
-        said = (
+        text = (
             f"loss {card.training['final_loss']}, {card.training['seconds']} s, {card.training['precision']}"
         )
-        show(f"{card.name}: {folder}, {said}")
+        show(f"{card.name}: {folder}, {text}")
 
 
-def wait_asleep() -> None:
-    """Tell OpenMP's threads to sleep while they wait for each other; before PyTorch is loaded.
+def use_passive_waiting() -> None:
+    """Let OpenMP threads sleep while waiting (OMP_WAIT_POLICY). Call it before PyTorch is loaded.
 
-    By default they spin, which with anything else on the processors keeps the very thread waiting that they
-    wait for: steps then take several times as long. What the user has set stays.
+    By default they spin. If other processes use the processors, spinning delays the thread that is waited
+    for, and steps take several times as long. A value set by the user stays.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
@@ -118,21 +118,20 @@ def fit(
     *,
     resume: bool,
     initial: PretrainedWeights | None = None,
-    precision: AskedPrecision = "auto",
+    precision: PrecisionOption = "auto",
 ) -> ModelCard | None:
-    """Train, or go on with what a kill left, on the GPU where there is one; ends in a checkpoint.
+    """Train or resume a run, on a GPU if there is one, and export the checkpoint.
 
-    precision: `auto` measures which one is fastest here, with memory format and compiling; a run that is
-    continued keeps what it began with. Under torchrun all processes train it together; the card comes back
-    from the first, None from the others.
+    precision: `auto` measures which one is fastest, with memory format and compiling; a resumed run keeps its
+    own. Under torchrun all processes train together; the first returns the card, the others None.
     """
-    from smoothcert.engines.hardware import heed_quota
+    from smoothcert.engines.hardware import limit_threads_to_quota
     from training.distributed import is_main_process, process_group
     from training.memory import keep_freed_memory
     from training.run import STATE_FILE, TrainingRun, prepare_run_folder
     from training.trainer import Trainer
 
-    heed_quota()
+    limit_threads_to_quota()
     keep_freed_memory()
     with process_group() as device:
         if images.summary and is_main_process():
@@ -149,54 +148,54 @@ def fit(
 
 
 def _decided(
-    recipe: Recipe, images: ImageSet, device: torch.device, precision: AskedPrecision, state: Path
+    recipe: Recipe, images: ImageSet, device: torch.device, precision: PrecisionOption, state: Path
 ) -> Recipe:
-    """The recipe as it is trained: as named, as the run whose `state` there is began, or as measured."""
+    """The recipe with its precision: as given, as in the saved `state`, or as measured."""
     from training.autotune import autotune
     from training.distributed import is_main_process
     from training.run import saved_recipe
 
     if state.exists():
-        # A state leaves out what is by default.
+        # A state omits default values.
         kept = {name: value for name, value in saved_recipe(state).items() if name in MEASURED}
         recipe = replace(recipe, **kept)
     if precision != "auto":
         return replace(recipe, precision=precision)
     if state.exists():
-        decided, said = recipe, f"going on in {recipe.execution}, as the run began"
+        decided, text = recipe, f"going on in {recipe.execution}, as the run began"
     else:
         tuned = autotune(recipe, images, device)
-        decided, said = tuned.best.recipe, f"training in {tuned}"
+        decided, text = tuned.best.recipe, f"training in {tuned}"
     if is_main_process():
-        note(said)
+        note(text)
     return decided
 
 
 def _run(session: TrainingRun, *, shown: bool) -> None:
     trainer = session.trainer
     per_epoch, epochs = trainer.steps_per_epoch, trainer.recipe.schedule.epochs
-    pace = Pace()
+    pace = StepTimer()
     with progress_bar("steps", shown=shown) as update:
         for position in session.train():
             loss = f" loss {trainer.records[-1].loss:.3f}" if trainer.records else ""
-            said = f"epoch {position.epoch + 1} of {epochs}{loss}"
+            text = f"epoch {position.epoch + 1} of {epochs}{loss}"
             done = position.epoch * per_epoch + position.step
-            update(done, epochs * per_epoch, said, milestone=position.step == per_epoch)
+            update(done, epochs * per_epoch, text, milestone=position.step == per_epoch)
             if shown and (slower := pace.step(time.monotonic())):
                 note(slower)
 
 
-class Pace:
-    """Seconds a step, window by window: finds out when something else takes the processors."""
+class StepTimer:
+    """Measures seconds per step in windows, to notice when other processes use the processors."""
 
     def __init__(self) -> None:
         self._began: float | None = None
         self._steps = 0
         self._fastest = float("inf")
-        self._told = False
+        self._reported = False
 
     def step(self, now: float) -> str | None:
-        """One step more has ended; what to tell the user, once each time that steps become slow."""
+        """Count a step; returns a warning each time that steps become slow."""
         if self._began is None:
             self._began = now
             return None
@@ -207,8 +206,8 @@ class Pace:
         self._began, self._steps = now, 0
         self._fastest = min(seconds, self._fastest)
         slow = seconds > SLOWER * self._fastest
-        told, self._told = self._told, slow
-        return _slower(seconds, self._fastest) if slow and not told else None
+        reported, self._reported = self._reported, slow
+        return _slower(seconds, self._fastest) if slow and not reported else None
 
 
 def _slower(seconds: float, fastest: float) -> str:

@@ -26,7 +26,7 @@ from smoothcert.cli.output import show
 from smoothcert.errors import InternalError, InvalidRequest
 
 if TYPE_CHECKING:
-    from smoothcert.cli.processes import Part
+    from smoothcert.cli.processes import SupervisedProcess
 
 
 def up(
@@ -48,11 +48,11 @@ SERVICE = ["-m", "service"]
 EVERYWHERE = {"0.0.0.0": HOST, "::": "::1"}  # noqa: S104  (all interfaces, and where to ask one of them)
 BROKER_TIMEOUT = 3.0  # seconds for a configured broker to answer
 PAGE_TIMEOUT = 60.0  # seconds
-LONG = 15.0  # seconds of loading after which a person wants to know what is going on
-STOP_TIMEOUT = 30.0  # seconds for a worker to finish its chunk and hand its job back
-FAILED_TIMEOUT = 2.0  # seconds for the others when a part has died: they may wait for it in vain
+LONG = 15.0  # seconds of loading after which the reason is printed
+STOP_TIMEOUT = 30.0  # seconds for a worker to finish its chunk
+FAILED_TIMEOUT = 2.0  # seconds for the others when one has failed
 POLL = 0.1  # seconds
-DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy knows nothing of our loopback
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy for loopback
 
 
 class Stopped(Exception):
@@ -65,33 +65,31 @@ def run_deployment(
     say: Callable[[str], None] = print,
     host: str = HOST,
 ) -> None:
-    """Runs until Ctrl-C or SIGTERM. Call it in the main thread.
+    """Run service, worker and broker until Ctrl-C or SIGTERM. Call it in the main thread.
 
-    host: the address the service listens on; without API keys it takes loopback addresses only.
-
-    `say` gets the URL as soon as the page is there, seconds before the worker has loaded its model (jobs wait
-    for that), then a line when it has. The broker is the one of SMOOTHCERT_REDIS_URL, else one of our own,
-    whose jobs survive a restart in `data` (by default one folder a port in the user's state folder).
-    A part that dies is started again, which `say` is told; its jobs go on.
-    Raises InvalidRequest when the port is taken, InternalError when a part dies before it has worked at all
-    or too often in a short time, or when the page doesn't appear.
+    host: address of the service; without API keys only loopback addresses. say: prints the URL when the page
+    is up, a line when the worker has loaded its model, and every restart. data: where the jobs of the local
+    broker survive a restart, by default one folder per port in the user's state folder. The broker is that of
+    SMOOTHCERT_REDIS_URL, if set. A process that dies is restarted and its jobs continue. Raises
+    InvalidRequest: the port is taken; InternalError: a process dies during its start or too often, or the
+    page does not appear.
     """
     _check_free(host, port)
     base = f"http://{_in_url(EVERYWHERE.get(host, host))}:{port}"
     folder = data or state_folder(port)
     folder.mkdir(parents=True, exist_ok=True)
-    parts: list[Part] = []
+    processes: list[SupervisedProcess] = []
     with _stop_signals(), suppress(Stopped), ExitStack() as stack:
         try:
-            url = stack.enter_context(_broker(folder, parts))
-            stack.enter_context(_stopping(parts))
+            url = stack.enter_context(_broker(folder, processes))
+            stack.enter_context(_stopping(processes))
             environment = os.environ | {"SMOOTHCERT_REDIS_URL": url}
             service = _start("service", [*SERVICE, "--host", host, "--port", str(port)], folder, environment)
-            parts.append(service)
+            processes.append(service)
             name = f"up-{port}@{socket.gethostname()}"
             worker = _start("worker", [*WORKER, "-n", name], folder, environment)
-            parts.append(worker)
-            watch = partial(_watch, parts, say)
+            processes.append(worker)
+            watch = partial(_watch, processes, say)
             _await_page(base, watch)
             service.proven = True
             say(f"SmoothCert: {base}/ (logs in {folder}; Ctrl-C stops it)")
@@ -105,10 +103,10 @@ def run_deployment(
 
 
 def state_folder(port: int) -> Path:
-    """Where the jobs and logs of one port live (XDG base directories)."""
+    """The folder of jobs and logs for one port (XDG base directories)."""
     try:
         home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    except RuntimeError as error:  # nor has this user an entry that names it
+    except RuntimeError as error:  # no entry in the user database either
         raise InvalidRequest(
             "There is no home folder; set XDG_STATE_HOME to one for jobs and logs."
         ) from error
@@ -138,7 +136,7 @@ def _check_free(host: str, port: int) -> None:
 
 @contextmanager
 def _stop_signals() -> Iterator[None]:
-    """Ctrl-C and SIGTERM raise Stopped, once: stopping is not interrupted by a second one."""
+    """Make Ctrl-C and SIGTERM raise Stopped once; later ones are ignored during the stop."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         for signum in before:
@@ -153,10 +151,10 @@ def _stop_signals() -> Iterator[None]:
             signal.signal(signum, handler)
 
 
-def _start(name: str, arguments: list[str], folder: Path, environment: dict[str, str]) -> Part:
-    """A part in a Python of its own. Its log begins anew, and is continued when it is started again."""
+def _start(name: str, arguments: list[str], folder: Path, environment: dict[str, str]) -> SupervisedProcess:
+    """Start a Python process. Its log is truncated now and continued by restarts."""
     from smoothcert.cli.local_broker import spawn
-    from smoothcert.cli.processes import Part
+    from smoothcert.cli.processes import SupervisedProcess
 
     log = folder / f"{name}.log"
     log.write_bytes(b"")
@@ -171,7 +169,7 @@ def _start(name: str, arguments: list[str], folder: Path, environment: dict[str,
                 env=environment,
             )
 
-    return Part(name, log, start, start())
+    return SupervisedProcess(name, log, start, start())
 
 
 def _await_page(base: str, watch: Callable[[], None]) -> None:
@@ -183,39 +181,39 @@ def _await_page(base: str, watch: Callable[[], None]) -> None:
 
 
 def _await_ready(base: str, watch: Callable[[], None], say: Callable[[str], None]) -> None:
-    """As long as it takes: a large model loads for minutes. Says so once when it takes long."""
-    start, told = time.monotonic(), False
+    """Wait without limit, as large models load for minutes; prints the reason once after LONG seconds."""
+    start, reported = time.monotonic(), False
     while missing := _missing(base, "ready"):
-        if not told and time.monotonic() - start > LONG:
+        if not reported and time.monotonic() - start > LONG:
             say(missing)
-            told = True
+            reported = True
         watch()
     say("Ready to certify.")
 
 
 def _missing(base: str, what: str) -> str:
-    """What /health/live or /health/ready still lacks; nothing when it is content."""
+    """What /health/live or /health/ready still waits for; empty if nothing."""
     try:
         with DIRECT.open(f"{base}/health/{what}", timeout=5):
             return ""
     except urllib.error.HTTPError as error:
         with error:
             return str(json.load(error).get("detail", error))
-    except (OSError, HTTPException, ValueError) as error:  # also when it dies in the middle of its answer
+    except (OSError, HTTPException, ValueError) as error:  # it may die while answering
         return f"the service does not answer ({error})."
 
 
-def _watch(parts: list[Part], say: Callable[[str], None]) -> None:
-    for part in parts:
-        part.watch(say)
+def _watch(processes: list[SupervisedProcess], say: Callable[[str], None]) -> None:
+    for process in processes:
+        process.watch(say)
     time.sleep(POLL)
 
 
 @contextmanager
-def _broker(folder: Path, parts: list[Part]) -> Iterator[str]:
-    """The URL of the configured broker, or of our own, which is then watched like any part."""
+def _broker(folder: Path, processes: list[SupervisedProcess]) -> Iterator[str]:
+    """The URL of the configured broker, or of a local one, which is then supervised, too."""
     from smoothcert.cli.local_broker import Broker, await_answer
-    from smoothcert.cli.processes import Part
+    from smoothcert.cli.processes import SupervisedProcess
     from smoothcert.jobs.broker import broker_url, need_no_eviction
 
     if url := os.environ.get("SMOOTHCERT_REDIS_URL"):
@@ -226,13 +224,13 @@ def _broker(folder: Path, parts: list[Part]) -> Iterator[str]:
         yield url
         return
     with Broker.start(folder) as broker:
-        parts.append(Part("broker", broker.log, broker.restart, broker.process, proven=True))
+        processes.append(SupervisedProcess("broker", broker.log, broker.restart, broker.process, proven=True))
         yield broker.url
 
 
 @contextmanager
-def _stopping(parts: list[Part]) -> Iterator[None]:
-    """Ends all parts but the broker: SIGTERM, then SIGKILL to what is left of them."""
+def _stopping(processes: list[SupervisedProcess]) -> Iterator[None]:
+    """At exit, stop all processes but the broker: SIGTERM, then SIGKILL."""
     from smoothcert.cli.local_broker import end
     from smoothcert.cli.processes import kill_group
 
@@ -244,9 +242,9 @@ def _stopping(parts: list[Part]) -> Iterator[None]:
         raise
     finally:
         deadline = time.monotonic() + timeout
-        processes = [part.process for part in parts if part.name != "broker"]
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            end(process, max(0.0, deadline - time.monotonic()))
-            kill_group(process)
+        children = [process.process for process in processes if process.name != "broker"]
+        for child in children:
+            child.terminate()
+        for child in children:
+            end(child, max(0.0, deadline - time.monotonic()))
+            kill_group(child)

@@ -1,4 +1,4 @@
-"""smoothcert verify: does a certificate hold?"""
+"""smoothcert verify: check a certificate against its counts, model, image, votes and signature."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def verify(
 ) -> None:
     """Check whether a certificate holds.
 
-    Its figures are recomputed from its counts, and compared with the image, model and votes as far as asked.
-    Exits with 1 where it doesn't hold, naming the field that is wrong.
+    Its figures are recomputed from its counts. Image, model, votes and signature are compared if given.
+    Exits with 1 if it does not hold, naming the wrong field.
     """
     from smoothcert.stats.verify import verify as recompute
 
@@ -51,7 +51,7 @@ def verify(
     keys = trusted_keys(public_key, url) if public_key or url else None
     signed = [check_signature(received.document, keys)] if keys else []
     checked = []
-    for check in chain(recompute(claimed).checks, check_evidence(claimed, model, image, replay), signed):
+    for check in chain(recompute(claimed).checks, check_against(claimed, model, image, replay), signed):
         if not check.holds:
             raise InternalError(f"{certificate} is refused: {check.field}: {check.reason}.")
         checked.append(check.field)
@@ -62,47 +62,47 @@ def verify(
     if image is None:
         show("not compared with an image; --image does that")
     if keys is None:
-        _say_who_says_so(claimed.signature, senders_word(received, checked))
+        _print_unverified(claimed.signature, unverified_fields(received, checked))
 
 
-def _say_who_says_so(signature: Signature | None, words: list[str]) -> None:
-    """What nothing has confirmed, and that nobody's signature was checked."""
+def _print_unverified(signature: Signature | None, fields: list[str]) -> None:
+    """Print the fields that no check has confirmed, and that no signature was checked."""
     if signature:
         show(f"signed by {signature.key_id}, which was not checked; --public-key or --url does that")
     who = "an unchecked signature's" if signature else "unsigned, so only its sender's"
-    show(f"{who} word: {', '.join(words)}")
+    show(f"{who} word: {', '.join(fields)}")
 
 
-# What no figure follows from: confirmed by the model, the image, a replay, or by whoever signs.
+# Fields that do not follow from others: only the model, the image, a replay or a signature confirms them.
 PREMISES = "sigma", "selection_counts", "counts", "model", "label", "input", "seed", "engine", "issued_at"
 
 
 def read_certificate(path: Path) -> Received:
-    """A certificate's document.
+    """Read a certificate file.
 
-    Raises InternalError naming the field where it is none, InvalidRequest: unreadable.
+    Raises InternalError: not a certificate, naming the field; InvalidRequest: unreadable.
     """
     from smoothcert.cli.inputs import read_up_to
-    from smoothcert.schemas.reading import MOST_BYTES, read_document
+    from smoothcert.schemas.reading import MAX_BYTES, read_document
 
     if path.is_dir():
         raise InternalError(f"{path} is not a certificate: it is a directory.")
     try:
-        return read_document(read_up_to(path, MOST_BYTES + 1))
+        return read_document(read_up_to(path, MAX_BYTES + 1))
     except NotACertificate as error:
         raise InternalError(f"{path} is not a certificate: {error}.") from error
 
 
-def senders_word(received: Received, checked: Collection[str]) -> list[str]:
-    """The fields that nothing here confirms: who signs vouches for them, or nobody."""
+def unverified_fields(received: Received, checked: Collection[str]) -> list[str]:
+    """The fields that no check has confirmed; only a signature can vouch for them."""
     absent = {"label"} if received.certificate.label is None else set()
     return [name for name in PREMISES if name not in absent.union(checked)] + received.unknown
 
 
-def check_evidence(
+def check_against(
     certificate: Certificate, model: str | None, image: Path | None, replay: bool
 ) -> Iterator[Check]:
-    """Checks against what the verifier has: the model, the image, the votes redrawn.
+    """Checks against the model, the image and redrawn votes.
 
     Raises InvalidRequest.
     """
@@ -127,7 +127,7 @@ def check_evidence(
 
 @dataclass(frozen=True)
 class Pixels:
-    """What is known of an image's preparation when its model isn't here: the shape it came to."""
+    """How to decode the image if its model is not here: by the shape in the certificate."""
 
     input_shape: Shape
     preprocessing: Preprocessing
@@ -141,7 +141,7 @@ class Pixels:
 
 
 def _find(certificate: Certificate, model: str | None, *, needed: bool) -> Checkpoint | None:
-    """The model that is meant. The name a document gives is looked up in the catalogue, never as a folder."""
+    """The model to compare with. A name from a document is looked up in the registry, never as a path."""
     from smoothcert.cli.checkpoints import Checkpoint, find_checkpoint
     from smoothcert.cli.settings import settings
 
@@ -157,9 +157,9 @@ def _find(certificate: Certificate, model: str | None, *, needed: bool) -> Check
 
 
 def check_model(certificate: Certificate, checkpoint: Checkpoint, *, meant: bool) -> Iterator[Check]:
-    """Whether the network here voted, and what its card says of noise, picture and classes.
+    """Compare digests of the network, and its card: sigma, input shape, classes, label.
 
-    Where it is not `meant`, but only goes by the same name here, it may be another: then nothing is compared.
+    Unless `meant`, a model with the same name but other weights may be another one: then nothing is compared.
     """
     from smoothcert.stats.verify import Check
 
@@ -183,10 +183,10 @@ def check_model(certificate: Certificate, checkpoint: Checkpoint, *, meant: bool
 
 
 def _difference(certificate: Certificate, card: ModelCard) -> str:
-    """What of the network here is not that of the one that voted; empty when nothing is.
+    """What differs between the network here and the one in the certificate; empty if nothing does.
 
-    The oldest certificates name the weights only. In int8 these are not the classifier, whose rounding
-    nothing else names.
+    Old certificates name only the weights, which is not enough in int8: the rounding is part of the
+    classifier.
     """
     from smoothcert.schemas.card import INT8
 
@@ -200,7 +200,7 @@ def _difference(certificate: Certificate, card: ModelCard) -> str:
 
 
 def check_label(certificate: Certificate, card: ModelCard) -> Check:
-    """Whether the class has the name that the model's card gives it: the name is what people read."""
+    """Whether the label is the one that the card gives the class."""
     from smoothcert.stats.verify import Check
 
     k = certificate.predicted_class
@@ -209,7 +209,7 @@ def check_label(certificate: Certificate, card: ModelCard) -> Check:
 
 
 def check_votes(certificate: Certificate, checkpoint: Checkpoint, image: CertifiedImage) -> Iterator[Check]:
-    """Redraw every vote from the seed, with the set-up the certificate names, and compare the counts."""
+    """Redraw every vote from the seed, with the engine that the certificate names; compare the counts."""
     from smoothcert.cli.checkpoints import build_engine
     from smoothcert.engines.config import EngineConfig
     from smoothcert.noise.streams import parse_seed
@@ -237,7 +237,7 @@ def check_votes(certificate: Certificate, checkpoint: Checkpoint, image: Certifi
 
 
 def trusted_keys(public_key: Path | None, url: str | None) -> PublicKeys | None:
-    """The keys of a file or of a service; None where neither is named.
+    """The keys of a file or of a service; None if neither is given.
 
     Raises InvalidRequest, InternalError.
     """
@@ -254,9 +254,9 @@ def trusted_keys(public_key: Path | None, url: str | None) -> PublicKeys | None:
 
 
 def check_signature(document: Document, keys: PublicKeys) -> Check:
-    """Whether one of these keys signed the document with these very values."""
-    from smoothcert.signing import what_is_wrong
+    """Whether one of these keys signed this document."""
+    from smoothcert.signing import signature_problem
     from smoothcert.stats.verify import Check
 
-    wrong = what_is_wrong(document, keys)
+    wrong = signature_problem(document, keys)
     return Check("signature", wrong is None, wrong or "")

@@ -1,7 +1,7 @@
-"""Does a set-up answer as the plain network does? Every engine is asked before its first vote.
+"""Checks, before the first vote, that an engine answers like the plain network.
 
-Tracing, folding, casting and compiling may change what a network answers beyond rounding: control flow that
-depends on the data is traced away, a kernel is wrong on some processor. Such a set-up is not taken.
+Tracing, folding, casting and compiling may change answers by more than rounding: data-dependent control flow
+is lost in tracing, or a kernel is wrong on some processor. Such an engine is rejected.
 """
 
 import copy
@@ -19,11 +19,12 @@ from smoothcert.votes import NO_CLASS
 
 Classify = Callable[[list[Tensor]], list[NDArray[np.int64]]]  # batches of pixels_BHWC to classes_B each
 
-_ROWS = 8  # of a batch that the plain network answers too
+_ROWS = 8  # of a batch, compared with the plain network
 _BLOCK = 4  # pixels: side of the blocks of one random colour that make up an image
 _STEPS = 255 * 0.25  # standard deviation of the noise, in pixel steps: sigma = 0.25
-# How far the plain score of the class answered may lie below the best one, as a share of the spread of all
-# scores. Five times and more of what the bundled models and random networks show.
+# How far the plain score of the engine's class may lie below the best score, as a share of the spread of all
+# scores.
+# At least five times what bundled models and random networks show.
 _ROUNDING: dict[Precision, float] = {
     "float32": 0.001,
     "tf32": 0.05,
@@ -34,7 +35,7 @@ _ROUNDING: dict[Precision, float] = {
 
 
 def in_turns(voter: BatchVoter) -> Classify:
-    """Batches through a voter, as many at once as it has slots."""
+    """A function that classifies batches with a voter, using all its slots."""
 
     def classify(batches: list[Tensor]) -> list[NDArray[np.int64]]:
         answers: list[NDArray[np.int64]] = []
@@ -55,9 +56,9 @@ def check_agreement(
     num_classes: int,
     setup: EngineConfig,
 ) -> None:
-    """Compare the answers to noisy pixels, in two orders of the batch, with those of `network` in float32.
+    """Compare answers to noisy pixels, in two orders of the batch, with those of `network` in float32.
 
-    Raises InternalError: an answer that rounding doesn't explain, or scores of another number of classes.
+    Raises InternalError: an answer differs by more than rounding, or the number of classes is wrong.
     """
     pixels_BHWC = _noisy_pixels(shape_BHWC)
     scores_RK = _plain_scores(network, pixels_BHWC[:_ROWS])
@@ -70,7 +71,7 @@ def check_agreement(
         wrong = _unexplained(scores_RK, classes_B[:_ROWS], _ROUNDING[setup.precision])
         if wrong:
             raise InternalError(
-                f"{setup} answers otherwise than the plain network on {wrong} of {len(scores_RK)} noisy "
+                f"{setup} and the plain network differ on {wrong} of {len(scores_RK)} noisy "
                 "images, so it can't be used for this network here."
             )
 
@@ -93,8 +94,9 @@ def _plain_scores(network: nn.Module, pixels_RHWC: Tensor) -> Tensor:
 
 
 def _unexplained(scores_RK: Tensor, classes_B: NDArray[np.int64], rounding: float) -> int:
-    """How many answers are neither the best class nor, up to rounding, as good. NO_CLASS is the answer where
-    scores are not finite, and only there."""
+    """How many answers are not within rounding of the best class. NO_CLASS is right only if scores are not
+    finite.
+    """
     classes_R = torch.from_numpy(classes_B.copy())
     finite_R = scores_RK.isfinite().all(dim=1)
     answered_R = classes_R != NO_CLASS

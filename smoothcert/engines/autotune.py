@@ -1,4 +1,4 @@
-"""Measuring set-ups and keeping the fastest: seconds once, remembered on disk."""
+"""Measures engine configs and caches the fastest one on disk."""
 
 import json
 import math
@@ -22,12 +22,12 @@ from smoothcert.schemas.parameters import DEFAULT_N, DEFAULT_N0
 from smoothcert.votes import VoteRange, VoteSource
 
 _SECONDS = 0.5  # of voting, for each candidate
-_SIGMA = 0.5  # any: the cost hardly depends on it
+_SIGMA = 0.5  # the cost hardly depends on it
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One candidate: its speed, or why it has none."""
+    """The measurement of one config. error: why it did not run."""
 
     setup: EngineConfig
     votes_per_second: float | None
@@ -36,7 +36,7 @@ class Trial:
 
     @property
     def certificate_seconds(self) -> float:
-        """For the usual n0 and n, padding of the last batches included: what a large batch is not free of."""
+        """Seconds for a certificate with default n0 and n, with the padding of the last batches."""
         if self.votes_per_second is None:
             return math.inf
         batches = math.ceil(DEFAULT_N0 / self.setup.batch) + math.ceil(DEFAULT_N / self.setup.batch)
@@ -55,14 +55,17 @@ class Tuning:
         best = min(self.trials, key=lambda trial: trial.certificate_seconds)
         if best.votes_per_second is None:
             reasons = "; ".join(f"{trial.setup}: {trial.error}" for trial in self.trials)
-            raise InternalError(f"No set-up runs this network here: {reasons}")
+            raise InternalError(f"No engine runs this network here: {reasons}")
         return best.setup
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is tuned. model_sha256: of the weights, for remembering. int8_sha256: of the int8 rounding, where
-    that is as good as the network itself; else int8 is no candidate."""
+    """The network to tune.
+
+    model_sha256: of the weights, for the cache. int8_sha256: of the int8 rounding if it is
+    as good as the network itself; None excludes int8.
+    """
 
     network: nn.Module
     shape_CHW: Shape
@@ -72,28 +75,27 @@ class Subject:
 
     @classmethod
     def of(cls, network: nn.Module, card: ModelCard) -> "Subject":
-        """The network that this card is about."""
+        """The subject for a network and its card."""
         int8_sha256 = card.int8.sha256 if card.int8 and card.int8_is_as_good else None
         return cls(network, card.input_shape, len(card.labels), card.weights_sha256, int8_sha256)
 
     def candidates(self, device: DeviceKind) -> list[EngineConfig]:
-        """The set-ups worth trying."""
+        """The configs worth trying."""
         return candidates(self.shape_CHW, device, int8=self.int8_sha256 is not None)
 
 
 def choose_config(subject: Subject, cache: Path, device: DeviceKind | None = None) -> EngineConfig:
-    """The fastest set-up on this device, from `cache` (a folder) if it was measured before. Raises
-    InternalError.
+    """The fastest config on this device, read from the folder `cache` if it was measured before.
 
-    Remembered by weights, device, processor count and library versions.
+    The cache key holds weights, device, processor count and library versions. Raises InternalError.
     """
     device = device or available_device()
     path = cache / f"setup-{_key(subject, device)}.json"
-    known = _remembered(path)
+    known = _cached(path)
     if known is None:
         tuning = tune(subject, device)
         known = tuning.fastest
-        _remember(path, known, tuning)
+        _write_cache(path, known, tuning)
     return known
 
 
@@ -109,7 +111,7 @@ def tune(
 
 
 def measure(subject: Subject, setup: EngineConfig, seconds: float) -> Trial:
-    """Build a set-up and count votes for about so many seconds. What fails says why; nothing is raised."""
+    """Build a config and draw votes for about `seconds`. Failures are returned in `error`, not raised."""
     began = time.perf_counter()
     try:
         engine = Engine(subject.network, subject.shape_CHW, subject.num_classes, setup)
@@ -117,12 +119,12 @@ def measure(subject: Subject, setup: EngineConfig, seconds: float) -> Trial:
         sampler.count(VoteRange("selection", 0, setup.batch))
         built = time.perf_counter() - began
         return Trial(setup, _votes_per_second(sampler, setup.batch, seconds), built)
-    except Exception as error:  # a compiler, a driver, a lack of memory: whatever it is, the next one may do
+    except Exception as error:  # compiler, driver, memory: another config may still run
         return Trial(setup, None, time.perf_counter() - began, _last_line(error))
 
 
 def _votes_per_second(source: VoteSource, batch: int, seconds: float) -> float:
-    """Ranges of whole batches, ever longer, so that the waits between them stop to matter."""
+    """Draws growing ranges of whole batches, so that the cost per range becomes negligible."""
     votes, elapsed, batches = 0, 0.0, 4
     while elapsed < seconds:
         start = time.perf_counter()
@@ -143,15 +145,15 @@ def _key(subject: Subject, device: DeviceKind) -> str:
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _remembered(path: Path) -> EngineConfig | None:
+def _cached(path: Path) -> EngineConfig | None:
     try:
         return EngineConfig.parse(str(json.loads(path.read_bytes())["setup"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _remember(path: Path, chosen: EngineConfig, tuning: Tuning) -> None:
-    """A cache that can't be written costs the next start a few seconds, no more."""
+def _write_cache(path: Path, chosen: EngineConfig, tuning: Tuning) -> None:
+    """Write the cache. Failing to do so is ignored: the next start measures again."""
     trials = [
         {"setup": str(t.setup), "votes_per_second": t.votes_per_second, "error": t.error}
         for t in tuning.trials

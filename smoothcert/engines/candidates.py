@@ -1,4 +1,4 @@
-"""The set-ups worth trying on a device, the likeliest best first."""
+"""The engine configs worth trying on a device, the most promising first."""
 
 from dataclasses import replace
 from importlib.util import find_spec
@@ -28,21 +28,21 @@ _COMPILED: dict[Backend, Backend] = {
 
 
 def available_device() -> DeviceKind:
-    """`cuda` where there is one."""
+    """`cuda` if there is a CUDA device, else `cpu`."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def default_config(
     shape_CHW: Shape, device: DeviceKind, threads: int | None = None, *, int8: bool = False
 ) -> EngineConfig:
-    """A good set-up without measuring: the first candidate."""
+    """A good config without measuring: the first candidate."""
     return candidates(shape_CHW, device, threads, int8=int8)[0]
 
 
 def candidates(
     shape_CHW: Shape, device: DeviceKind, threads: int | None = None, *, int8: bool = False
 ) -> list[EngineConfig]:
-    """Set-ups that build in a second or so, best guess first. threads: of the CPU, by default all.
+    """Configs that build in about a second, the most promising first. threads: of the CPU, by default all.
 
     int8: whether this model may be run so unasked (`ModelCard.int8_is_as_good`).
     """
@@ -54,7 +54,7 @@ def candidates(
 
 
 def compiled(setup: EngineConfig) -> EngineConfig | None:
-    """The same through torch.compile, which takes up to minutes to build; None where that is nothing new."""
+    """The same config through torch.compile, which may build for minutes; None if it is compiled already."""
     backend = _COMPILED.get(setup.backend)
     return None if backend is None else replace(setup, backend=backend)
 

@@ -1,7 +1,7 @@
-"""A set-up: everything besides weights and noise that decides what the base classifier answers.
+"""The engine config: everything besides weights and noise that decides the answers of the base classifier.
 
-Two set-ups may answer differently for the same pixels (another precision, another summation order), so each
-is its own base classifier f. A certificate's votes all come from one set-up, which it names.
+Two configs may answer differently for the same pixels (another precision or summation order), so each is its
+own base classifier f. All votes of a certificate come from one config, which it names.
 """
 
 import re
@@ -15,8 +15,8 @@ DeviceKind = Literal["cpu", "cuda"]
 Backend = Literal["eager", "compile", "openvino", "cuda-graph", "compile-cuda-graph"]
 Precision = Literal["float32", "tf32", "bfloat16", "float16", "int8"]
 
-MOST_BATCH = 65_536  # anybody's certificate names one, and memory is taken before the first vote
-MOST_DIGITS = 4  # of the number of threads
+MAX_BATCH = 65_536  # an untrusted certificate may name any; memory is allocated before the first vote
+MAX_DIGITS = 4  # of the number of threads
 
 _BACKEND_TEXT = re.compile(
     r"(?P<backend>[a-z-]+?)(?P<last>/channels-last)?(?P<fold>/folded)?(/(?P<threads>\d+)-threads)?"
@@ -25,10 +25,10 @@ _BACKEND_TEXT = re.compile(
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """How one network is run.
+    """How one network runs.
 
-    batch: votes in a forward pass (the last is padded). folded: batch normalisation is folded into the
-    convolutions before the weights are cast. threads: of the CPU that run the network; 0 on a GPU.
+    batch: votes in a forward pass (the last one is padded). folded: batch normalisation is folded into the
+    convolutions before the weights are cast. threads: CPU threads that run the network; 0 on a GPU.
     """
 
     device: DeviceKind
@@ -57,24 +57,24 @@ class EngineConfig:
 
     @classmethod
     def parse(cls, text: str) -> "EngineConfig":
-        """The set-up that `str` wrote. Raises InvalidRequest."""
+        """The config that `str` wrote. Raises InvalidRequest."""
         try:
             device, backend, precision, batch = text.split(":")
             return cls._from_parts(device, backend, precision, int(batch))
         except ValueError as error:
             example = EngineConfig("cpu", "eager", "bfloat16", 256, threads=2)
-            raise InvalidRequest(f"{text!r} is not a set-up; one is, for example, {example}.") from error
+            raise InvalidRequest(f"{text!r} is not an engine; one is, for example, {example}.") from error
 
     @classmethod
     def of(cls, engine: Engine) -> "EngineConfig":
-        """The set-up a certificate names. Raises InvalidRequest when this version knows no such set-up."""
+        """The config that a certificate names. Raises InvalidRequest if this version does not know it."""
         device = "cpu" if engine.device == "cpu" else "cuda"
         return cls.parse(f"{device}:{engine.backend}:{engine.precision}:{engine.batch}")
 
     @classmethod
     def _from_parts(cls, device: str, backend: str, precision: str, batch: int) -> "EngineConfig":
         found = _BACKEND_TEXT.fullmatch(backend)
-        if found is None or not 1 <= batch <= MOST_BATCH or len(found["threads"] or "") > MOST_DIGITS:
+        if found is None or not 1 <= batch <= MAX_BATCH or len(found["threads"] or "") > MAX_DIGITS:
             raise ValueError(backend)
         return cls(
             device=_one_of(DeviceKind, device),

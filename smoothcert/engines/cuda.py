@@ -1,4 +1,4 @@
-"""PyTorch on a CUDA device: noise, network and counting stay there; the host waits once a range."""
+"""PyTorch on CUDA: noise, network and counting run on the device; the host waits once per range."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,12 +17,12 @@ from smoothcert.noise.table import NoiseTable, noise_table, slack
 from smoothcert.schemas.certificate import Shape
 from smoothcert.votes import NO_CLASS, Counts, Stage, VoteRange
 
-_WARM_UP_RUNS = 3  # libraries choose kernels and allocate in the first ones, which a graph must not capture
+_WARM_UP_RUNS = 3  # before graph capture: libraries choose kernels and allocate in the first runs
 
 
 @contextmanager
 def fixed_kernels(tf32: bool) -> Iterator[None]:
-    """Kernels that depend on shapes only (none chosen by timing), and TF32 only where it is named."""
+    """Choose kernels by shape only, never by timing, and TF32 only if `tf32`."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     try:
@@ -33,10 +33,10 @@ def fixed_kernels(tf32: bool) -> Iterator[None]:
 
 
 class CudaStep:
-    """One batch from random words to classes on static buffers, so that a CUDA graph can repeat it.
+    """Random words to classes for one batch, on static buffers so that a CUDA graph can replay it.
 
-    words_BHWC: 63 random bits a pixel. base_HWC: the image plus the table's lowest noise. classes_B: the
-    answer. last: which batch of whom `classes_B` answers.
+    words_BHWC: 63 random bits per pixel. base_HWC: the image plus the lowest noise of the table. classes_B:
+    the result. last: (sampler, stage, batch) whose result `classes_B` holds.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class CudaStep:
         self._graph = self._captured() if setup.backend.endswith("cuda-graph") else None
 
     def run(self) -> None:
-        """Classify the batch in `words_BHWC`. Does not wait for the device."""
+        """Classify the batch in `words_BHWC`, without waiting for the device."""
         if self._graph is not None:
             self._graph.replay()
         else:
@@ -61,7 +61,7 @@ class CudaStep:
 
     def _eager(self) -> None:
         with torch.no_grad(), fixed_kernels(self._tf32):
-            # A binary search: exact whatever the word, and the same work for every pixel.
+            # Binary search: exact, and the same work for every pixel.
             below = torch.bucketize(self.words_BHWC, self._thresholds_T, right=True, out_int32=True)
             self.classes_B.copy_(self._voter(below + self.base_HWC))
 
@@ -79,7 +79,7 @@ class CudaStep:
 
 
 class CudaVoter:
-    """One network on the GPU. Steps are built once for each sigma. (device `cpu`: to test the arithmetic.)"""
+    """One network on the GPU. Steps are built once per sigma. device `cpu` is for tests."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class CudaVoter:
         self.device = device
         self._run: nn.Module = ready_voter(network, setup).to(device)
         if setup.backend.startswith("compile"):
-            # The default mode: others choose kernels by timing them, which is not one fixed function.
+            # Default mode, as the others choose kernels by timing.
             compile_voter(self._run)
         self.step = lru_cache(maxsize=2)(self._build_step)
 
@@ -105,7 +105,7 @@ class CudaVoter:
         return self.setup.batch, height, width, channels
 
     def classify(self, batches: list[Tensor]) -> list[NDArray[np.int64]]:
-        """The classes of given pixels (each int16, shape_BHWC, values that noise at sigma 0.5 reaches)."""
+        """Classes of given pixel batches (int16, shape_BHWC; values within reach of noise at sigma 0.5)."""
         table = noise_table(0.5)
         step, thresholds_T = self._build_step(table.sigma), torch.from_numpy(table.thresholds_T.copy())
         step.base_HWC.fill_(table.lowest)
@@ -123,8 +123,8 @@ class CudaVoter:
 class CudaSampler:
     """The VoteSource of one image, noise level and seed on the GPU.
 
-    image_CHW: uint8. sigma: pixels in [0,1]. seed: 128 bits. Samplers of one voter share its buffers: they
-    may take turns, but not at once.
+    image_CHW: uint8. sigma: pixels in [0,1]. seed: 128 bits. Samplers of one voter share its buffers, so only
+    one may count at a time.
     """
 
     def __init__(self, voter: CudaVoter, image_CHW: NDArray[np.uint8], sigma: float, seed: int) -> None:
@@ -148,18 +148,18 @@ class CudaSampler:
         for batch in batches(votes, self._size):
             self._evaluate(batch, votes.stage)
             counted = slice(batch.first, batch.last)
-            # Integer sums: exact in any order. (torch.bincount would wait for the device.)
+            # Integer sums are exact in any order. torch.bincount would wait for the device.
             counts.scatter_add_(0, self._step.classes_B[counted] - NO_CLASS, self._ones_B[counted])
         counts_K: Counts = counts[1:].cpu().numpy()  # the first is NO_CLASS
         return counts_K
 
     def _evaluate(self, batch: Batch, stage: Stage) -> None:
         key = (self, stage, batch.index)
-        if self._step.last == key:  # a range that goes on inside a batch needs no second evaluation
+        if self._step.last == key:  # the range continues inside an evaluated batch
             return
-        self._step.last = None  # should the run fail, its buffer answers nobody
+        self._step.last = None  # in case the run fails
         self._generator.manual_seed(device_key(self._seed, stage, batch.index))
-        # Without bounds: 63 random bits, the sign bit is always zero.
+        # random_ without bounds gives 63 random bits; the sign bit is zero.
         self._step.words_BHWC.random_(generator=self._generator)
         self._step.run()
         self._step.last = key

@@ -1,4 +1,4 @@
-"""One network under one set-up, built once; samplers for images are cheap."""
+"""The engine: one network under one config, built once; samplers for images are cheap."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -28,16 +28,16 @@ SamplerOf = Callable[[Image, float, int], VoteSource]
 
 
 class Engine:
-    """Casts the votes of one network. `description` names all that decides them, for the certificate.
+    """Draws the votes of one network. `description` names everything that decides them, for the certificate.
 
-    Engines set process-wide knobs of torch (threads): use one at a time, from one thread.
+    Engines change process-wide settings of torch (threads): use one at a time, from one thread.
     """
 
     def __init__(self, network: nn.Module, shape_CHW: Shape, num_classes: int, setup: EngineConfig) -> None:
-        """Copy, fold, cast, compile and warm up; the network given is left as it is.
+        """Copy, fold, cast, compile and warm up; the given network is not changed.
 
-        Raises InvalidRequest for a set-up that makes no sense, InternalError for one that this machine can't
-        run, or that answers otherwise than the network itself does.
+        Raises InvalidRequest: invalid config; InternalError: this machine can't run it, or its answers differ
+        from those of the network.
         """
         check_runnable(setup)
         self.setup = setup
@@ -47,14 +47,14 @@ class Engine:
         self._sampler_of = _sampler_of(network, shape_CHW, num_classes, setup)
 
     def sampler(self, image_CHW: Image, sigma: float, seed: int) -> VoteSource:
-        """The votes of one image (uint8, C,H,W) at noise sigma (pixels in [0,1]); seed is 128 random bits."""
+        """The votes of one image (uint8, C,H,W) at noise level sigma (pixels in [0,1]); seed: 128 random
+        bits.
+        """
         return self._sampler_of(image_CHW, sigma, seed)
 
 
 def check_runnable(setup: EngineConfig) -> None:
-    """Raises InvalidRequest for a set-up that makes no sense, InternalError for one that this machine
-    can't run.
-    """
+    """Raises InvalidRequest: invalid config; InternalError: this machine can't run it."""
     if setup.backend not in _BACKENDS[setup.device] or setup.precision not in _PRECISIONS[setup.device]:
         raise InvalidRequest(f"{setup}: {setup.device} has no {setup.backend} in {setup.precision}.")
     if (setup.device == "cpu") != (setup.threads > 0):
@@ -92,7 +92,7 @@ def _sampler_of(network: nn.Module, shape_CHW: Shape, num_classes: int, setup: E
 
 
 def cpu_voter(network: nn.Module, shape_CHW: Shape, num_classes: int, setup: EngineConfig) -> BatchVoter:
-    """Backends are imported when asked for: OpenVINO is an extra."""
+    """The CPU voter of a config. Back ends are imported here, as OpenVINO is an extra."""
     if setup.backend == "openvino":
         from smoothcert.engines.openvino_cpu import OpenVinoVoter  # noqa: PLC0415
 

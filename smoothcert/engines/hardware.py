@@ -1,4 +1,4 @@
-"""What this machine is, in the words of a certificate: could it cast the same votes again?"""
+"""Describes this machine for certificates: the same description means the same votes."""
 
 import math
 import os
@@ -15,10 +15,10 @@ import torch
 from smoothcert.engines.config import DeviceKind, EngineConfig
 from smoothcert.schemas.certificate import Engine
 
-# Instructions that libraries choose their kernels by, beyond those that torch's capability names.
+# Instruction sets that decide kernels, beyond those in torch's capability.
 _KERNELS = ("avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16", "amx_fp16")
 
-# Variables that make these libraries choose other kernels, another precision or another order of summation.
+# Environment variables that change kernels, precision or summation order.
 _ONEDNN = r"(ONEDNN|DNNL)_(MAX_CPU_ISA|CPU_ISA_HINTS|DEFAULT_FPMATH_MODE)"
 _MKL = r"MKL_(CBWR|ENABLE_INSTRUCTIONS|DEBUG_CPU_TYPE|VML_MODE)"
 _INDUCTOR = r"TORCHINDUCTOR_(?!CACHE_DIR|COMPILE_THREADS)\w+"
@@ -30,7 +30,7 @@ _STEERING: dict[DeviceKind, re.Pattern[str]] = {
 
 
 def describe(setup: EngineConfig) -> Engine:
-    """The set-up, the device it runs on and the versions it runs with."""
+    """The engine of a config on this machine: device and library versions."""
     return Engine(
         device=device_name(setup.device),
         backend=setup.backend_text,
@@ -41,12 +41,12 @@ def describe(setup: EngineConfig) -> Engine:
 
 
 def device_name(device: DeviceKind) -> str:
-    """`cpu`, or the GPU's name."""
+    """`cpu` or the name of the GPU."""
     return "cpu" if device == "cpu" else torch.cuda.get_device_name()
 
 
 def versions(setup: EngineConfig) -> dict[str, str]:
-    """Libraries whose kernels decide the votes; for a CPU also its model and the instructions used on it."""
+    """Libraries whose kernels decide the votes; for a CPU also its model and instruction sets."""
     found = platform_versions(setup.device)
     if setup.backend != "openvino":
         del found["openvino"]
@@ -56,27 +56,31 @@ def versions(setup: EngineConfig) -> dict[str, str]:
 
 
 def platform_versions(device: DeviceKind) -> dict[str, str]:
-    """All that any set-up on this device may depend on. Our own version too: an upgrade may change how a
-    network is readied or when counts are looked at, so a job does not go on across one."""
+    """All versions that any config on this device may depend on.
+
+    Includes SmoothCert's own: an upgrade may change the votes or the looks, so no job continues across one.
+    """
     found = {
         "smoothcert": package_version("smoothcert"),
         "torch": str(torch.__version__),
         "openvino": package_version("openvino"),
     }
     if device == "cuda":
-        found["cuda"] = ", ".join([str(torch.version.cuda), *steered(os.environ, device)])
+        found["cuda"] = ", ".join([str(torch.version.cuda), *kernel_variables(os.environ, device)])
         found["cudnn"] = str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]
         found["compiler"] = f"triton {package_version('triton')}"
     else:
-        found["cpu"] = ", ".join([cpu_model(), torch.backends.cpu.get_cpu_capability(), *steered(os.environ)])
+        found["cpu"] = ", ".join(
+            [cpu_model(), torch.backends.cpu.get_cpu_capability(), *kernel_variables(os.environ)]
+        )
         found["compiler"] = cpp_compiler()
     return found
 
 
 @lru_cache
 def cpp_compiler() -> str:
-    """What torch.compile compiles with on the CPU, as it names itself, or `none`."""
-    command = [os.environ.get("CXX", "g++"), "--version"]  # as inductor calls it
+    """Name and version of the C++ compiler of torch.compile, or `none`."""
+    command = [os.environ.get("CXX", "g++"), "--version"]  # the one that inductor calls
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)  # noqa: S603
     except (OSError, subprocess.SubprocessError):
@@ -94,14 +98,14 @@ def package_version(name: str) -> str:
 
 @lru_cache
 def cpu_model() -> str:
-    """This machine's processor as Linux tells it; elsewhere `unknown`."""
+    """This machine's processor on Linux; elsewhere `unknown`."""
     return processor(_cpuinfo())
 
 
 def processor(cpuinfo: dict[str, str]) -> str:
-    """Name, family and model, and the instructions of neural networks: where they are equal, so are votes.
+    """Name, family, model and instruction sets for neural networks.
 
-    The name is not enough: under a hypervisor processors of several generations are all an `AMD EPYC`.
+    The name is not enough: under a hypervisor several generations are all called `AMD EPYC`.
     """
     name, flags = cpuinfo.get("model name", "unknown"), cpuinfo.get("flags", "").split()
     make = [cpuinfo[key] for key in ("cpu family", "model") if key in cpuinfo]
@@ -111,33 +115,36 @@ def processor(cpuinfo: dict[str, str]) -> str:
 
 @lru_cache
 def has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 itself; emulated, it is slower than float32."""
+    """Whether the processor multiplies bfloat16 natively; emulated it is slower than float32."""
     flags = set(_cpuinfo().get("flags", "").split())
     return bool(flags & {"avx512_bf16", "amx_bf16"})
 
 
 @lru_cache
 def has_int8() -> bool:
-    """Whether the processor adds up products of eight-bit integers exactly (VNNI, AMX). Older ones saturate
-    on the way, as do those that oneDNN's environment forbids it: slower, and another function."""
+    """Whether the processor sums products of 8-bit integers exactly (VNNI, AMX).
+
+    Others saturate, also if oneDNN's environment variables disable these instructions: slower, and another
+    function.
+    """
     flags = set(_cpuinfo().get("flags", "").split())
     forbidden = any(re.fullmatch(_ONEDNN, name) for name in os.environ)
     return bool(flags & {"avx512_vnni", "avx_vnni", "amx_int8"}) and not forbidden
 
 
-def steered(environment: Mapping[str, str], device: DeviceKind = "cpu") -> list[str]:
-    """What the environment tells a device's libraries about kernels, as `NAME=value`, sorted."""
+def kernel_variables(environment: Mapping[str, str], device: DeviceKind = "cpu") -> list[str]:
+    """The environment variables that affect a device's kernels, as sorted `NAME=value`."""
     names = sorted(name for name in environment if _STEERING[device].fullmatch(name))
     return [f"{name}={environment[name]}" for name in names if name != "OPENBLAS_CORETYPE" or _has_openblas()]
 
 
 def _has_openblas() -> bool:
-    """Whether PyTorch multiplies with OpenBLAS: on arm64 it does; builds with MKL don't."""
+    """Whether PyTorch uses OpenBLAS (on arm64); builds with MKL do not."""
     return not torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
 
 
 def _cpuinfo() -> dict[str, str]:
-    """What Linux tells of the first processor; empty elsewhere."""
+    """/proc/cpuinfo of the first processor; empty elsewhere."""
     try:
         first = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
     except OSError:
@@ -147,22 +154,22 @@ def _cpuinfo() -> dict[str, str]:
 
 
 def usable_cpus() -> int:
-    """Processors this process may keep busy: those it may run on, or fewer where a container is limited.
+    """Processors this process may use: its CPU affinity, or less under a container's CPU quota.
 
-    A container that may use 4 of 64 processors' time runs on all 64: threads for each would mostly wait.
+    With a quota of 4 processors on a machine of 64, 64 threads would mostly wait.
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, int(min(allowed, cpu_quota(_own_group()))))
 
 
-def heed_quota() -> None:
-    """PyTorch takes a thread for every core it sees: from now on no more than are ours."""
+def limit_threads_to_quota() -> None:
+    """Limit PyTorch's threads to `usable_cpus`, as it starts one per core by default."""
     if usable_cpus() < torch.get_num_threads():
         torch.set_num_threads(usable_cpus())
 
 
 def cpu_quota(group: Path) -> float:
-    """Processors' worth of time that Linux grants a control group (version 2); `inf` without a limit."""
+    """CPU quota of a Linux control group (version 2), in processors; `inf` without a limit."""
     granted = math.inf
     for folder in (group, *group.parents):
         with suppress(OSError, ValueError):  # no such group here; or `max`

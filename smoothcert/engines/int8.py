@@ -1,8 +1,8 @@
-"""A network in eight-bit integers: where numbers are rounded, and the same network with that rounding in it.
+"""int8 quantization of a network.
 
-In front of every convolution and linear layer (of the network with its batch norm folded) what comes in is
-rounded to 256 levels, and the weights to 255, symmetrically, one scale an output channel. OpenVINO recognises
-this form and multiplies the integers themselves; run by PyTorch it is the same arithmetic, in float32.
+The input of every convolution and linear layer (batch norm folded) is rounded to 256 levels; weights to 255
+symmetric levels, one scale per output channel. OpenVINO recognises this form and multiplies integers; PyTorch
+computes the same in float32.
 """
 
 import torch
@@ -12,20 +12,20 @@ from torch.nn.utils import parametrize
 from smoothcert.errors import BadCheckpoint, InternalError, InvalidRequest
 from smoothcert.schemas.card import LEVELS, Quantization
 
-_MOST = 127  # of the weights' signed integers; -128 is left out, so that 0 is in the middle
+_MAX_WEIGHT = 127  # of the signed integers; -128 is not used, for symmetry
 _ATTACHED = "_int8_rounding"
 _LAYERS = (nn.Conv2d, nn.Linear)
-# Rounding before or after these gives the same, and before them it lets them run on integers too.
+# Rounding commutes with these layers; before them it lets them run on integers too.
 _PASSED_OVER = (nn.MaxPool2d, nn.Flatten, nn.Identity, nn.Dropout)
 
 
 def attach(network: nn.Module, quantization: Quantization) -> None:
-    """The rounding goes with the network it was calibrated for, wherever that is run."""
+    """Attach a quantization to the network it was calibrated for."""
     network.__dict__[_ATTACHED] = quantization
 
 
 def attached(network: nn.Module) -> Quantization:
-    """Raises InvalidRequest for a network without."""
+    """The attached quantization. Raises InvalidRequest if there is none."""
     quantization = network.__dict__.get(_ATTACHED)
     if not isinstance(quantization, Quantization):
         raise InvalidRequest("This model has no int8 rounding; `smoothcert quantize` calibrates one.")
@@ -33,7 +33,7 @@ def attached(network: nn.Module) -> Quantization:
 
 
 def places(network: nn.Module) -> tuple[fx.GraphModule, list[fx.Node]]:
-    """The traced network, and the nodes of its graph whose results are rounded. Raises InternalError."""
+    """The traced network and the graph nodes whose outputs are rounded. Raises InternalError."""
     traced = _traced(network)
     modules = dict(traced.named_modules())
     layers = [node for node in traced.graph.nodes if isinstance(_module(node, modules), _LAYERS)]
@@ -41,8 +41,11 @@ def places(network: nn.Module) -> tuple[fx.GraphModule, list[fx.Node]]:
 
 
 def quantized(network: nn.Module, quantization: Quantization) -> nn.Module:
-    """The network (eval mode, batch norm folded, float32) with all rounding in it; its weights are rounded
-    in place. Raises BadCheckpoint when the rounding is another network's, InternalError when it can't be
+    """The network (eval mode, batch norm folded, float32) with all rounding inserted.
+
+    Rounds the weights in place.
+
+    Raises BadCheckpoint: the quantization is not for this network; InternalError: the network can't be
     traced.
     """
     traced, nodes = places(network)
@@ -58,7 +61,7 @@ def quantized(network: nn.Module, quantization: Quantization) -> nn.Module:
 
 
 class RoundedWeight(nn.Module):
-    """Weights on 255 levels, symmetric about 0, one scale an output channel: the largest is 127 steps."""
+    """Rounds weights to 255 symmetric levels, one scale per output channel: its largest weight is 127."""
 
     scales: Tensor
     zeros: Tensor
@@ -66,17 +69,19 @@ class RoundedWeight(nn.Module):
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
         largest = weight.detach().flatten(1).abs().amax(dim=1)
-        self.register_buffer("scales", torch.where(largest > 0, largest / _MOST, 1.0))
+        self.register_buffer("scales", torch.where(largest > 0, largest / _MAX_WEIGHT, 1.0))
         self.register_buffer("zeros", torch.zeros_like(largest, dtype=torch.int32))
 
     def forward(self, weight: Tensor) -> Tensor:
-        return torch.fake_quantize_per_channel_affine(weight, self.scales, self.zeros, 0, -_MOST, _MOST)
+        return torch.fake_quantize_per_channel_affine(
+            weight, self.scales, self.zeros, 0, -_MAX_WEIGHT, _MAX_WEIGHT
+        )
 
 
 def _traced(network: nn.Module) -> fx.GraphModule:
     try:
         return fx.symbolic_trace(network)
-    except Exception as error:  # whatever symbolic tracing meets in a foreign network
+    except Exception as error:  # symbolic tracing of an unknown network may raise anything
         raise InternalError(f"This network can't be traced to round it to int8: {error}") from error
 
 

@@ -1,4 +1,4 @@
-"""What a set-up's speed is held against: the operations of a vote, and the machine's matrix products."""
+"""Reference values for the speed of an engine: FLOP per vote and the peak rate of matrix products."""
 
 import time
 from collections.abc import Callable
@@ -18,14 +18,14 @@ _SIDE: dict[DeviceKind, int] = {"cpu": 2048, "cuda": 8192}  # of the square matr
 
 
 def flop_per_vote(network: nn.Module, shape_CHW: Shape) -> int:
-    """Operations of one forward pass: two for each multiply-add of convolutions and matrix products."""
+    """FLOP of one forward pass: two per multiply-add of convolutions and matrix products."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network.eval()(torch.zeros(1, *shape_CHW))
     return int(counter.get_total_flops())
 
 
 def peak_matmul_rate(device: DeviceKind, precision: Precision, seconds: float = 1.0) -> float:
-    """Operations per second of a large square matrix product on the whole device, the best within so long."""
+    """FLOP per second of a large square matrix product on the whole device: the best within `seconds`."""
     threads = torch.get_num_threads()
     torch.set_num_threads(usable_cpus())
     try:
@@ -38,7 +38,7 @@ def peak_matmul_rate(device: DeviceKind, precision: Precision, seconds: float = 
 def _best_rate(device: DeviceKind, precision: Precision, seconds: float) -> float:
     side, dtype = _SIDE[device], torch.int8 if precision == "int8" else DTYPES[precision]
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    _timed(a, b)  # the first one chooses kernels
+    _timed(a, b)  # warm-up
     best, ends = float("inf"), time.perf_counter() + seconds
     while best == float("inf") or time.perf_counter() < ends:
         best = min(best, _timed(a, b))

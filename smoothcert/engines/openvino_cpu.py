@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: one thread a stream, batches classified in the background while noise is drawn."""
+"""OpenVINO on the CPU: one thread per stream; batches are classified while the next noise is drawn."""
 
 import sys
 import warnings
@@ -24,12 +24,12 @@ from openvino import properties  # noqa: E402
 _HINTS: dict[Precision, openvino.Type] = {
     "float32": openvino.Type.f32,
     "bfloat16": openvino.Type.bf16,
-    "int8": openvino.Type.f32,  # of what lies between the layers that run on integers
+    "int8": openvino.Type.f32,  # between the layers that run on integers
 }
 
 
 class OpenVinoVoter:
-    """A BatchVoter with one stream a thread; one batch more than streams is kept under way."""
+    """A BatchVoter with one stream per thread and one more slot than streams."""
 
     def __init__(self, network: nn.Module, shape_CHW: Shape, num_classes: int, setup: EngineConfig) -> None:
         channels, height, width = shape_CHW
@@ -44,7 +44,7 @@ class OpenVinoVoter:
         if torch.get_num_threads() != 1:
             torch.set_num_threads(1)  # for the noise; the processors belong to the streams
         request = self._requests[slot]
-        request.wait()  # returns at once, unless an interrupted range left a batch behind
+        request.wait()  # only waits if an interrupted range left a batch behind
         self._pixels[slot] = pixels_BHWC  # the request reads this memory until it is done
         request.set_input_tensor(openvino.Tensor(pixels_BHWC.numpy(), shared_memory=True))
         request.start_async()
@@ -68,23 +68,21 @@ def _compiled(
     }
     compiled = openvino.Core().compile_model(_converted(network, shape_BHWC, setup), "CPU", config)
     real = compiled.get_property(properties.hint.inference_precision())
-    if real != _HINTS[setup.precision]:  # a processor without bfloat16 takes float32 without a word
-        raise InternalError(
-            f"OpenVINO would run {real.get_type_name()} here where {setup.precision} was asked for."
-        )
+    if real != _HINTS[setup.precision]:  # without bfloat16 support OpenVINO silently uses float32
+        raise InternalError(f"OpenVINO would run {real.get_type_name()} here, not {setup.precision}.")
     return compiled
 
 
 def _converted(
     network: nn.Module, shape_BHWC: tuple[int, int, int, int], setup: EngineConfig
 ) -> openvino.Model:
-    """The voter as an OpenVINO graph of fixed shape, in float32: the plugin casts as the hint says."""
+    """The voter as an OpenVINO graph of fixed shape in float32; the plugin casts by the precision hint."""
     voter = ready_voter(network, replace(setup, precision="float32"))
     if setup.precision == "int8":
         voter.network = quantized(voter.network, attached(network))
     example = torch.zeros(shape_BHWC, dtype=torch.int16)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of the tracer, about itself
-        # Traced here: the converter's own tracing checks itself by running the network some more times.
+        # The converter's own tracing would run the network several times more to check itself.
         traced = torch.jit.trace(voter, example, check_trace=False)  # type: ignore[no-untyped-call]
         return openvino.convert_model(traced, input=list(shape_BHWC))

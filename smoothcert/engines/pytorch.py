@@ -25,11 +25,10 @@ _MAX_COMPILED = 256  # engines compiled in one process
 
 
 class Voter(nn.Module):
-    """Grid pixels (B,H,W,C integers; value/255 is the pixel) to classes (B,), int64: the class of the highest
-    score, NO_CLASS where a score is NaN or infinite.
+    """Grid pixels (integers, shape (B,H,W,C), value/255 is the pixel) to classes (int64, shape (B,)).
 
-    The division is the correctly rounded one of float32: the network's input is a fixed function of the
-    integers.
+    The class is that of the highest score, or NO_CLASS if a score is not finite. The division rounds
+    correctly in float32, so the network's input is a fixed function of the integers.
     """
 
     def __init__(self, network: nn.Module, dtype: torch.dtype, memory_format: torch.memory_format) -> None:
@@ -48,7 +47,7 @@ class Voter(nn.Module):
 
 
 def ready_voter(network: nn.Module, setup: EngineConfig) -> Voter:
-    """A copy of the network in eval mode, folded, cast and laid out as the set-up says.
+    """A copy of the network in eval mode, folded, cast and laid out as the config says.
 
     Raises InternalError.
     """
@@ -63,7 +62,7 @@ def ready_voter(network: nn.Module, setup: EngineConfig) -> Voter:
 
 
 def fold_batch_norm(network: nn.Module) -> nn.Module:
-    """Batch norm folded into the convolution before it (rounds otherwise, but fixed).
+    """Fold batch norm into the convolution before it. This changes rounding, but deterministically.
 
     Raises InternalError.
     """
@@ -71,7 +70,7 @@ def fold_batch_norm(network: nn.Module) -> nn.Module:
         return network
     try:
         return fuse(network)
-    except Exception as error:  # whatever symbolic tracing meets in a foreign network
+    except Exception as error:  # symbolic tracing of an unknown network may raise anything
         raise InternalError(f"This network can't be traced to fold its batch norm: {error}") from error
 
 
@@ -80,11 +79,13 @@ def has_batch_norm(network: nn.Module) -> bool:
 
 
 def compile_voter(voter: nn.Module, options: dict[str, bool] | None = None) -> None:
-    """Compile in place for one fixed shape; the work is done at the first call. No kernel is chosen by timing
-    it: the next process might choose another, which is another base classifier.
+    """Compile in place for one fixed shape, at the first call.
 
-    Every engine is a recompilation of the same forward. Beyond its limit (8) torch goes on uncompiled without
-    a word, which would be another base classifier than the one named: raise the limit, and fail beyond it.
+    Kernels are not chosen by timing: another process
+    might choose others, and so be another base classifier.
+
+    Every engine recompiles the same forward. Beyond its limit (8) torch silently runs uncompiled, which would
+    be another base classifier; so the limit is raised, and exceeding it is an error.
     """
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _MAX_COMPILED)
     torch._dynamo.config.fail_on_recompile_limit_hit = True
@@ -92,7 +93,7 @@ def compile_voter(voter: nn.Module, options: dict[str, bool] | None = None) -> N
 
 
 class EagerVoter:
-    """A BatchVoter that classifies at once, on `setup.threads` threads."""
+    """A BatchVoter on the CPU, eager or compiled, on `setup.threads` threads."""
 
     slots = 1
 
@@ -103,7 +104,7 @@ class EagerVoter:
         self._threads = setup.threads
         self._run: nn.Module = ready_voter(network, setup)
         if setup.backend == "compile":
-            # freezing: weights become constants, batch norm and the conversions around bf16 kernels go away.
+            # freezing makes weights constants and removes batch norm and conversions around bf16 kernels.
             compile_voter(self._run, {"freezing": True})
         self._classes = np.empty(0, dtype=np.int64)
         self.start(0, torch.zeros(self.shape_BHWC, dtype=torch.int16))

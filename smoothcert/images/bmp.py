@@ -1,4 +1,4 @@
-"""BMP as browsers read it where Pillow does it otherwise or not: 16 and 32 bits, bit masks, run lengths."""
+"""Decodes BMP as browsers do, where Pillow differs: 16 and 32 bits, bit masks, run-length encoding."""
 
 import struct
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from smoothcert.errors import BadImage
 
 PLAIN, RLE8, RLE4, MASKS, MASKS_AND_ALPHA = 0, 1, 2, 3, 6  # values of `compression`
 V3 = 40  # size of the header
-WITH_ALPHA = {56, 108, 124}  # sizes of those headers that have a mask for it
-MOST_RUNS = 2_000_000  # bytes: each two of them are a step in Python
+WITH_ALPHA = {56, 108, 124}  # sizes of headers with an alpha mask
+MAX_RUNS = 2_000_000  # bytes; every two are a step in Python
 
 
 @dataclass(frozen=True)
 class BmpHeader:
-    """Of a BMP whose header is Windows' (40 bytes or more); `offset`: where the pixels are in the file."""
+    """A Windows BMP header (40 bytes or more). offset: position of the pixels in the file."""
 
     offset: int
     size: int
@@ -30,7 +30,7 @@ class BmpHeader:
 
 
 def read_bmp_header(data: bytes) -> BmpHeader | None:
-    """None where the header is OS/2's older one, or none at all: those have neither masks nor run lengths."""
+    """The header, or None for the older OS/2 header (without masks or run lengths) or no BMP."""
     if len(data) < 14 + V3 or data[:2] != b"BM":
         return None
     offset, size = struct.unpack_from("<II", data, 10)
@@ -41,12 +41,12 @@ def read_bmp_header(data: bytes) -> BmpHeader | None:
 
 
 def is_ours(header: BmpHeader | None) -> bool:
-    """Whether `decode_bmp` reads it; the rest is Pillow's."""
+    """Whether `decode_bmp` must read it instead of Pillow."""
     return header is not None and (header.bits in (16, 32) or header.compression != PLAIN)
 
 
 def decode_bmp(data: bytes, header: BmpHeader) -> tuple[Image.Image, Image.Image | None]:
-    """The picture, and its opacity (L) where some of it may be seen through. Raises BadImage."""
+    """The image, and its opacity (mode L) unless it is opaque. Raises BadImage."""
     if header.compression in (RLE8, RLE4):
         return _by_runs(data, header)
     if header.bits not in (16, 32) or header.compression not in (PLAIN, MASKS, MASKS_AND_ALPHA):
@@ -64,7 +64,9 @@ def _by_masks(data: bytes, header: BmpHeader) -> tuple[Image.Image, Image.Image 
     red, green, blue, alpha = _masks(data, header)
     picture = Image.merge("RGB", [_image(_channel(values_HW, mask), header) for mask in (red, green, blue)])
     opacity_HW = _channel(values_HW, alpha)
-    return picture, _image(opacity_HW, header) if opacity_HW.any() else None  # all clear: nothing is meant
+    return picture, _image(
+        opacity_HW, header
+    ) if opacity_HW.any() else None  # fully transparent means that alpha is unused
 
 
 def _image(rows_HW: NDArray[np.uint8], header: BmpHeader) -> Image.Image:
@@ -72,16 +74,16 @@ def _image(rows_HW: NDArray[np.uint8], header: BmpHeader) -> Image.Image:
 
 
 def _masks(data: bytes, header: BmpHeader) -> tuple[int, ...]:
-    """Of red, green, blue and alpha; behind an older header browsers heed no alpha."""
-    told = struct.unpack_from("<IIII", data, 54) if len(data) >= 70 else (0, 0, 0, 0)
-    alpha = told[3] if header.size in WITH_ALPHA else 0
+    """Bit masks of red, green, blue and alpha. Browsers ignore alpha with older headers."""
+    masks = struct.unpack_from("<IIII", data, 54) if len(data) >= 70 else (0, 0, 0, 0)
+    alpha = masks[3] if header.size in WITH_ALPHA else 0
     if header.compression != PLAIN:
-        return (*told[:3], alpha)
+        return (*masks[:3], alpha)
     return (0x7C00, 0x3E0, 0x1F, alpha) if header.bits == 16 else (0xFF0000, 0xFF00, 0xFF, alpha)
 
 
 def _channel(values_HW: NDArray[np.unsignedinteger], mask: int) -> NDArray[np.uint8]:
-    """The bits of the mask as 0 to 255: fewer than eight are spread, of more the high ones stay."""
+    """The masked bits scaled to 0..255; of more than eight bits the high ones."""
     if not mask:
         return np.zeros(values_HW.shape, np.uint8)
     low = (mask & -mask).bit_length() - 1
@@ -95,7 +97,7 @@ def _channel(values_HW: NDArray[np.unsignedinteger], mask: int) -> NDArray[np.ui
 
 
 def _by_runs(data: bytes, header: BmpHeader) -> tuple[Image.Image, Image.Image | None]:
-    """What no run reaches is clear, as browsers show it."""
+    """Run-length encoded pixels; those that no run covers are transparent, as in browsers."""
     colours = min(header.colours or 2**header.bits, 256)
     table = np.frombuffer(data, np.uint8, 4 * colours, 14 + header.size).reshape(-1, 4)
     indices_HW = np.zeros((header.height, header.width), np.uint8)
@@ -109,8 +111,8 @@ def _by_runs(data: bytes, header: BmpHeader) -> tuple[Image.Image, Image.Image |
 def _draw_runs(
     runs: bytes, header: BmpHeader, indices_HW: NDArray[np.uint8], opacity_HW: NDArray[np.uint8]
 ) -> None:
-    if len(runs) > MOST_RUNS:
-        raise BadImage(f"Run-length encoded BMP files are taken up to {MOST_RUNS} bytes: save it as PNG.")
+    if len(runs) > MAX_RUNS:
+        raise BadImage(f"Run-length encoded BMP files are taken up to {MAX_RUNS} bytes: save it as PNG.")
     four = header.compression == RLE4
     x = y = at = 0
     while at + 2 <= len(runs):
@@ -123,12 +125,12 @@ def _draw_runs(
             continue
         elif code == 1:  # end of the picture
             return
-        elif code == 2:  # a step to the right and on
+        elif code == 2:  # move right and up
             if at + 2 > len(runs):
                 break
             x, y, at = x + runs[at], y + runs[at + 1], at + 2
             continue
-        else:  # so many pixels, one by one, filled up to two bytes
+        else:  # that many literal pixels, padded to two bytes
             count, length = code, (code + 1) // 2 if four else code
             packed = runs[at : at + length]
             pixels = bytes(half for byte in packed for half in (byte >> 4, byte & 15)) if four else packed

@@ -1,12 +1,11 @@
-"""From an image file, which nobody trusts, to the exact uint8 pixels that are certified. No torch.
+"""Decodes an untrusted image file to the exact uint8 pixels that are certified. No torch.
 
-A file means what browsers show of it. What is refused: any format but the five below, more than MAX_PIXELS
-pixels (checked in the header, before anything is decoded), truncated or damaged files, animations (which
-frame is meant?). What is done to the others is said, step by step and in order, in the `digest` of the
-result, which becomes part of the certificate: turned upright as EXIF says -> 16 bits reduced to 8 (high
-byte) -> transparency composited on white -> converted to the model's grey or RGB -> resized and cropped as
-the model's card says, unless it has the input's size already, so that the pixels of `to_png` read back as
-themselves.
+A file means what browsers show. Rejected: formats other than the five below, more than MAX_PIXELS pixels
+(checked in the header, before decoding), truncated or damaged files, animations. The steps, which the
+`digest` of the result lists in order and the certificate repeats: rotated by EXIF orientation -> 16 bits
+reduced to 8 (high byte) -> transparency composited on white -> converted to the model's grey or RGB ->
+resized and cropped as the card says, unless the size is right already. So the output of `to_png` reads back
+as the same pixels.
 """
 
 import math
@@ -31,12 +30,12 @@ from smoothcert.schemas.card import Preprocessing
 from smoothcert.schemas.certificate import Shape
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
-MAX_PIXELS = 8192 * 6144  # what the largest phone cameras make; 192 MiB as RGBA
+MAX_PIXELS = 8192 * 6144  # the largest phone cameras; 192 MiB as RGBA
 MAX_WEBP = 4096 * 6144  # its decoder keeps four copies
-LARGE = 4096 * 4096  # pixels: larger pictures are decoded one at a time in each process
-MOST_SCANS = 100  # of a JPEG; a progressive one has about ten, and each one costs a pass over all its pixels
-MOST_PASSED = 20 * MAX_PIXELS  # pixels times scans
-BAND = 256  # rows that are brought to another mode at a time: a large picture is not kept twice
+LARGE = 4096 * 4096  # pixels; a process decodes larger images one at a time
+MAX_SCANS = 100  # of a JPEG; progressive ones have about ten, and each is a pass over all pixels
+MAX_SCANNED = 20 * MAX_PIXELS  # pixels times scans
+BAND = 256  # rows converted at a time, so that a large image is not in memory twice
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -54,7 +53,7 @@ Opacity = Callable[[tuple[int, int, int, int]], Image.Image]  # of a box, as L
 
 
 class Frame(Protocol):
-    """What an image is brought to: a model card is one, and a training folder has its own."""
+    """The target of the decoding: a model card, or the settings of a training folder."""
 
     @property
     def input_shape(self) -> Shape: ...
@@ -65,20 +64,20 @@ class Frame(Protocol):
 
 @dataclass
 class Opened:
-    """A file's header, and what it says beside the pixels. No pixel is decoded yet."""
+    """The header and metadata of a file. No pixel is decoded yet."""
 
     format: str
     size: tuple[int, int]  # width, height
-    image: ImageFile | None = None  # none: it isn't Pillow that decodes it
+    image: ImageFile | None = None  # None if `decode_bmp` decodes it
     orientation: int = 1
-    managed: str | None = None  # what a viewer would convert and we don't
+    managed: str | None = None  # colour management that is ignored
     png: Png | None = None
     bmp: BmpHeader | None = None
     frame: tuple[int, int, int, int] | None = None  # the part of a GIF's screen that has pixels
 
 
 def read_image(data: bytes, card: Frame) -> CertifiedImage:
-    """Decode a file and bring it to `card.input_shape`. Raises BadImage."""
+    """Decode a file to uint8 pixels of shape `card.input_shape` (C,H,W). Raises BadImage."""
     try:
         opened = _open(data)
         with _one_at_a_time if math.prod(opened.size) > LARGE else nullcontext():
@@ -88,7 +87,7 @@ def read_image(data: bytes, card: Frame) -> CertifiedImage:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_many_pixels() from error
-    except Exception as error:  # a decoder fed with a stranger's bytes raises whatever it likes
+    except Exception as error:  # decoders raise anything on malformed input
         raise BadImage("The image file is truncated or damaged.") from error
     return _certified([*notes, *more], image, card)
 
@@ -104,7 +103,7 @@ def _certified(notes: list[str], image: Image.Image, card: Frame) -> CertifiedIm
 
 
 def to_png(image: CertifiedImage) -> bytes:
-    """The same pixels as a lossless file."""
+    """The pixels as a PNG file."""
     pixels_HWC = image.to_array().transpose(1, 2, 0)
     grey = pixels_HWC.shape[2] == 1
     out = BytesIO()
@@ -113,13 +112,15 @@ def to_png(image: CertifiedImage) -> bytes:
 
 
 def _decode(opened: Opened, data: bytes, mode: Mode) -> tuple[Image.Image, list[str]]:
-    """An upright 8-bit image without transparency in the card's mode, and what was done to get there."""
+    """An upright, opaque 8-bit image in the card's mode, and the steps that led to it."""
     notes = [f"decoded from {opened.format}, {opened.size[0]}x{opened.size[1]}"]
     if opened.managed:
         notes.append(opened.managed)
     if opened.orientation in UPRIGHT:
         notes.append("turned upright as its EXIF orientation says")
-    image, opacity = _pixels(opened, data)  # one name throughout: a large picture is not kept twice
+    image, opacity = _pixels(
+        opened, data
+    )  # `image` is rebound below, so that a large image is not in memory twice
     if opened.png and opened.png.depth == 16:
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if image.mode == "I;16" else image
         notes.append("reduced from 16 to 8 bits a channel (high byte)")
@@ -132,7 +133,7 @@ def _decode(opened: Opened, data: bytes, mode: Mode) -> tuple[Image.Image, list[
 
 
 def _pixels(opened: Opened, data: bytes) -> tuple[Image.Image, Opacity | None]:
-    """As they are in the file, and their opacity where the image itself doesn't tell it."""
+    """The decoded image, and its opacity if the image has no alpha channel for it."""
     if opened.image is None:
         assert opened.bmp is not None
         image, mask = decode_bmp(data, opened.bmp)
@@ -142,7 +143,7 @@ def _pixels(opened: Opened, data: bytes) -> tuple[Image.Image, Opacity | None]:
 
 
 def _open(data: bytes) -> Opened:
-    """The header, checked. Raises BadImage."""
+    """Read and check the header. Raises BadImage."""
     if data.startswith(SIGNATURE):
         png = read_png(data)
         return _header(png.picture, orientation=orientation(png.exif), managed=png.managed, png=png)
@@ -162,16 +163,16 @@ def _open(data: bytes) -> Opened:
 
 def _open_jpeg(data: bytes) -> Opened:
     jpeg = read_jpeg(data)
-    if jpeg.scans > MOST_SCANS:
-        raise BadImage(f"The JPEG has too many scans; at most {MOST_SCANS} are taken.")
+    if jpeg.scans > MAX_SCANS:
+        raise BadImage(f"The JPEG has too many scans; at most {MAX_SCANS} are taken.")
     managed = PROFILE if jpeg.profile else None
     opened = _header(jpeg.picture, orientation=orientation(jpeg.exif), managed=managed)
-    if jpeg.scans * math.prod(opened.size) > MOST_PASSED:
+    if jpeg.scans * math.prod(opened.size) > MAX_SCANNED:
         raise BadImage("The JPEG has too many scans for its size: save it again with fewer.")
     return opened
 
 
-def _header(data: bytes, **said: Any) -> Opened:
+def _header(data: bytes, **details: Any) -> Opened:
     try:
         image = Image.open(BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
@@ -179,7 +180,7 @@ def _header(data: bytes, **said: Any) -> Opened:
     _refuse_large(*image.size, MAX_WEBP if image.format == "WEBP" else MAX_PIXELS)
     if getattr(image, "is_animated", False):
         raise BadImage("Animated images are not taken: send the one frame to certify as a still image.")
-    return Opened(str(image.format), image.size, image, **said)
+    return Opened(str(image.format), image.size, image, **details)
 
 
 def _refuse_large(width: int, height: int, most: int = MAX_PIXELS) -> None:
@@ -192,7 +193,7 @@ def _too_many_pixels(most: int = MAX_PIXELS) -> BadImage:
 
 
 def _opacity(opened: Opened, image: Image.Image) -> Opacity | None:
-    """Where Pillow doesn't say it, or not rightly: the rest of a GIF's screen, a PNG's transparent colour."""
+    """Opacity that Pillow does not provide: outside a GIF's frame, or for a PNG's transparent colour."""
     if opened.frame not in (None, (0, 0, *image.size)):
         mask = Image.new("L", image.size)
         mask.paste(image.convert("RGBA").getchannel("A").crop(opened.frame), opened.frame)
@@ -201,7 +202,7 @@ def _opacity(opened: Opened, image: Image.Image) -> Opacity | None:
     if png is None or png.key is None:
         return None
     if png.colour == GREY:
-        spread = png.depth < 8  # Pillow has spread those over 0 to 255
+        spread = png.depth < 8  # Pillow scales those to 0..255
         value = png.key[0] * 255 // (2**png.depth - 1) if spread else png.key[0]
         return lambda box: _mask(_equal(image.crop(box).convert("L" if spread else image.mode), value))
     if png.depth == 8:
@@ -213,7 +214,7 @@ def _opacity(opened: Opened, image: Image.Image) -> Opacity | None:
 
 
 def _equal(image: Image.Image, *key: int) -> NDArray[np.bool_]:
-    """Which pixels have this colour; shape (H, W)."""
+    """Mask of the pixels with this colour, shape (H, W)."""
     channels = np.atleast_3d(np.asarray(image))
     return np.asarray(np.logical_and.reduce([channels[:, :, i] == value for i, value in enumerate(key)]))
 
@@ -223,7 +224,7 @@ def _mask(clear_HW: NDArray[np.bool_]) -> Image.Image:
 
 
 def _low_bytes(png: Png) -> Image.Image:
-    """Of 16-bit colour, of which Pillow keeps the high bytes: read as if it had the other byte order."""
+    """The low bytes of 16-bit colour: read with swapped byte order, as Pillow keeps the high bytes."""
     image = Image.open(BytesIO(png.picture), formats=["PNG"])
     image.tile = [tile._replace(args="RGB;16L") for tile in image.tile]
     image.load()
@@ -243,7 +244,7 @@ def _conversion(source: str, mode: Mode) -> list[str]:
 
 
 def _flat(image: Image.Image, opacity: Opacity | None, mode: Mode) -> Image.Image:
-    """Composited on white and in the card's mode, some rows at a time."""
+    """Composite on white and convert to `mode`, BAND rows at a time."""
     if image.mode == mode and opacity is None and not image.has_transparency_data:
         return image
     flat = Image.new(mode, image.size)
@@ -254,7 +255,9 @@ def _flat(image: Image.Image, opacity: Opacity | None, mode: Mode) -> Image.Imag
             band = _on_white(band, opacity(box))
         elif band.has_transparency_data:
             band = _on_white(band)
-        colour = band if band.mode in ("1", "L", "RGB") else band.convert("RGB")  # CMYK has no way to grey
+        colour = (
+            band if band.mode in ("1", "L", "RGB") else band.convert("RGB")
+        )  # Pillow can't convert CMYK to grey directly
         flat.paste(colour.convert(mode), box)
     return flat
 
@@ -270,7 +273,7 @@ def _on_white(image: Image.Image, opacity: Image.Image | None = None) -> Image.I
 
 
 def _fit(image: Image.Image, card: Frame) -> tuple[Image.Image, list[str]]:
-    """Bring an image to the card's height and width; the notes say how."""
+    """Resize and crop to the card's height and width; also returns the steps."""
     _, height, width = card.input_shape
     if image.size == (width, height):
         return image, []
@@ -288,7 +291,7 @@ def _fit(image: Image.Image, card: Frame) -> tuple[Image.Image, list[str]]:
 
 
 def _short_side(image: Image.Image, length: int) -> Image.Image:
-    """Scaled in proportion until the short side has `length` pixels, as torchvision's Resize does."""
+    """Scale the short side to `length` pixels, like torchvision's Resize."""
     short = min(image.size)
     width, height = (int(length * side / short) for side in image.size)
     if width * height > MAX_PIXELS:

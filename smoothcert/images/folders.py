@@ -1,4 +1,4 @@
-"""Which files below a folder are pictures: by suffix, else by content. Nothing is left out without a word."""
+"""Finds the image files below a folder, by suffix or else by content, and counts all files left out."""
 
 import os
 import stat
@@ -13,7 +13,7 @@ from smoothcert.errors import InvalidRequest
 from smoothcert.images.decode import FORMATS
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".gif"}
-# What systems, network drives, archives and notebooks put beside pictures; small letters.
+# Files of operating systems, network drives, archives and notebooks; lower case.
 CLUTTER = {
     "__macosx", "@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin",
     "system volume information", "lost+found", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini",
@@ -21,7 +21,7 @@ CLUTTER = {
 }  # fmt: skip
 HIDDEN, BROKEN, SPECIAL, OTHER = "hidden or system files", "broken links", "devices or pipes", "no pictures"
 HIDDEN_FOLDERS = "hidden or system folders"
-# Pictures that the service doesn't read either, by suffix and by how their content begins.
+# Image formats that are not supported, by suffix and by first bytes.
 NOT_TAKEN = {
     "TIFF": (".tif", ".tiff"),
     "HEIC": (".heic", ".heif", ".hif"),
@@ -50,13 +50,13 @@ BRANDS = {
 
 
 def is_clutter(name: str) -> bool:
-    """Whether a file or folder of this name is hidden, or nobody's picture."""
+    """Whether a file or folder name is that of a hidden or system file."""
     return name.startswith((".", "~$")) or name.lower() in CLUTTER
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """How many files were left out, by reason; `pictures`: those of a kind that isn't taken."""
+    """Files left out. reasons: counts by reason. pictures: counts of unsupported image formats."""
 
     reasons: Counter[str] = field(default_factory=Counter)
     pictures: Counter[str] = field(default_factory=Counter)
@@ -67,7 +67,7 @@ class LeftOut:
 
     @property
     def lost(self) -> bool:
-        """Whether there were pictures among them, whose absence makes another data set."""
+        """Whether images were left out, so that the data set differs."""
         return bool(self.pictures) or BROKEN in self.reasons
 
     def __str__(self) -> str:
@@ -76,7 +76,7 @@ class LeftOut:
 
 
 def pictures_below(folder: Path, left_out: LeftOut) -> Iterator[Path]:
-    """The picture files below a folder, links followed; what is no such file is counted in `left_out`.
+    """The image files below a folder, following links; other files are counted in `left_out`.
 
     Raises InvalidRequest for a folder that can't be read.
     """
@@ -89,12 +89,12 @@ def pictures_below(folder: Path, left_out: LeftOut) -> Iterator[Path]:
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """The picture files of a folder itself. Raises InvalidRequest."""
+    """The image files directly in a folder. Raises InvalidRequest."""
     return [path for path in _entries(folder) if not path.is_dir() and _why_not(path, LeftOut()) is None]
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """The folders in a folder that may hold pictures, sorted. Raises InvalidRequest."""
+    """The visible folders directly in a folder, sorted. Raises InvalidRequest."""
     return [path for path in _entries(folder) if path.is_dir() and not is_clutter(path.name)]
 
 
@@ -106,11 +106,11 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def files_below(folder: Path, left_out: LeftOut) -> Iterator[Path]:
-    """All that is no folder, in order of the names, each folder once. Raises InvalidRequest."""
+    """All files below a folder, sorted by name; visits each folder once. Raises InvalidRequest."""
     seen: set[tuple[int, int]] = set()
     for place, folders, names in os.walk(folder, onerror=_unreadable, followlinks=True):
         status = Path(place).stat()
-        known = (status.st_dev, status.st_ino) in seen  # a link to a folder above
+        known = (status.st_dev, status.st_ino) in seen  # a link to a parent folder
         seen.add((status.st_dev, status.st_ino))
         if hidden := sum(map(is_clutter, folders)):
             left_out.reasons[HIDDEN_FOLDERS] += hidden
@@ -124,7 +124,7 @@ def _unreadable(error: OSError) -> None:
 
 
 def _why_not(path: Path, left_out: LeftOut) -> str | None:
-    """Why a file is no picture to take; None for one that is, nothing where `left_out` knows already."""
+    """Why a file is left out: None if it is taken, an empty string if `left_out` counted it already."""
     if is_clutter(path.name):
         return HIDDEN
     try:
@@ -143,7 +143,7 @@ def _why_not(path: Path, left_out: LeftOut) -> str | None:
 
 
 def _is_taken(path: Path) -> bool:
-    """By content, whatever the name says."""
+    """Whether the content is a supported image."""
     try:
         with Image.open(path, formats=FORMATS):
             return True
@@ -152,8 +152,8 @@ def _is_taken(path: Path) -> bool:
     except OSError as error:
         raise InvalidRequest(f"{path} can't be read: {error.strerror or error}.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        return True  # too large, which reading it will say
-    except Exception:  # a decoder fed with anything raises whatever it likes
+        return True  # too large; reading it gives the error
+    except Exception:  # decoders raise anything on malformed input
         return False
 
 

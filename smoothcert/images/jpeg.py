@@ -1,24 +1,24 @@
-"""A JPEG's segments: what shows the picture, and what is said beside it that decides how it is shown.
+"""Separates a JPEG's segments: the image, and the metadata that decides how browsers show it.
 
-The decoder gets what shows the picture alone, up to its end: a video behind it (phones' motion photos),
-previews, profiles and texts neither count as part of it nor break it, as in browsers.
+The decoder gets only the image up to its end marker, without previews, profiles, texts, or the videos that
+phones append.
 """
 
 import re
 import struct
 from dataclasses import dataclass
 
-MARKER = re.compile(rb"\xff+([^\x00\xff])")  # in front of a segment, as libjpeg looks for it
-AFTER_SCAN = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # restarts are part of the scan
+MARKER = re.compile(rb"\xff+([^\x00\xff])")  # start of a segment, as libjpeg finds it
+AFTER_SCAN = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # restart markers are part of the scan
 ALONE = {0x01, 0xD8, *range(0xD0, 0xD8)}  # markers without a segment
 SCAN, END, COMMENT = 0xDA, 0xD9, 0xFE
 JFIF, EXIF, PROFILE, ADOBE = 0xE0, 0xE1, 0xE2, 0xEE
-BESIDE = {*range(0xE0, 0xF0), COMMENT} - {JFIF, ADOBE}  # those two say what the numbers mean as colours
+BESIDE = {*range(0xE0, 0xF0), COMMENT} - {JFIF, ADOBE}  # those two define the colour space
 
 
 @dataclass
 class Jpeg:
-    """`picture`: the file without what needn't be there. `exif`: TIFF bytes of the first such segment."""
+    """picture: the file without metadata. exif: TIFF bytes of the first EXIF segment. scans: their number."""
 
     picture: bytes = b""
     exif: bytes = b""
@@ -27,7 +27,7 @@ class Jpeg:
 
 
 def read_jpeg(data: bytes) -> Jpeg:
-    """What is damaged is left to the decoder."""
+    """Split a JPEG. Damage is left to the decoder."""
     jpeg, kept, at, copied = Jpeg(), [], 2, 0
     expected = MARKER
     while found := expected.search(data, at):
@@ -42,13 +42,13 @@ def read_jpeg(data: bytes) -> Jpeg:
         if marker in BESIDE:
             kept.append(data[copied : found.start()])
             copied = at
-            _note(jpeg, marker, data[after + 2 : at])
+            _read_metadata(jpeg, marker, data[after + 2 : at])
     kept.append(data[copied:])
     jpeg.picture = b"".join(kept)
     return jpeg
 
 
-def _note(jpeg: Jpeg, marker: int, body: bytes) -> None:
+def _read_metadata(jpeg: Jpeg, marker: int, body: bytes) -> None:
     if marker == EXIF and body.startswith(b"Exif\0") and not jpeg.exif:
         jpeg.exif = body[6:]
     if marker == PROFILE and body.startswith(b"ICC_PROFILE\0"):
@@ -59,7 +59,7 @@ ORIENTATION, SHORT = 0x0112, 3
 
 
 def orientation(tiff: bytes) -> int:
-    """1 (upright) to 8; 1 where it isn't said, or can't be read."""
+    """The EXIF orientation of TIFF bytes: 1 (upright) to 8; 1 if missing or unreadable."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
     if order is None:
         return 1

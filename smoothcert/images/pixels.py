@@ -1,4 +1,4 @@
-"""The uint8 pixels that a certificate is about, with what identifies them."""
+"""The certified pixels and their digest."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from smoothcert.schemas.certificate import InputDigest, Shape
 
 @dataclass(frozen=True)
 class CertifiedImage:
-    """`pixels` are uint8 in C,H,W order; `digest` is what the certificate says of them."""
+    """pixels: uint8 in C,H,W order. digest: how the certificate identifies them."""
 
     pixels: bytes
     digest: InputDigest
 
     @classmethod
     def of(cls, pixels: bytes, shape_CHW: Shape, preprocessing: Sequence[str] = ()) -> "CertifiedImage":
-        """Pixels just made; preprocessing: what was done to get them, in order."""
+        """From uint8 pixels. preprocessing: the steps that produced them, in order."""
         channels, height, width = shape_CHW
         assert len(pixels) == channels * height * width
         sha256 = hashlib.sha256(pixels).hexdigest()

@@ -1,7 +1,7 @@
-"""A PNG's chunks: what shows the picture, and what is said beside it that decides how it is shown.
+"""Separates a PNG's chunks: the image, and the metadata that decides how browsers show it.
 
-The decoder gets the critical chunks alone: text, profiles and whatever else is in the file neither costs
-memory nor breaks the picture, as in browsers.
+The decoder gets only critical chunks, so text, profiles and other chunks can neither cost memory nor break
+it.
 """
 
 import struct
@@ -13,15 +13,17 @@ from smoothcert.errors import BadImage
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, COLOUR, PALETTE = 0, 2, 3  # colour types
-ANCILLARY = 0x20  # this bit of a chunk's first letter: a decoder may leave it out
+ANCILLARY = 0x20  # bit of a chunk's first letter: a decoder may ignore it
 SRGB_GAMMA = range(45000, 46000)  # of 100 000
 SRGB_WHITE_AND_PRIMARIES = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
 
 
 @dataclass
 class Png:
-    """`picture`: the file without what needn't be there. `key`: the samples of the transparent colour, in the
-    picture's own depth. `exif`: TIFF bytes. `managed`: colours that a viewer would convert.
+    """A PNG's parts. picture: the file with critical chunks only. chunks: metadata before the image.
+
+    key: samples of the transparent colour, in the image's depth. exif: TIFF bytes. managed: colour management
+    that is ignored.
     """
 
     depth: int
@@ -30,18 +32,18 @@ class Png:
     key: tuple[int, ...] | None = None
     exif: bytes = b""
     managed: str | None = None
-    said: dict[bytes, bytes] = field(default_factory=dict)
+    chunks: dict[bytes, bytes] = field(default_factory=dict)
 
 
 def read_png(data: bytes) -> Png:
-    """Raises BadImage for animations; what is damaged is left to the decoder."""
+    """Split a PNG. Raises BadImage for animations; damage is left to the decoder."""
     png = Png(data[24], data[25]) if len(data) > 25 else Png(0, 0)
     kept = [SIGNATURE]
     before, ended = True, False
     for kind, start, end in _chunks(data):
         before, ended = before and kind != b"IDAT", ended or (not before and kind not in (b"IDAT", b"IEND"))
-        if before and kind not in png.said:
-            png.said[kind] = data[start + 8 : end - 4]
+        if before and kind not in png.chunks:
+            png.chunks[kind] = data[start + 8 : end - 4]
         if kind == b"PLTE" and png.colour == PALETTE:
             kept.append(_palette(png, data[start:end]))
             continue
@@ -51,7 +53,7 @@ def read_png(data: bytes) -> Png:
     _refuse_animation(png)
     png.picture = b"".join(kept)
     png.key = _key(png)
-    png.exif = png.said.get(b"eXIf", b"")
+    png.exif = png.chunks.get(b"eXIf", b"")
     png.managed = _managed(png)
     return png
 
@@ -79,13 +81,13 @@ def _palette(png: Png, chunk: bytes) -> bytes:
 
 
 def _fits_palette(png: Png) -> bool:
-    colours, alphas = png.said.get(b"PLTE", b""), png.said[b"tRNS"]
+    colours, alphas = png.chunks.get(b"PLTE", b""), png.chunks[b"tRNS"]
     return png.colour == PALETTE and bool(colours) and 0 < len(alphas) <= 256
 
 
 def _key(png: Png) -> tuple[int, ...] | None:
     samples = {GREY: 1, COLOUR: 3}.get(png.colour, 0)
-    body = png.said.get(b"tRNS", b"")
+    body = png.chunks.get(b"tRNS", b"")
     if not samples or len(body) != 2 * samples:
         return None
     return tuple(value & (65535 if png.depth == 16 else 255) for value in struct.unpack(f">{samples}H", body))
@@ -93,19 +95,19 @@ def _key(png: Png) -> tuple[int, ...] | None:
 
 def _refuse_animation(png: Png) -> None:
     """An animation of one frame is a still picture, where that frame is the picture itself."""
-    control = png.said.get(b"acTL", b"")
+    control = png.chunks.get(b"acTL", b"")
     if len(control) != 8:
         return
-    if struct.unpack(">I", control[:4])[0] > 1 or b"fcTL" not in png.said:
+    if struct.unpack(">I", control[:4])[0] > 1 or b"fcTL" not in png.chunks:
         raise BadImage("Animated images are not taken: send the one frame to certify as a still image.")
 
 
 def _managed(png: Png) -> str | None:
-    if png.said.keys() & {b"iCCP", b"cICP"}:
+    if png.chunks.keys() & {b"iCCP", b"cICP"}:
         return "embedded colour profile ignored"
-    if b"sRGB" in png.said:
+    if b"sRGB" in png.chunks:
         return None
-    gamma, primaries = png.said.get(b"gAMA", b""), png.said.get(b"cHRM", b"")
+    gamma, primaries = png.chunks.get(b"gAMA", b""), png.chunks.get(b"cHRM", b"")
     if len(gamma) == 4 and struct.unpack(">I", gamma)[0] not in SRGB_GAMMA:
         return "embedded gamma ignored"
     if len(primaries) == 32 and any(

@@ -1,5 +1,7 @@
-"""A checkpoint folder: model.safetensors + card.json, int8.json if quantized. Never pickle: a hostile one can
-only fail to load."""
+"""Checkpoint folders: model.safetensors, card.json, and int8.json if quantized.
+
+No pickle: a malicious checkpoint can only fail to load.
+"""
 
 import hashlib
 from pathlib import Path
@@ -17,19 +19,19 @@ from smoothcert.models.registry import CARD_FILE, INT8_FILE, WEIGHTS_FILE, read_
 from smoothcert.schemas.card import Int8, ModelCard, Quantization
 
 HEADER_ROOM = 1_000_000  # bytes for the names of the tensors
-MOST_ROUNDING = 1_000_000  # bytes of int8.json
+MAX_QUANTIZATION = 1_000_000  # bytes of int8.json
 
 
 def load_network(folder: Path, card: ModelCard | None = None) -> nn.Module:
     """The base classifier of a checkpoint, in eval mode, on the CPU, float32.
 
-    card: the one read from this folder before, whose network it must still be: certificates will name it.
-    The int8 rounding, if the card names one, comes attached. Raises BadCheckpoint when weights or rounding
-    are missing, altered (sha256), not finite, or don't fit the card's architecture.
+    card: as read from this folder earlier; the weights must still match it. The int8 quantization, if any, is
+    attached. Raises BadCheckpoint: weights or quantization are missing, altered (sha256), not finite, or do
+    not fit the card's architecture.
     """
     card = card or read_card(folder)
     network = _fresh_network(folder, card)
-    weights = _read(folder / WEIGHTS_FILE, card.weights_sha256, _most_bytes(network))
+    weights = _read(folder / WEIGHTS_FILE, card.weights_sha256, _max_bytes(network))
     try:
         network.load_state_dict(load(weights))
     except (SafetensorError, RuntimeError) as error:
@@ -49,16 +51,16 @@ def _fresh_network(folder: Path, card: ModelCard) -> nn.Module:
 
 
 def _refuse_not_finite(network: nn.Module, path: Path) -> None:
-    """What such a network answers depends on the back end: kernels treat NaN differently."""
+    """Raises BadCheckpoint. Back ends treat NaN differently, so such a network is no fixed function."""
     for name, tensor in network.state_dict().items():
         if not tensor.isfinite().all():
             raise BadCheckpoint(f"{path}: {name} holds NaN or infinite numbers; train the model again.")
 
 
 def save_checkpoint(folder: Path, network: nn.Module, card: ModelCard) -> ModelCard:
-    """Write weights and card; the card comes back with the digest of the weights.
+    """Write weights and card; returns the card with the digest of the weights.
 
-    Each file appears whole or not at all, weights first: a folder with a card is a whole checkpoint.
+    Both writes are atomic and the card comes last, so a folder with a card is complete.
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = save({name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()})
@@ -69,18 +71,18 @@ def save_checkpoint(folder: Path, network: nn.Module, card: ModelCard) -> ModelC
 
 
 def save_card(folder: Path, card: ModelCard) -> None:
-    """Write card.json alone, for a card that has learned something (a measured accuracy)."""
+    """Write card.json alone, for example with a new evaluation."""
     write_whole(folder / CARD_FILE, card.model_dump_json(indent=1).encode() + b"\n")
 
 
-def _most_bytes(network: nn.Module) -> int:
-    """No file of this network's weights is larger, be they in float64."""
+def _max_bytes(network: nn.Module) -> int:
+    """Upper bound of the size of the weights file, even in float64."""
     held: int = sum(t.numel() * t.element_size() for t in network.state_dict().values())
     return HEADER_ROOM + 2 * held
 
 
 def save_quantization(folder: Path, quantization: Quantization) -> ModelCard:
-    """Write int8.json, then the card that names it; figures measured with another one are dropped."""
+    """Write int8.json, then the card that names it. Drops the evaluation of any other quantization."""
     content = quantization.model_dump_json(indent=1).encode() + b"\n"
     card, digest = read_card(folder), hashlib.sha256(content).hexdigest()
     assert quantization.weights_sha256 == card.weights_sha256
@@ -94,7 +96,7 @@ def save_quantization(folder: Path, quantization: Quantization) -> ModelCard:
 def _read_quantization(folder: Path, sha256: str, weights_sha256: str) -> Quantization:
     path = folder / INT8_FILE
     try:
-        quantization = Quantization.model_validate_json(_read(path, sha256, MOST_ROUNDING))
+        quantization = Quantization.model_validate_json(_read(path, sha256, MAX_QUANTIZATION))
     except ValidationError as error:
         raise BadCheckpoint(f"{path} is no int8 rounding: {error.errors()[0]['msg']}.") from error
     if quantization.weights_sha256 != weights_sha256:

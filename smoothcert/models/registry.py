@@ -1,4 +1,4 @@
-"""The models there are: every folder with a card.json and a model.safetensors below one root. No torch."""
+"""The registry of models: every folder below one root with a card.json and a model.safetensors. No torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +10,17 @@ from smoothcert.files import read_bounded
 from smoothcert.schemas.card import NAME, ModelCard
 
 BUNDLED = Path(__file__).resolve().parents[2] / "models"
-DEFAULT_MODEL = "mnist-lenet-consistency-0.50"  # where nobody names one: one home for all settings
+DEFAULT_MODEL = "mnist-lenet-consistency-0.50"  # for all settings
 CARD_FILE = "card.json"
 WEIGHTS_FILE = "model.safetensors"
-MOST_CARD = 10_000_000  # bytes
+MAX_CARD = 10_000_000  # bytes
 INT8_FILE = "int8.json"  # optional
 
 
 def read_card(folder: Path) -> ModelCard:
-    """The card of one checkpoint folder. Raises BadCheckpoint when it is missing or not a card."""
+    """The card of a checkpoint folder. Raises BadCheckpoint: missing or invalid."""
     path = folder / CARD_FILE
-    text = read_bounded(path, MOST_CARD, f"is not a model card: it is larger than {MOST_CARD} bytes.")
+    text = read_bounded(path, MAX_CARD, f"is not a model card: it is larger than {MAX_CARD} bytes.")
     try:
         return ModelCard.model_validate_json(text)
     except ValidationError as error:
@@ -31,18 +31,18 @@ def read_card(folder: Path) -> ModelCard:
 
 @dataclass(frozen=True)
 class ModelRegistry:
-    """The checkpoints below `root`, read anew at each call: a folder put there is served at once."""
+    """The checkpoints below `root`. Read at every call, so that new folders are served at once."""
 
     root: Path = BUNDLED
 
     def names(self) -> list[str]:
-        """Names of the folders that hold a whole checkpoint, sorted."""
+        """Names of the folders with a complete checkpoint, sorted."""
         if not self.root.is_dir():
             return []
         return sorted(p.name for p in self.root.iterdir() if NAME.fullmatch(p.name) and self._is_whole(p))
 
     def cards(self) -> list[ModelCard]:
-        """The readable cards, sorted by name; a broken one is left out (`card` says why)."""
+        """The valid cards, sorted by name. Invalid ones are skipped; `left_out` has the reasons."""
         cards = []
         for name in self.names():
             try:
@@ -52,14 +52,14 @@ class ModelRegistry:
         return cards
 
     def left_out(self) -> dict[str, str]:
-        """Folders below `root` that are no models, and why."""
+        """Folders below `root` that are not models, with the reason."""
         if not self.root.is_dir():
             return {}
         folders = (path for path in sorted(self.root.iterdir()) if path.is_dir())
-        reasons = {path.name: self._what_is_wrong(path) for path in folders if not path.name.startswith(".")}
+        reasons = {path.name: self._problem(path) for path in folders if not path.name.startswith(".")}
         return {name: reason for name, reason in reasons.items() if reason}
 
-    def _what_is_wrong(self, folder: Path) -> str:
+    def _problem(self, folder: Path) -> str:
         missing = [name for name in (CARD_FILE, WEIGHTS_FILE) if not (folder / name).is_file()]
         if missing:
             return f"it has no {' and no '.join(missing)}"
@@ -74,7 +74,7 @@ class ModelRegistry:
     def card(self, name: str) -> ModelCard:
         """The card of one model. Raises UnknownModel, BadCheckpoint.
 
-        A folder goes by its own name, whatever its card says: no checkpoint can pass for another one.
+        The model's name is that of its folder, whatever the card says, so no checkpoint can pose as another.
         """
         return read_card(self.folder(name)).model_copy(update={"name": name})
 

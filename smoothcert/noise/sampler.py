@@ -1,4 +1,4 @@
-"""Votes of one image on the CPU: noise is drawn here, a voter classifies, counts come back."""
+"""Votes of one image on the CPU: draws the noise, has a voter classify, counts the classes."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ Image = NDArray[np.uint8]  # C,H,W
 
 @dataclass(frozen=True)
 class Batch:
-    """One forward pass. All rows are evaluated (one shape, one function), rows first..last-1 are counted."""
+    """One forward pass. All rows are evaluated, as the shape is fixed; rows first..last-1 are counted."""
 
     index: int
     first: int
@@ -27,7 +27,7 @@ class Batch:
 
 
 def batches(votes: VoteRange, size: int) -> Iterator[Batch]:
-    """The batches that a range of votes touches, in order; the first and the last may count in part."""
+    """The batches that hold a range of votes, in order; only part of the first and last may be counted."""
     assert 0 <= votes.start <= votes.stop
     for index in range(votes.start // size, -(-votes.stop // size)):
         begin = index * size
@@ -35,10 +35,10 @@ def batches(votes: VoteRange, size: int) -> Iterator[Batch]:
 
 
 class BatchVoter(Protocol):
-    """One network under one set-up: whole batches of grid pixels in, one class a row out, or NO_CLASS.
+    """A network under one engine config: batches of grid pixels in, one class (or NO_CLASS) per row out.
 
-    Up to `slots` batches may be under way; `classes` waits for its slot's batch. A slot is started again only
-    after its classes were read.
+    Up to `slots` batches may run at once; `classes` waits for the batch of its slot. A slot is started again
+    only after its classes were read.
     """
 
     num_classes: int
@@ -52,7 +52,7 @@ class BatchVoter(Protocol):
 
 @dataclass(frozen=True)
 class _Evaluated:
-    """The last whole batch: a range that goes on inside it needs no second evaluation."""
+    """The last batch evaluated: a range that continues inside it reuses its classes."""
 
     key: tuple[Stage, int] | None
     classes_B: NDArray[np.int64]
@@ -62,7 +62,7 @@ class Sampler:
     """The VoteSource of one image, noise level and seed on a CPU voter.
 
     image_CHW: uint8. sigma: pixels in [0,1]. seed: 128 bits. Noise is drawn in the order vote, row, column,
-    channel, whatever the set-up's memory format. Not for several threads at once.
+    channel, for every memory format. Not thread-safe.
     """
 
     def __init__(self, voter: BatchVoter, image_CHW: Image, sigma: float, seed: int) -> None:
@@ -88,7 +88,7 @@ class Sampler:
         started: deque[tuple[int, Batch]] = deque()  # slot and batch, the oldest first
         for batch in batches(votes, self._size):
             if self._last.key == (votes.stage, batch.index):
-                counts += self._tally(self._last.classes_B, batch)
+                counts += self._count(self._last.classes_B, batch)
                 continue
             if not free:
                 slot, oldest = started.popleft()
@@ -108,8 +108,8 @@ class Sampler:
     def _collect(self, slot: int, batch: Batch, stage: Stage) -> Counts:
         classes_B = self._voter.classes(slot)
         self._last = _Evaluated((stage, batch.index), classes_B)
-        return self._tally(classes_B, batch)
+        return self._count(classes_B, batch)
 
-    def _tally(self, classes_B: NDArray[np.int64], batch: Batch) -> Counts:
+    def _count(self, classes_B: NDArray[np.int64], batch: Batch) -> Counts:
         shifted = classes_B[batch.first : batch.last] - NO_CLASS  # bincount takes no negative numbers
         return np.bincount(shifted, minlength=self.num_classes + 1)[1:].astype(np.int64)

@@ -1,4 +1,4 @@
-"""Random streams: batch i of a stage draws from f(seed, stage, i), whoever draws it and in what order."""
+"""Random streams: batch i of a stage draws from f(seed, stage, i), in any process and any order."""
 
 import hashlib
 from typing import Literal
@@ -27,10 +27,10 @@ def parse_seed(seed: str) -> int:
 
 
 class BatchStream:
-    """The random words of one batch, for the CPU (SFC64 keyed by all 128 bits through SeedSequence).
+    """The random bits of one batch on the CPU: SFC64, keyed by all 128 bits of the seed through SeedSequence.
 
-    Not torch's CPU generator: it is a Mersenne Twister that keeps only the low 32 bits of its seed, so that
-    seeds repeat and streams of different jobs coincide.
+    Not torch's CPU generator: a Mersenne Twister that keeps only the low 32 bits of its seed, so that streams
+    of different jobs may coincide.
     """
 
     def __init__(self, seed: int, stage: Stage, batch: int) -> None:
@@ -38,27 +38,27 @@ class BatchStream:
         self._bits = np.random.SFC64(key)
 
     def words(self, count: int) -> RawWords:
-        """The next `count` words of 64 random bits."""
+        """The next `count` words of 64 random bits, shape (count,)."""
         return np.asarray(self._bits.random_raw(count), dtype=np.uint64)
 
     def lanes(self, count: int) -> NDArray[np.uint16]:
-        """The next values of 16 random bits, four of them from each word: shape (count,)."""
+        """The next 16-bit values, four from each word, shape (count,)."""
         whole = self.words(-(-count // _WORDS_PER))
         return whole.view(np.uint16)[:count]
 
     def normals(self, count: int) -> NDArray[np.float64]:
-        """Standard normal values, shape (count,), as exact as float64 makes them: not for certificates."""
+        """Standard normal values in float64, shape (count,). Not exact, so not for certificates."""
         return np.random.Generator(self._bits).standard_normal(count)
 
 
 def device_key(seed: int, stage: Stage, batch: int, device: Literal["cuda"] = "cuda") -> int:
-    """The 63-bit key of a device generator (Philox, which takes 64) for one batch: a hash of the triple."""
+    """The 63-bit key of a device's Philox generator for one batch: a hash of (seed, stage, batch)."""
     text = f"smoothcert:{device}:{seed:032x}:{stage}:{batch}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 class GridNoise:
-    """Draws `count` noise integers at a time into a caller's tensor. Holds buffers: one instance a thread."""
+    """Draws `count` noise integers at a time. Holds buffers, so use one instance per thread."""
 
     def __init__(self, table: NoiseTable, count: int) -> None:
         self._table = table
@@ -66,7 +66,7 @@ class GridNoise:
         self._index = torch.empty(count, dtype=torch.int32)
 
     def draw(self, stream: BatchStream, out_N: Tensor) -> None:
-        """Fill out_N (int16, contiguous, `count` elements) with independent draws of m, in steps of 1/255."""
+        """Fill out_N (int16, contiguous, `count` elements) with independent noise in steps of 1/255."""
         lanes = stream.lanes(self._index.numel())
         self._index.copy_(torch.from_numpy(lanes))
         torch.index_select(self._first_level, 0, self._index, out=out_N)

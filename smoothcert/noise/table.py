@@ -10,7 +10,7 @@ Arithmetic, ICLR 2023; docs/decisions/0002-exact-noise.md).
 A draw compares 63 random bits with integer thresholds. What is left between the drawn law and P (rounded
 thresholds, the tail beyond the table) is bounded by `slack` and taken from the statistics.
 
-Legend: m integer noise in steps of 1/255; sigma in pixels in [0,1]; a word is 63 random bits as a
+Notation: m integer noise in steps of 1/255; sigma in pixels in [0,1]; a word is 63 random bits as a
 non-negative int64.
 """
 
@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 from smoothcert.schemas.parameters import check_sigma
 
 BITS = 63
-LANE_BITS = 16  # most draws are settled by this many bits: one table look-up
+LANE_BITS = 16  # enough for most draws: one table look-up
 REST_BITS = BITS - LANE_BITS
-UNSETTLED = np.int16(-(2**15))  # in `first_level`: a threshold lies inside this cell, more bits are needed
+UNSETTLED = np.int16(-(2**15))  # in `first_level`: a threshold lies inside this cell, so more bits are needed
 _LAST_WORD = 2**BITS - 1
 
 Int16 = NDArray[np.int16]
@@ -73,7 +73,7 @@ def scaled_cumulative(a: Fraction, bits: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class NoiseTable:
-    """The law of m for one sigma.
+    """The distribution of m for one sigma.
 
     thresholds_T: sorted words; m = lowest + (number of thresholds <= word).
     cell_starts: that number at the first word of each cell: the words with the same first 16 bits.
@@ -87,7 +87,7 @@ class NoiseTable:
     first_level: Int16
 
     def integers(self, words_N: Int64) -> Int16:
-        """The noise that these words stand for, int16."""
+        """The noise of these words, int16, shape (N,)."""
         padded = np.append(self.thresholds_T, [_LAST_WORD, _LAST_WORD])
         below: Int64 = self.cell_starts[words_N >> REST_BITS]
         below += padded[below] <= words_N  # enough for most cells: they hold one threshold
@@ -117,10 +117,10 @@ def noise_table(sigma: float) -> NoiseTable:
 
 @lru_cache(maxsize=256)
 def slack(sigma: float, num_pixels: int) -> float:
-    """How far the probability of any event about one noisy image may be off, rounded up.
+    """Total variation between the drawn noise of one image and the Gaussian, rounded up.
 
-    To be taken from lower and added to upper bounds. num_pixels is C*H*W. 2e-13 for MNIST at sigma 0.5,
-    8e-11 for 224x224 colour images at sigma 1. Without the table, which takes seconds at the largest sigma.
+    Subtract it from lower and add it to upper bounds. num_pixels: C*H*W. 2e-13 for MNIST at sigma 0.5, 8e-11
+    for 224x224 colour images at sigma 1. Does not build the table, which takes seconds at the largest sigma.
     """
     check_sigma(sigma)
     level, beyond = Fraction(sigma), math.ceil(10 * 255 * sigma) + 1  # Phi(10) is 1 to 63 bits
@@ -136,7 +136,7 @@ def _slack_of(thresholds: int) -> float:
 
 
 def _thresholds_above_half(sigma: Fraction) -> list[int]:
-    """The thresholds above one half, below 2^63: sorted."""
+    """The thresholds above one half and below 2^63, sorted."""
     return list(takewhile(lambda word: word < 2**BITS, (_threshold(sigma, m) for m in count())))
 
 

@@ -1,7 +1,7 @@
-"""API keys: who may call the service. Files hold digests only (docs/decisions/0007-callers.md).
+"""API keys of the service. Files hold only digests (docs/decisions/0007-callers.md).
 
-A key reads `smoothcert_ID_SECRET`: the id finds its record, the secret has 256 random bits. One SHA-256 of it
-is enough at rest, as nobody can try 2**256 secrets; a slow hash is for what people choose themselves.
+A key is `smoothcert_ID_SECRET`: the id finds its record, the secret has 256 random bits. SHA-256 is enough to
+store it: slow hashes protect passwords that people choose, not random keys.
 """
 
 import hashlib
@@ -20,12 +20,12 @@ from smoothcert.files import write_whole
 
 PREFIX = "smoothcert"
 SECRET_BYTES = 32
-NOBODY = "0" * 64  # what a secret is compared with where the id is unknown
+NO_DIGEST = "0" * 64  # compared with the secret's digest if the id is unknown
 NAME = r"[a-z0-9][a-z0-9._-]{0,62}"
 
 
 class ApiKey(BaseModel):
-    """One key at rest. `owner`: the caller whose jobs it sees; several keys may be one caller's."""
+    """One stored key. owner: the caller whose jobs it may see; a caller may have several keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -46,7 +46,7 @@ class Keyring(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> "Keyring":
-        """Raises BadKeyFile. A file that isn't there yet holds no key."""
+        """Read a file; a missing file holds no keys. Raises BadKeyFile."""
         try:
             return cls.model_validate_json(path.read_bytes())
         except FileNotFoundError:
@@ -55,35 +55,35 @@ class Keyring(BaseModel):
             raise BadKeyFile(f"{path} is no file of API keys: {type(error).__name__}.") from error
 
     def write(self, path: Path) -> None:
-        """Replaces the file in one step. Raises OSError."""
+        """Replace the file atomically. Raises OSError."""
         write_whole(path, self.model_dump_json(indent=2, exclude_none=True).encode() + b"\n")
 
     def find(self, presented: str) -> ApiKey | None:
-        """The record of a key that a caller sent, compared in constant time; None for any other string."""
+        """The record of this key, or None. The comparison takes constant time."""
         key_id, secret = split(presented)
         found = next((key for key in self.keys if key.id == key_id), None)
-        same = hmac.compare_digest(digest(secret), found.sha256 if found else NOBODY)
+        same = hmac.compare_digest(digest(secret), found.sha256 if found else NO_DIGEST)
         return found if same else None
 
     def having(self, key: ApiKey) -> "Keyring":
-        """With one key more."""
+        """A copy with this key added."""
         return Keyring(keys=(*self.keys, key))
 
     def without(self, key_id: str) -> "Keyring":
-        """With one key less."""
+        """A copy without this key."""
         return Keyring(keys=tuple(key for key in self.keys if key.id != key_id))
 
 
 @dataclass(frozen=True)
 class NewKey:
-    """A key in the clear, the only time it is, with what is kept of it."""
+    """A new key in plain text, and the record to store."""
 
     text: str
     record: ApiKey
 
 
 def draw(owner: str, open_jobs: int | None = None, per_minute: int | None = None) -> NewKey:
-    """A new key of a caller. Raises ValidationError for an owner's name that isn't one."""
+    """Make a key for an owner. Raises ValidationError for an invalid owner name."""
     key_id, secret = secrets.token_hex(4), secrets.token_urlsafe(SECRET_BYTES)
     record = ApiKey(
         id=key_id,
@@ -97,11 +97,11 @@ def draw(owner: str, open_jobs: int | None = None, per_minute: int | None = None
 
 
 def split(presented: str) -> tuple[str, str]:
-    """Id and secret of a key; both empty where the string isn't one."""
+    """Id and secret of a key; both empty if the string is not a key."""
     found = re.fullmatch(rf"{PREFIX}_([0-9a-f]{{8}})_([A-Za-z0-9_-]{{43}})", presented)
     return (found[1], found[2]) if found else ("", "")
 
 
 def digest(secret: str) -> str:
-    """What is kept of a secret."""
+    """The stored digest of a secret."""
     return hashlib.sha256(secret.encode()).hexdigest()

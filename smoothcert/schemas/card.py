@@ -1,4 +1,4 @@
-"""card.json: what is known of a checkpoint without loading its weights."""
+"""card.json, which describes a checkpoint without its weights, and int8.json, its quantization."""
 
 import json
 import re
@@ -10,14 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from smoothcert.schemas.parameters import Sigma
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
-INT8 = "int8"  # the precision, as set-ups and certificates name it
+INT8 = "int8"  # the precision, as engine configs and certificates name it
 INT8_ACR_MARGIN = 0.005
-MOST_SIDE = 4096  # pixels: a card can't ask the service for a picture larger than an upload may be
-MOST_LABELS = 100_000
+MAX_SIDE = 4096  # pixels; no card may ask for an image larger than an upload may be
+MAX_LABELS = 100_000
 CHANNELS = {"L": 1, "RGB": 3}
 
-# A card is written by whoever made the checkpoint: each figure has its bound, each text its length.
-Side = Annotated[int, Field(ge=1, le=MOST_SIDE)]
+# Cards are untrusted input, so every number has a bound and every text a maximum length.
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
 Channels = Annotated[int, Field(ge=1, le=3)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -28,7 +28,7 @@ LEVELS = 255  # the largest of the unsigned eight-bit integers
 
 
 class Rounding(BaseModel):
-    """One layer's numbers: x becomes the integer round(x/scale) + zero_point, kept within 0..255."""
+    """Affine quantization of one tensor: x becomes round(x/scale) + zero_point, clamped to 0..255."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -37,7 +37,7 @@ class Rounding(BaseModel):
 
 
 class Calibration(BaseModel):
-    """On what the scales were chosen: noisy images of the training split."""
+    """The noisy training images on which the scales were chosen."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -48,10 +48,10 @@ class Calibration(BaseModel):
 
 
 class Quantization(BaseModel):
-    """All that int8 adds to a checkpoint; the weights' own scales follow from the weights.
+    """int8.json. The scales of the weights follow from the weights.
 
-    places: by the name of what computes the numbers, as the folded network's graph calls it.
-    weights_sha256: of the model.safetensors it was calibrated for, and is good for.
+    places: by the name of the node whose output is rounded, in the graph of the folded network.
+    weights_sha256: of the model.safetensors that it was calibrated for.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -65,9 +65,9 @@ class Quantization(BaseModel):
 class Preprocessing(BaseModel):
     """How an image file becomes the uint8 pixels that are certified.
 
-    mode: `L` or `RGB`, as Pillow names them. `resize` is the short side before `crop` (ImageNet: 256, 224);
-    without it an image of another size is resized to the input shape, and the certificate says so.
-    mean, std: the network's first layer, one value a channel, in [0,1] pixels; noise is added before it.
+    mode: `L` or `RGB`, as in Pillow. resize: length of the short side before the central crop (ImageNet:
+    256); without it an image of another size is resized to the input shape, and the certificate notes that.
+    mean, std: of the network's first layer, one per channel, pixels in [0,1]; noise is added before it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -79,7 +79,7 @@ class Preprocessing(BaseModel):
 
 
 class Protocol(BaseModel):
-    """How a measured figure was made."""
+    """How an evaluation was made."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -94,7 +94,10 @@ class Protocol(BaseModel):
 
 
 class Evaluation(BaseModel):
-    """Measured on the data set's test split. Shares in [0,1]; keys are l2 radii with two digits."""
+    """Figures measured on the test split.
+
+    Shares in [0,1]; keys of certified_accuracy: l2 radii, two digits.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -106,9 +109,9 @@ class Evaluation(BaseModel):
 
 
 class Int8(BaseModel):
-    """The same network in eight-bit integers: another base classifier, with its own measured figures.
+    """The int8 version of the network: another base classifier, with its own evaluation.
 
-    sha256: of int8.json. evaluation: void, so None, until votes of these very integers were measured.
+    sha256: of int8.json. evaluation: None until votes of this version were measured.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -127,7 +130,7 @@ class ModelCard(BaseModel):
     architecture: Words
     dataset: Words
     input_shape: tuple[Channels, Side, Side]
-    labels: Annotated[list[Words], Field(min_length=1, max_length=MOST_LABELS)]
+    labels: Annotated[list[Words], Field(min_length=1, max_length=MAX_LABELS)]
     preprocessing: Preprocessing
     sigma: Sigma
     method: Words
@@ -147,18 +150,23 @@ class ModelCard(BaseModel):
         return self
 
     def classifier_sha256_in(self, precision: str) -> str:
-        """A digest of all here that decides what the network answers. The weights alone do not: the first
-        layer's mean and std stand in the card only, and in `int8` the rounding comes from int8.json."""
+        """SHA-256 of everything that decides the network's answers at this precision.
+
+        The weights are not enough: mean and std are only in the card, and the int8 rounding only in
+        int8.json.
+        """
         first_layer = self.preprocessing.mean, self.preprocessing.std
-        said: list[Any] = [self.weights_sha256, self.architecture, len(self.labels), self.input_shape]
-        said.append(first_layer)
+        decisive: list[Any] = [self.weights_sha256, self.architecture, len(self.labels), self.input_shape]
+        decisive.append(first_layer)
         if precision == INT8:
-            said.append(self.int8.sha256 if self.int8 else None)
-        return sha256(json.dumps(said).encode()).hexdigest()
+            decisive.append(self.int8.sha256 if self.int8 else None)
+        return sha256(json.dumps(decisive).encode()).hexdigest()
 
     @property
     def int8_is_as_good(self) -> bool:
-        """Whether int8 may be chosen unasked: its ACR and the card's, measured alike, hardly differ."""
+        """Whether int8 may be chosen by default: both ACRs, measured alike, differ by INT8_ACR_MARGIN at
+        most.
+        """
         full, rounded = self.evaluation, self.int8.evaluation if self.int8 else None
         if full is None or rounded is None or _protocol(full) != _protocol(rounded):
             return False
@@ -166,5 +174,5 @@ class ModelCard(BaseModel):
 
 
 def _protocol(evaluation: Evaluation) -> tuple[int, Protocol]:
-    """How many images, and how; the engine apart, which is what differs."""
+    """Number of images and protocol, without the engine."""
     return evaluation.images, evaluation.protocol.model_copy(update={"engine": ""})

@@ -16,7 +16,7 @@ SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
 class Look(BaseModel):
-    """One moment at which the counts are looked at: after `n` votes, spending `alpha` of the whole."""
+    """A look: the counts are evaluated after `n` votes, at failure probability `alpha`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -28,9 +28,8 @@ class Look(BaseModel):
 
 
 class ModelDigest(BaseModel):
-    """Which network voted. `sha256` is of model.safetensors; `classifier_sha256` is of all that decides
-    what the network answers: those weights, the architecture, the shapes, the first layer's normalisation,
-    and in int8 the rounding.
+    """The network. sha256: of model.safetensors. classifier_sha256: of everything that decides its answers:
+    weights, architecture, shapes, normalisation, and the rounding in int8.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -41,7 +40,7 @@ class ModelDigest(BaseModel):
 
 
 class InputDigest(BaseModel):
-    """Which pixels were certified. `shape` is C,H,W; `sha256` is of the uint8 pixels in that order."""
+    """The certified pixels. shape: C,H,W. sha256: of the uint8 pixels in that order."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -51,7 +50,7 @@ class InputDigest(BaseModel):
 
 
 class Engine(BaseModel):
-    """The one set-up that cast every vote: another device, precision or batch is another base classifier."""
+    """The engine that drew every vote: another device, precision or batch size is another base classifier."""
 
     model_config = ConfigDict(frozen=True)
 

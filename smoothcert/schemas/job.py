@@ -1,4 +1,4 @@
-"""The Job as callers see it (docs/api.md)."""
+"""The HTTP documents of jobs, batches and problems (docs/api.md)."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ TERMINAL: frozenset[Status] = frozenset({"succeeded", "failed", "cancelled"})
 
 
 class FieldProblem(BaseModel):
-    """One request field that is wrong: what was sent is never repeated, what is allowed is said."""
+    """One invalid request field. detail: what is allowed; never the value that was sent."""
 
     field: str
     detail: str
@@ -35,7 +35,7 @@ class Problem(BaseModel):
 
 
 class Progress(BaseModel):
-    """How far a job is. `radius` is already valid: it holds even if the job stops here."""
+    """How far a job is. `radius` is already proved: it holds even if the job stops here."""
 
     samples: int = Field(default=0, description="estimation samples drawn so far")
     of: int = Field(description="estimation samples asked for")
@@ -47,7 +47,7 @@ class Progress(BaseModel):
 
 
 class Links(BaseModel):
-    """Where to go from here, as paths."""
+    """Paths of a job's resources."""
 
     self: str
     events: str
@@ -94,7 +94,7 @@ class Job(BaseModel):
 
 
 class BatchLinks(BaseModel):
-    """Where to ask again."""
+    """Paths of a batch's resources."""
 
     self: str
 
@@ -105,7 +105,7 @@ class BatchLinks(BaseModel):
 
 
 class Batch(BaseModel):
-    """`counts` holds the states its jobs are in; jobs that the store has forgotten are left out."""
+    """Jobs submitted together. counts: jobs by status. Jobs that have expired are left out."""
 
     id: str
     created_at: datetime

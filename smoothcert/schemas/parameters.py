@@ -1,4 +1,4 @@
-"""What a caller asks of a certification."""
+"""The parameters of a certification, and whether they can succeed at all."""
 
 import math
 from statistics import NormalDist
@@ -13,15 +13,15 @@ ProcedureName = Literal["anytime", "certify", "predict"]
 DEFAULT_N0 = 100
 DEFAULT_N = 100_000
 DEFAULT_ALPHA = 0.001
-MIN_ALPHA = 1e-12  # far below it the bounds' arithmetic fails; nobody needs it
-MAX_N = 10_000_000  # votes; keeps one job within hours on the slowest model
-LEAST_SIGMA = 1e-4  # from 2e-4 down the noise never reaches another pixel value: 63 bits can't tell
-LARGEST_SIGMA = 12.0  # beyond it a pixel with its noise would not fit 16 bits
+MIN_ALPHA = 1e-12  # far below it the arithmetic of the bounds fails
+MAX_N = 10_000_000  # votes; hours on the slowest model
+LEAST_SIGMA = 1e-4  # below 2e-4 the noise does not reach another pixel value at 63 bits
+LARGEST_SIGMA = 12.0  # beyond it pixel plus noise would not fit 16 bits
 
 # How the anytime procedure divides alpha; `smoothcert.stats.schedule` lays out the looks with these.
 FINAL_SHARE = 0.9  # of alpha, kept for the last look
-FINAL_SHARE_WHEN_STOPPING = 0.5  # where a target or a tolerance makes an earlier look the likely last one
-RUNNER_UP_SHARE = 0.1  # of a look's alpha, for the runner-up's upper bound
+FINAL_SHARE_WHEN_STOPPING = 0.5  # with a target or a tolerance, which make an earlier stop likely
+RUNNER_UP_SHARE = 0.1  # of a look's alpha, for the upper bound of the runner-up
 
 Sigma = Annotated[
     float,
@@ -35,7 +35,7 @@ Sigma = Annotated[
 
 
 def check_sigma(sigma: float) -> None:
-    """Raises InvalidRequest where no noise of this level is drawn."""
+    """Raises InvalidRequest if sigma is out of range."""
     if not LEAST_SIGMA <= sigma <= LARGEST_SIGMA:
         raise InvalidRequest(
             f"sigma must be from {LEAST_SIGMA:g} to {LARGEST_SIGMA:g}, for pixels from 0 to 1; got {sigma}."
@@ -43,10 +43,7 @@ def check_sigma(sigma: float) -> None:
 
 
 class Question(BaseModel):
-    """What a caller may ask: which procedure, how many votes, which failure probability.
-
-    Radii are l2, in pixels scaled to [0,1].
-    """
+    """What a caller chooses: procedure, number of votes, failure probability. Radii: l2, pixels in [0,1]."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -72,27 +69,23 @@ class Question(BaseModel):
 
 
 class Parameters(Question):
-    """The question put to the sampler.
-
-    `sigma` belongs to the model (its training noise, in units of pixels in [0,1]) and is repeated here
-    because the answer is about it.
-    """
+    """All parameters. `sigma` is the model's noise level, pixels in [0,1]."""
 
     sigma: Sigma
 
 
 def first_look(alpha: float) -> int:
-    """Votes before the first of several looks: ten times the least that could certify, at least 32."""
+    """Votes at the first of several looks: ten times the least n that could certify, at least 32."""
     return max(32, math.ceil(-10 * math.log2(alpha)))
 
 
 def has_one_look(procedure: ProcedureName, n: int, alpha: float) -> bool:
-    """Whether all of alpha goes to one look, at the end: fixed-n procedures, and n too small to divide."""
+    """Whether there is one look, at n, with all of alpha: fixed-n procedures, or n too small for several."""
     return procedure != "anytime" or n < 2 * first_look(alpha)
 
 
 def final_share(parameters: Parameters) -> float:
-    """The share of alpha that the last of several looks has."""
+    """The share of alpha of the last of several looks."""
     stops_early = parameters.target_radius is not None or parameters.tolerance is not None
     return FINAL_SHARE_WHEN_STOPPING if stops_early else FINAL_SHARE
 
@@ -108,9 +101,9 @@ def least_n(alpha: float, procedure: ProcedureName = "anytime") -> int:
 
 
 def refuse_impossible(parameters: Parameters) -> None:
-    """Raise ImpossibleRequest when no outcome of the votes could certify, or reach the target radius.
+    """Raise ImpossibleRequest if no outcome of the votes could certify, or reach the target radius.
 
-    It names the least n that could, or, where not even the most votes allowed could, the largest radius.
+    The error names the least n that could, or, if not even MAX_N could, the largest possible radius.
     """
     least, target = shortage(parameters), parameters.target_radius
     if least is None:
@@ -129,7 +122,7 @@ def refuse_impossible(parameters: Parameters) -> None:
 
 
 def largest_radius(parameters: Parameters) -> float:
-    """The radius that n equal votes prove at the last look; 0 where they prove none."""
+    """The radius that n votes for one class prove at the last look; 0 if none."""
     alpha = parameters.alpha
     if not has_one_look(parameters.procedure, parameters.n, alpha):
         alpha *= final_share(parameters) * (1 - RUNNER_UP_SHARE)
@@ -138,9 +131,9 @@ def largest_radius(parameters: Parameters) -> float:
 
 
 def shortage(parameters: Parameters) -> int | None:
-    """The least n with which this request could be answered, or None when its own n is enough.
+    """The least n with which this request could succeed, or None if its own n is enough.
 
-    A target radius counts: one that even unanimous votes couldn't prove is as impossible as n = 9 at 0.001.
+    That includes a target radius that n unanimous votes could not prove.
     """
     needed = least_n(parameters.alpha, parameters.procedure)
     if parameters.target_radius is not None and parameters.procedure != "predict":
@@ -149,7 +142,7 @@ def shortage(parameters: Parameters) -> int | None:
 
 
 def _least_for_target(parameters: Parameters, target_radius: float) -> int:
-    """The fewest votes that could prove the target. Beyond 9 sigma: 10**18 or so, as good as never."""
+    """The least n that could prove the target; about 10**18 beyond 9 sigma."""
     miss = 0.5 * math.erfc(target_radius / parameters.sigma / math.sqrt(2))  # 1 - Phi, to full precision
     log_p = math.log1p(-max(miss, 1e-18))
     alone = math.floor(math.log(parameters.alpha) / log_p) + 1

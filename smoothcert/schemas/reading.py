@@ -1,9 +1,8 @@
-"""From bytes that anybody may have written to a certificate: parsed once, strictly, before it is believed.
+"""Parses untrusted bytes to a certificate, strictly.
 
-The text is I-JSON (RFC 7493), as signatures need it: no name twice in an object, whole numbers up to 2**53,
-finite numbers, whole characters. UTF-8, or UTF-16 or 32 as some editors write it, with or without a byte
-order mark. A value of another type than the field's is refused, never converted. Fields that this version
-doesn't know are left alone: later versions add some.
+The text must be I-JSON (RFC 7493), as signatures need it: no duplicate names, integers up to 2**53, finite
+numbers, no lone surrogates. UTF-8, UTF-16 or UTF-32, with or without a byte order mark. Values of the wrong
+type are rejected, never converted. Unknown fields are kept, as later versions may add some.
 """
 
 import json
@@ -17,40 +16,40 @@ from pydantic import ValidationError
 from smoothcert.errors import NotACertificate
 from smoothcert.schemas.certificate import Certificate
 
-MOST_BYTES = 20_000_000  # counts of 100 000 classes, written one a line, are 4 MB
-MOST_DEPTH = 20  # a certificate's own is 3
-MOST_EXACT = 2**53  # from here on whole numbers are not exact in every JSON reader
+MAX_BYTES = 20_000_000  # counts of 100 000 classes, one a line, take 4 MB
+MAX_DEPTH = 20  # a certificate has 3 levels
+MAX_EXACT = 2**53  # larger integers are not exact in every JSON reader
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")  # RFC 3339
 
 Document = dict[str, Any]
-Wrong = tuple[str, str]  # the field and why it is refused
+Invalid = tuple[str, str]  # field, reason
 
 
 @dataclass(frozen=True)
 class Received:
-    """A certificate, and the JSON values it was read from: its signature is over these."""
+    """A certificate and the JSON document it was read from, which the signature is over."""
 
     certificate: Certificate
     document: Document
 
     @property
     def unknown(self) -> list[str]:
-        """Names of fields that this version doesn't know, fit to be shown."""
+        """Names of unknown fields, safe to print."""
         return [_shown(name) for name in self.document if name not in Certificate.model_fields]
 
 
 @dataclass(frozen=True)
-class _Refused:
-    """Stands where a value stood that no certificate may hold. name: the member's, where it is one."""
+class _InvalidValue:
+    """Placeholder for a value that no certificate may hold. name: of the object member, if it is one."""
 
     reason: str
     name: str = ""
 
 
 def read_document(data: bytes) -> Received:
-    """A certificate's document. Raises NotACertificate, naming the field."""
+    """Parse a certificate. Raises NotACertificate, naming the field."""
     document = _parse(_decode(data))
-    for field, reason in _what_is_wrong(document, "", 0):
+    for field, reason in _invalid_values(document, "", 0):
         raise NotACertificate(field or "the document", reason)
     if not isinstance(document, dict):
         raise NotACertificate("the document", "is not a JSON object")
@@ -67,8 +66,8 @@ def read_document(data: bytes) -> Received:
 
 
 def _decode(data: bytes) -> str:
-    if len(data) > MOST_BYTES:
-        raise NotACertificate("the file", f"is larger than {MOST_BYTES} bytes")
+    if len(data) > MAX_BYTES:
+        raise NotACertificate("the file", f"is larger than {MAX_BYTES} bytes")
     if not data.strip():
         raise NotACertificate("the file", "is empty")
     try:
@@ -93,45 +92,45 @@ def _parse(text: str) -> Any:
         raise _too_deep() from error
 
 
-def _object(members: list[tuple[str, Any]]) -> Document | _Refused:
+def _object(members: list[tuple[str, Any]]) -> Document | _InvalidValue:
     document = dict(members)
     if len(document) == len(members):
         return document
     names = [name for name, _ in members]
-    return _Refused("stands twice", next(name for name in names if names.count(name) > 1))
+    return _InvalidValue("stands twice", next(name for name in names if names.count(name) > 1))
 
 
-def _whole(text: str) -> int | _Refused:
-    if len(text) > len(str(-MOST_EXACT)) or abs(int(text)) > MOST_EXACT:
-        return _Refused("a whole number must lie between -2**53 and 2**53")
+def _whole(text: str) -> int | _InvalidValue:
+    if len(text) > len(str(-MAX_EXACT)) or abs(int(text)) > MAX_EXACT:
+        return _InvalidValue("a whole number must lie between -2**53 and 2**53")
     return int(text)
 
 
-def _finite(text: str) -> float | _Refused:
+def _finite(text: str) -> float | _InvalidValue:
     value = float(text)
     return value if abs(value) < float("inf") else _not_finite(text)
 
 
-def _not_finite(_: str) -> _Refused:
-    return _Refused("must be a finite number")
+def _not_finite(_: str) -> _InvalidValue:
+    return _InvalidValue("must be a finite number")
 
 
-def _what_is_wrong(value: Any, path: str, depth: int) -> Iterator[Wrong]:
-    """Every value that no certificate may hold, in the order of the document."""
-    if depth > MOST_DEPTH:
+def _invalid_values(value: Any, path: str, depth: int) -> Iterator[Invalid]:
+    """All values that no certificate may hold, in document order."""
+    if depth > MAX_DEPTH:
         raise _too_deep()
-    if isinstance(value, _Refused):
+    if isinstance(value, _InvalidValue):
         yield _below(path, value.name) if value.name else path, value.reason
     elif isinstance(value, str) and not _is_text(value):
         yield path, "holds half a character (a lone surrogate)"
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _what_is_wrong(item, f"{path}.{index}", depth + 1)
+            yield from _invalid_values(item, f"{path}.{index}", depth + 1)
     elif isinstance(value, dict):
         for name, item in value.items():
             if not _is_text(name):
                 yield _below(path, name), "its name holds half a character (a lone surrogate)"
-            yield from _what_is_wrong(item, _below(path, name), depth + 1)
+            yield from _invalid_values(item, _below(path, name), depth + 1)
 
 
 def _below(path: str, name: str) -> str:
@@ -139,7 +138,7 @@ def _below(path: str, name: str) -> str:
 
 
 def _shown(name: str) -> str:
-    """A stranger's name for a field, without what would move a terminal's cursor, and not too long."""
+    """An untrusted field name as short printable ASCII."""
     plain = name.isascii() and name.isidentifier() and len(name) <= 40
     return name if plain else ascii(name[:40])
 
@@ -153,4 +152,4 @@ def _is_text(text: str) -> bool:
 
 
 def _too_deep() -> NotACertificate:
-    return NotACertificate("the document", f"is nested deeper than {MOST_DEPTH} levels")
+    return NotACertificate("the document", f"is nested deeper than {MAX_DEPTH} levels")

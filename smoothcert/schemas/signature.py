@@ -1,4 +1,4 @@
-"""Who says what a certificate says: signatures, and the public keys they are checked with."""
+"""Signatures of certificates, and the public keys that check them."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,11 +7,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from smoothcert.errors import BadKeyFile
 
-MOST_KEYS = 1_000_000  # bytes of a key set
+MAX_BYTES = 1_000_000  # of a key set
 
 
 class Signature(BaseModel):
-    """Over the certificate without this field, as canonical JSON (RFC 8785). `value` is base64url."""
+    """A signature over the certificate without this field, as canonical JSON (RFC 8785). value: base64url."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -21,7 +21,7 @@ class Signature(BaseModel):
 
 
 class PublicKey(BaseModel):
-    """A JSON web key (RFC 8037). `kid`: its thumbprint (RFC 7638). `x`: the key's 32 bytes, base64url."""
+    """A JSON web key (RFC 8037). kid: its thumbprint (RFC 7638). x: 32 bytes, base64url."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -33,7 +33,7 @@ class PublicKey(BaseModel):
 
 
 class PublicKeys(BaseModel):
-    """A JSON web key set (RFC 7517), the newest first. Old ones stay: what they signed is still there."""
+    """A JSON web key set (RFC 7517), newest first. Old keys stay, to check older certificates."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -44,6 +44,6 @@ class PublicKeys(BaseModel):
         """Raises BadKeyFile."""
         try:
             with path.open("rb") as file:
-                return cls.model_validate_json(file.read(MOST_KEYS))
+                return cls.model_validate_json(file.read(MAX_BYTES))
         except (OSError, ValidationError) as error:
             raise BadKeyFile(f"{path} is no file of public keys: {type(error).__name__}.") from error

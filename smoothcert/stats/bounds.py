@@ -1,7 +1,6 @@
-"""Confidence bounds on vote probabilities, and the radius they prove. All errs on the safe side.
+"""Confidence bounds on vote probabilities, and the radius they prove. All rounding is conservative.
 
-n: votes drawn; k: votes of one class. What the counts lack of n is nobody's: our samplers have
-no such votes, but a source may.
+n: votes drawn; k: votes of one class. The counts may sum to less than n (votes for no class).
 alpha: failure probability of one bound. radius: l2, pixels in [0,1], like sigma.
 Sources: Clopper & Pearson 1934; Cohen, Rosenfeld & Kolter 2019, theorem 1; Jeong & Shin 2020, eq. 3 and 4.
 """
@@ -19,7 +18,7 @@ from smoothcert.schemas.parameters import least_n
 from smoothcert.votes import Counts
 
 __all__ = [
-    "Reading",
+    "LookResult",
     "ceil_to",
     "clopper_pearson_lower",
     "clopper_pearson_upper",
@@ -27,23 +26,25 @@ __all__ = [
     "least_n",
     "most_of_others",
     "radius_between",
-    "read_counts",
-    "read_pair",
+    "result_at_look",
+    "result_of_pair",
 ]
 
-# scipy's inverse of the incomplete beta function is 1.6e-12 off for most arguments, but was seen 3e-6 off at
-# n = 10**7: so the function itself, good to 1e-10, tries every bound, which is moved out until it holds.
+# SciPy's inverse of the incomplete beta function has an error of 1.6e-12 for most arguments, but 3e-6 was
+# seen at
+# n = 10**7. So each bound is checked with the function itself, accurate to 1e-10, and moved outwards until it
+# holds.
 P_MARGIN = 1e-10  # relative to min(p, 1-p)
-# Compared with exact tails down to here; at 1e-300 it gives bounds that fail at many times their alpha.
+# Tested against exact tails down to this alpha; at 1e-300 SciPy's bounds fail far more often than alpha.
 LEAST_ALPHA = 1e-200
-# ndtri is good to a few units in the last place; its argument p costs as much again.
+# ndtri is accurate to a few units in the last place; the rounding of its argument adds as much.
 Z_MARGIN = 1e-14  # relative to the larger quantile, plus as much absolute
 
 
 def clopper_pearson_lower(k: int, n: int, alpha: float, slack: float = 0.0) -> float:
     """Lower confidence bound of p at level 1-alpha from k of n votes, rounded down.
 
-    slack: how far, in total variation, one vote's distribution may be from the one p is about.
+    slack: total variation between the drawn distribution of one vote and the one that p is about.
     """
     assert 0 <= k <= n
     assert slack >= 0
@@ -66,7 +67,7 @@ def clopper_pearson_upper(k: int, n: int, alpha: float, slack: float = 0.0) -> f
 
 
 def _moved_until(holds: Callable[[float], bool], p: float, direction: Literal[-1, 1]) -> float:
-    """p moved by P_MARGIN, or twice as far, or four times, ... until it `holds`, or leaves (0, 1)."""
+    """p moved by P_MARGIN times 1, 2, 4, ... until it `holds` or leaves (0, 1)."""
     margin = P_MARGIN * min(p, 1 - p)
     while 0 < (moved := p + direction * margin) < 1 and not holds(moved):
         margin *= 2
@@ -87,26 +88,26 @@ def radius_between(sigma: float, p_lower: float, p_upper: float) -> float:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What the counts prove at one look: P(top) >= p_lower and P(any other) <= p_upper, so `radius`."""
+class LookResult:
+    """What the counts prove at one look: P(top) >= p_lower, P(any other) <= p_upper, and so the l2 radius."""
 
     p_lower: float
     p_upper: float
     radius: float
 
 
-def read_counts(
+def result_at_look(
     counts_K: Counts, n: int, top: int, look: Look, sigma: float, *, slack: float = 0.0
-) -> Reading:
-    """Read the counts of n votes, of which `top` was chosen from other votes, at the levels of `look`.
+) -> LookResult:
+    """The result of n votes at the levels of `look`. `top` must have been chosen from other votes.
 
-    One Bonferroni of two events is enough for all K-1 other classes: the true runner-up has at most as many
-    votes as the leader among the others, and the upper bound grows with k. A vote of nobody is held to be
-    the runner-up's.
+    A union bound over two events covers all K-1 other classes: the true runner-up has at most as many votes
+    as the leader among the others, and the upper bound grows with k. Votes for no class count for the runner-
+    up.
     """
     k_top = int(counts_K[top])
     k_next = most_of_others(counts_K, top) + n - int(counts_K.sum())
-    return read_pair(k_top, k_next, n, look, sigma, slack=slack)
+    return result_of_pair(k_top, k_next, n, look, sigma, slack=slack)
 
 
 def most_of_others(counts_K: Counts, top: int) -> int:
@@ -114,22 +115,24 @@ def most_of_others(counts_K: Counts, top: int) -> int:
     return max(int(counts_K[:top].max(initial=0)), int(counts_K[top + 1 :].max(initial=0)))
 
 
-def read_pair(k_top: int, k_next: int, n: int, look: Look, sigma: float, *, slack: float = 0.0) -> Reading:
-    """Read k_top and k_next of n votes.
+def result_of_pair(
+    k_top: int, k_next: int, n: int, look: Look, sigma: float, *, slack: float = 0.0
+) -> LookResult:
+    """The result for k_top and k_next of n votes.
 
     With no alpha for the runner-up, p_upper = 1 - p_lower: the one-sided bound.
     """
     p_lower = clopper_pearson_lower(k_top, n, look.alpha - look.alpha_runner_up, slack)
     p_upper = clopper_pearson_upper(k_next, n, look.alpha_runner_up, slack)
     p_upper = min(p_upper, math.nextafter(1 - p_lower, 1.0))
-    return Reading(p_lower, p_upper, radius_between(sigma, p_lower, p_upper))
+    return LookResult(p_lower, p_upper, radius_between(sigma, p_lower, p_upper))
 
 
 def floor_to(value: float, digits: int) -> float:
-    """`value` rounded down to `digits` decimals: for every radius or lower bound that is printed."""
+    """`value` rounded down to `digits` decimals. Every printed radius or lower bound goes through it."""
     return float(Decimal(value).quantize(Decimal(1).scaleb(-digits), ROUND_FLOOR))
 
 
 def ceil_to(value: float, digits: int) -> float:
-    """`value` rounded up to `digits` decimals: for every upper bound that is printed."""
+    """`value` rounded up to `digits` decimals. Every printed upper bound goes through it."""
     return float(Decimal(value).quantize(Decimal(1).scaleb(-digits), ROUND_CEILING))

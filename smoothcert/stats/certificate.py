@@ -1,4 +1,4 @@
-"""The Certificate document, made of a procedure's result and what it is about."""
+"""Builds the Certificate document from a Result and the identity of model, image, seed and engine."""
 
 from datetime import UTC, datetime
 
@@ -17,9 +17,9 @@ def build_certificate(
     seed: str,
     engine: Engine,
 ) -> Certificate:
-    """What the worker, the command line and the evaluation answer with. seed: 128 bits, hexadecimal.
+    """The certificate of a result. seed: 128 bits, hexadecimal.
 
-    Every field of the result is copied; nothing is computed here but the label's name.
+    All figures are copied from the result; only the label is looked up in the card.
     """
     winner = result.predicted_class
     return Certificate(

@@ -1,8 +1,8 @@
-"""The certification of one image as a procedure without I/O: it asks for votes and takes counts.
+"""The certification of one image as a state machine without I/O: it requests votes and adds counts.
 
-`certify` is Cohen et al.'s CERTIFY: fixed n, one-sided bound, one look at the end. `anytime` looks at fixed
-moments, each with its share of alpha, and may stop at any of them. `predict` is Cohen et al.'s PREDICT: a
-class or an abstention and no radius. sigma and radii are l2 in pixels scaled to [0,1].
+`certify` is CERTIFY of Cohen et al. 2019: fixed n, one-sided bound, one look at the end. `anytime` evaluates
+the counts at several looks, each with its share of alpha, and may stop at any of them. `predict` is PREDICT
+of Cohen et al.: a class or an abstention, no radius. sigma and radii: l2, pixels in [0,1].
 """
 
 from collections.abc import Iterator
@@ -15,25 +15,22 @@ from scipy import stats
 from smoothcert.schemas.certificate import Bound, Look
 from smoothcert.schemas.job import Progress
 from smoothcert.schemas.parameters import Parameters, refuse_impossible
-from smoothcert.stats.bounds import P_MARGIN, Reading, read_counts
+from smoothcert.stats.bounds import P_MARGIN, LookResult, result_at_look
 from smoothcert.stats.schedule import Plan, is_enough, optimistic_radius, plan_for
 from smoothcert.stats.state import CertificationState, VoteCounts
 from smoothcert.votes import Counts, VoteRange, VoteSource
 
-NOTHING = Reading(p_lower=0.0, p_upper=1.0, radius=0.0)
+NO_RESULT = LookResult(p_lower=0.0, p_upper=1.0, radius=0.0)
 
 
 @dataclass(frozen=True)
 class Result:
     """What is proved, with its evidence: a Certificate without model, input, seed and engine.
 
-    n, counts: the votes at the look whose bound gives p_lower, p_upper and radius, so that all three can be
-    recomputed from them and the look of that n in `schedule`. Before the first look they are the votes so
-    far, which prove nothing.
-    drawn: all estimation votes drawn; more than n where the last ones proved no more: drawing was cut short
-    between looks, or an earlier look proved more than the last.
-    For `predict`: p_lower = 0 and p_upper = 1, as nothing is claimed about probabilities; certified means
-    that the class is g's with probability 1-alpha, and the radius is 0.
+    n, counts: the votes at the look that gave p_lower, p_upper and radius; all three can be recomputed from
+    them. Before the first look: the votes so far, which prove nothing. drawn: all estimation votes drawn. May
+    exceed n: later votes did not improve the radius. For `predict`: p_lower = 0, p_upper = 1, radius = 0;
+    certified means that the class is g's with probability 1-alpha.
     """
 
     outcome: Literal["certified", "abstained"]
@@ -52,11 +49,11 @@ class Result:
 
 
 class Certification:
-    """One image on its way to a certificate: a function of the parameters and the counts alone.
+    """The certification of one image: a function of the parameters and the counts alone.
 
-    How the votes are split into ranges doesn't matter, because only counts at looks are ever read.
-    slack: total variation between the law of the drawn noise and the Gaussian's; the vote source knows it.
-    Raises ImpossibleRequest, with the least n, when no outcome could certify or reach the target.
+    The split of the votes into ranges does not matter, because only the counts at looks are evaluated.
+    slack: total variation between the drawn noise and the Gaussian, `VoteSource.slack`.
+    Raises ImpossibleRequest, with the least n, if no outcome could certify or reach the target radius.
     """
 
     def __init__(self, parameters: Parameters, num_classes: int, *, slack: float = 0.0) -> None:
@@ -65,24 +62,24 @@ class Certification:
         self.slack = slack
         self.plan: Plan = plan_for(parameters)
         self.state = CertificationState.empty(num_classes)
-        self._proved = NOTHING  # at the best look
+        self._proved = NO_RESULT  # at the best look
 
     @classmethod
     def resume(
         cls, parameters: Parameters, num_classes: int, state: CertificationState, *, slack: float = 0.0
     ) -> "Certification":
-        """Go on from a stored state: the same requests and the same result as without the interruption."""
+        """Continue from a stored state, with the same requests and result as without the interruption."""
         certification = cls(parameters, num_classes, slack=slack)
         assert len(state.estimation.counts) == num_classes
         certification.state = state
-        certification._proved = certification._read(state.best)
+        certification._proved = certification._result_at(state.best)
         return certification
 
     @property
     def candidate(self) -> int | None:
-        """The class to certify, chosen by the selection votes (the lowest of equals); None until then.
+        """The class to certify: the leader of the selection votes (lowest index on a tie); None before that.
 
-        PREDICT draws no selection votes: its candidate leads the estimation votes.
+        PREDICT draws no selection votes: its candidate is the leader of the estimation votes.
         """
         if self.parameters.procedure == "predict":
             return self.state.estimation.leader
@@ -90,12 +87,12 @@ class Certification:
 
     @property
     def finished(self) -> bool:
-        """Whether no more votes are wanted."""
+        """Whether no more votes are needed."""
         drawn = self.state.estimation.drawn
         return drawn >= self.parameters.n or self._stops_at(self.plan.look_at(drawn))
 
     def request(self, most: int) -> VoteRange | None:
-        """The next votes wanted, at most `most` of them and never across a look; None when finished."""
+        """The next votes to draw: at most `most`, never across a look; None when finished."""
         assert most > 0
         if not self._selected:
             start = self.state.selection.drawn
@@ -108,7 +105,7 @@ class Certification:
         return VoteRange("estimation", start, min(start + most, look.n))
 
     def add(self, votes: VoteRange, counts_K: Counts) -> None:
-        """Take the counts of the next votes, in order, not crossing a look."""
+        """Add the counts of the next votes, in order and not across a look."""
         if votes.stage == "selection":
             assert votes.stop <= self.parameters.n0
             self.state = self.state.with_selection(self.state.selection.plus(votes, counts_K))
@@ -117,13 +114,13 @@ class Certification:
         look = self.plan.next_after(votes.start)
         assert look is not None
         assert votes.stop <= look.n, f"{votes} crosses a look"
-        tally = self.state.estimation.plus(votes, counts_K)
-        best = self._best_with(tally) if tally.drawn == look.n else self.state.best
-        self.state = self.state.with_estimation(tally, best)
+        counts = self.state.estimation.plus(votes, counts_K)
+        best = self._best_with(counts) if counts.drawn == look.n else self.state.best
+        self.state = self.state.with_estimation(counts, best)
 
     @property
     def result(self) -> Result:
-        """What is proved so far: it holds at 1-alpha wherever the drawing is cut short."""
+        """What is proved so far. It holds with probability 1-alpha wherever the drawing stops."""
         state, parameters = self.state, self.parameters
         evidence = state.best or state.estimation
         reading = self._proved
@@ -147,7 +144,7 @@ class Certification:
 
     @property
     def progress(self) -> Progress:
-        """How far it is, as the job shows it; its radius is proved already."""
+        """Progress for the job record; its radius is already proved."""
         result = self.result
         return Progress(
             samples=result.drawn,
@@ -161,16 +158,18 @@ class Certification:
     def _selected(self) -> bool:
         return self.parameters.procedure == "predict" or self.state.selection.drawn >= self.parameters.n0
 
-    def _read(self, tally: VoteCounts | None) -> Reading:
-        look = self.plan.look_at(tally.drawn) if tally else None
-        if tally is None or look is None or self.candidate is None or self.parameters.procedure == "predict":
-            return NOTHING
+    def _result_at(self, counts: VoteCounts | None) -> LookResult:
+        look = self.plan.look_at(counts.drawn) if counts else None
+        if counts is None or look is None or self.candidate is None or self.parameters.procedure == "predict":
+            return NO_RESULT
         sigma = self.parameters.sigma
-        return read_counts(tally.counts_K, tally.drawn, self.candidate, look, sigma, slack=self.slack)
+        return result_at_look(counts.counts_K, counts.drawn, self.candidate, look, sigma, slack=self.slack)
 
     def _best_with(self, reached: VoteCounts) -> VoteCounts:
-        """Of the best look so far and the one just reached, the one that proves more; the later of equals."""
-        reading = self._read(reached)
+        """The counts of the look with the larger radius: the best so far or the new one (the new one on a
+        tie).
+        """
+        reading = self._result_at(reached)
         if self.state.best and reading.radius < self._proved.radius:
             return self.state.best
         self._proved = reading
@@ -181,24 +180,24 @@ class Certification:
             return False
         return is_enough(self.parameters, self._proved.radius, self._optimistic(self.state.estimation))
 
-    def _optimistic(self, tally: VoteCounts) -> float:
+    def _optimistic(self, counts: VoteCounts) -> float:
         assert self.candidate is not None
         sigma = self.parameters.sigma
-        return optimistic_radius(tally.counts_K, tally.drawn, self.candidate, self.plan.last, sigma)
+        return optimistic_radius(counts.counts_K, counts.drawn, self.candidate, self.plan.last, sigma)
 
-    def _predicts(self, tally: VoteCounts | None) -> bool:
+    def _predicts(self, counts: VoteCounts | None) -> bool:
         return (
-            tally is not None
+            counts is not None
             and self.parameters.procedure == "predict"
-            and predicts(tally.counts_K, tally.drawn, self.parameters.alpha, slack=self.slack)
+            and predicts(counts.counts_K, counts.drawn, self.parameters.alpha, slack=self.slack)
         )
 
 
 def predicts(counts_K: Counts, n: int, alpha: float, *, slack: float = 0.0) -> bool:
-    """Whether the leader of n votes is g's class (Cohen et al.'s PREDICT: two-sided test of the top two).
+    """Whether the leader of n votes is g's class: PREDICT of Cohen et al. 2019, a two-sided test.
 
-    The votes are the estimation votes, and no others are drawn. Votes of nobody are held to be the second's.
-    slack: total variation of one vote, so n times as much of all of them. The p-value is good to 1e-13.
+    Votes for no class count for the second. slack: total variation of one vote, so n times that for all of
+    them. The p-value is accurate to 1e-13.
     """
     second, first = np.sort(np.append(counts_K, 0))[-2:].tolist()
     second += n - int(counts_K.sum())
@@ -209,7 +208,7 @@ def predicts(counts_K: Counts, n: int, alpha: float, *, slack: float = 0.0) -> b
 
 
 def drive(certification: Certification, source: VoteSource, most: int) -> Iterator[Progress]:
-    """Draw until finished, at most `most` votes at a time, yielding the progress after each range."""
+    """Draw votes until finished, at most `most` at a time; yields the progress after each range."""
     while (votes := certification.request(most)) is not None:
         certification.add(votes, source.count(votes))
         yield certification.progress

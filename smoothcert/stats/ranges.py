@@ -1,4 +1,4 @@
-"""The votes of one certification in numbered ranges, which anybody may count in any order; merged in order.
+"""The votes of one certification in numbered ranges: counted by any worker in any order, merged in order.
 
 Range k of `range_votes` votes holds estimation votes k * range_votes and on, cut at n; range 0 has the
 selection votes too. The counts of a range are a pure function of (vote source, parameters, range_votes, k).
@@ -49,7 +49,7 @@ class Ranges:
         return -(-self.parameters.n // self.range_votes)
 
     def count(self, source: VoteSource, k: int) -> RangeCounts:
-        """Draws range k, wherever the certification itself has got to."""
+        """Draw range k, independently of the state of the certification."""
         start = k * self.range_votes
         stop = min(start + self.range_votes, self.parameters.n)
         selection = None if k else _selection(source, self.parameters)

@@ -1,8 +1,7 @@
-"""The statistics of a certificate a second time, by another route, for whoever trusts nobody.
+"""An independent second implementation of the statistics, for verification.
 
-Shares no code with bounds, schedule and procedure: the bounds come from bisection on the binomial tail, not
-from the inverse of the beta function; quantiles from bisection on erfc; looks from the published rule,
-written out again.
+Shares no code with bounds, schedule and procedure: bounds by bisection on the binomial tail instead of the
+inverse beta function, quantiles by bisection on erfc, looks by the published rule.
 """
 
 import math
@@ -22,17 +21,17 @@ def smallest(holds: Callable[[float], bool], low: float, high: float) -> float:
 
 
 def lower_bound(k: int, n: int, alpha: float) -> float:
-    """The least p at which k or more of n votes are no rarer than alpha."""
+    """The least p for which P(k or more of n votes) >= alpha (Clopper-Pearson)."""
     return smallest(lambda p: stats.binom.sf(k - 1, n, p) >= alpha, 0.0, 1.0) if k else 0.0
 
 
 def upper_bound(k: int, n: int, alpha: float) -> float:
-    """The least p at which k or fewer of n votes are as rare as alpha."""
+    """The least p for which P(k or fewer of n votes) <= alpha (Clopper-Pearson)."""
     return smallest(lambda p: stats.binom.cdf(k, n, p) <= alpha, 0.0, 1.0) if k < n and alpha else 1.0
 
 
 def normal_quantile(p: float) -> float:
-    """Phi^-1(p), from the nearer tail."""
+    """Phi^-1(p), computed in the nearer tail."""
     if p > 0.5:
         return -normal_quantile(1 - p)
     return smallest(lambda z: 0.5 * math.erfc(-z / math.sqrt(2)) >= p, -40.0, 0.0)
@@ -46,7 +45,7 @@ def radius(sigma: float, p_lower: float, p_upper: float) -> float:
 
 
 def two_sided(first: int, second: int) -> float:
-    """How rare a split at least as uneven is, if each of the two is as likely as the other."""
+    """p-value of the two-sided binomial test of `first` against `second` with p = 1/2."""
     return min(1.0, 2 * float(stats.binom.sf(max(first, second) - 1, first + second, 0.5)))
 
 

@@ -1,6 +1,6 @@
 """When the counts are looked at and what each look spends of alpha, fixed before the first vote.
 
-Reading a plain bound at several looks and keeping the best is invalid; here the looks' alphas sum to at
+LookResult a plain bound at several looks and keeping the best is invalid; here the looks' alphas sum to at
 most alpha, so by Bonferroni every bound of every look holds at once. docs/decisions/0003 has the numbers
 behind the constants.
 """
@@ -11,7 +11,12 @@ from fractions import Fraction
 
 from smoothcert.schemas.certificate import Bound, Look
 from smoothcert.schemas.parameters import RUNNER_UP_SHARE, Parameters, final_share, first_look, has_one_look
-from smoothcert.stats.bounds import clopper_pearson_lower, clopper_pearson_upper, most_of_others, read_pair
+from smoothcert.stats.bounds import (
+    clopper_pearson_lower,
+    clopper_pearson_upper,
+    most_of_others,
+    result_of_pair,
+)
 from smoothcert.votes import Counts
 
 RATIO = 1.25  # votes at a look over votes at the one before
@@ -52,13 +57,13 @@ def plan_for(parameters: Parameters) -> Plan:
 
 
 def _geometric(first: int, n: int) -> list[int]:
-    """Votes at the looks: about RATIO apart, from `first` up to n, at least twice as many, exactly."""
+    """Votes at the looks: a geometric sequence of ratio about RATIO from `first` to exactly n >= 2*first."""
     steps = round(math.log(n / first, RATIO))
     return [round(first * (n / first) ** (i / steps)) for i in range(steps)] + [n]
 
 
 def _spend(votes: list[int], alpha: float, final: float) -> tuple[Look, ...]:
-    """Alpha over the looks: `final` of it for the last, the rest evenly; the exact sum is at most alpha."""
+    """Split alpha: the share `final` for the last look, the rest evenly. The exact sum is at most alpha."""
     early = (1 - final) * alpha / (len(votes) - 1)
     last = _rounded_down(Fraction(alpha) - Fraction(early) * (len(votes) - 1))
     return (*(_look(n, early) for n in votes[:-1]), _look(votes[-1], last))
@@ -74,25 +79,25 @@ def _rounded_down(exact: Fraction) -> float:
 
 
 def optimistic_radius(counts_K: Counts, drawn: int, top: int, last: Look, sigma: float) -> float:
-    """The radius the last look would prove if the votes to come fell as luckily as the counts allow.
+    """The radius the last look would prove under the most favourable votes that the counts allow.
 
-    The optimist takes P(top) at its upper confidence limit and P(runner-up) at its lower one, each at level
-    1-DOUBT, and lets the remaining votes fall in those shares. After n votes it is the radius of the last
-    look. Radius and sigma are in the same unit, l2 of pixels.
+    Takes P(top) at its upper confidence limit and P(runner-up) at its lower one, each at level 1-DOUBT, and
+    assumes the remaining votes in those shares. After n votes it is the radius of the last look.
+    Radius and sigma: l2, pixels in [0,1].
     """
     left = last.n - drawn
     k_top = int(counts_K[top])
     k_next = most_of_others(counts_K, top)
     more_next = math.floor(left * clopper_pearson_lower(k_next, drawn, DOUBT))
     more_top = min(left - more_next, math.ceil(left * clopper_pearson_upper(k_top, drawn, DOUBT)))
-    return read_pair(k_top + more_top, k_next + more_next, last.n, last, sigma).radius
+    return result_of_pair(k_top + more_top, k_next + more_next, last.n, last, sigma).radius
 
 
 def is_enough(parameters: Parameters, proved: float, optimistic: float) -> bool:
-    """Whether to stop at a look: `proved` is the best radius so far, `optimistic` what n votes might prove.
+    """Whether to stop at a look. proved: the best radius so far; optimistic: the radius n votes might prove.
 
-    Target radius: proved, or hopeless. Tolerance: no more than that share of the optimistic radius is
-    missing, which holds for a hopeless image too (0 of 0). With both, whichever comes first.
+    With a target radius: it is proved or out of reach. With a tolerance: the share of the optimistic radius
+    that is missing is at most the tolerance (true at 0 of 0). With both: either condition.
     """
     target, tolerance = parameters.target_radius, parameters.tolerance
     if target is not None and (proved >= target or optimistic < target):

@@ -1,4 +1,4 @@
-"""What has been counted so far, small enough to store and enough to go on from."""
+"""The state of a certification: small enough to store, enough to resume from."""
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -7,7 +7,7 @@ from smoothcert.votes import Counts, VoteRange
 
 
 class VoteCounts(BaseModel):
-    """Votes drawn in one stage, and how they fell. The counts sum to `drawn`, less nobody's."""
+    """Votes of one stage. drawn: their number. counts: votes per class; they sum to at most `drawn`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -24,11 +24,11 @@ class VoteCounts(BaseModel):
 
     @property
     def leader(self) -> int | None:
-        """The class with the most votes, the lowest of equals; None before the first vote."""
+        """The class with the most votes (lowest index on a tie); None before the first vote."""
         return int(self.counts_K.argmax()) if self.drawn else None
 
     def plus(self, votes: VoteRange, counts_K: Counts) -> "VoteCounts":
-        """With the next range of votes, which starts where this tally ends."""
+        """These counts plus those of the next range, which must start at `drawn`."""
         assert votes.start == self.drawn, f"expected votes from {self.drawn}, got {votes}"
         assert len(counts_K) == len(self.counts)
         assert counts_K.min() >= 0
@@ -37,10 +37,10 @@ class VoteCounts(BaseModel):
 
 
 class CertificationState(BaseModel):
-    """All that a certification knows; `Certification.resume` continues from it as if nothing had happened.
+    """Everything that `Certification.resume` needs.
 
-    best: the votes at the look that has proved the most so far (the latest of equals); None before the
-    first look.
+    best: the votes at the look with the largest radius so far (the latest on a tie); None before the first
+    look.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -53,8 +53,8 @@ class CertificationState(BaseModel):
     def empty(cls, num_classes: int) -> "CertificationState":
         return cls(selection=VoteCounts.empty(num_classes), estimation=VoteCounts.empty(num_classes))
 
-    def with_selection(self, tally: VoteCounts) -> "CertificationState":
-        return CertificationState(selection=tally, estimation=self.estimation, best=self.best)
+    def with_selection(self, counts: VoteCounts) -> "CertificationState":
+        return CertificationState(selection=counts, estimation=self.estimation, best=self.best)
 
-    def with_estimation(self, tally: VoteCounts, best: VoteCounts | None) -> "CertificationState":
-        return CertificationState(selection=self.selection, estimation=tally, best=best)
+    def with_estimation(self, counts: VoteCounts, best: VoteCounts | None) -> "CertificationState":
+        return CertificationState(selection=self.selection, estimation=counts, best=best)

@@ -1,7 +1,7 @@
-"""Does a certificate say what its counts prove? Every figure is recomputed with the code of `recompute`.
+"""Verifies a certificate: every figure is recomputed from its counts by `recompute`.
 
-What is not checked here: that the votes were really cast (replay), on this image and by this network
-(digests), and who says so (signature). Each of those adds its own Checks to a Report.
+Not checked here: that the votes were drawn (replay), on this image by this network (digests), and the
+signature. Each of those adds its own Checks.
 """
 
 import math
@@ -12,22 +12,24 @@ from pydantic import ValidationError
 
 from smoothcert.errors import ImpossibleRequest
 from smoothcert.noise.table import slack
-from smoothcert.schemas.card import CHANNELS, MOST_LABELS, MOST_SIDE, NAME
+from smoothcert.schemas.card import CHANNELS, MAX_LABELS, MAX_SIDE, NAME
 from smoothcert.schemas.certificate import SEED, SHA256, Certificate, Look
 from smoothcert.schemas.parameters import MIN_ALPHA, Parameters, refuse_impossible
 from smoothcert.stats import recompute
 
-TOLERANCE = 1e-8  # relative, on what a look spends of alpha
-P_SHORTFALL = 1e-8  # absolute: how far a bound may lie on its safe side
+TOLERANCE = 1e-8  # relative, on the alpha of a look
+P_SHORTFALL = 1e-8  # absolute: how far a bound may lie on its conservative side
 SHORTFALL = 1e-6  # relative and absolute: how far a radius may lie below the one recomputed
-EXCESS = 1e-9  # how far either may lie on the other side: of a bound absolute, of a radius relative to it or
-# to sigma. The recomputation is not rounded to the safe side.
-MOST_LOOKS = 100  # the rule has 57 at the most votes allowed
+# How far either may lie on the other side (bound: absolute; radius: relative to it or sigma), as the
+# recomputation
+# is not rounded conservatively.
+EXCESS = 1e-9
+MAX_LOOKS = 100  # the rule gives 57 at the largest n allowed
 
 
 @dataclass(frozen=True)
 class Check:
-    """One field of the certificate: what it claims, and what it should say as far as it is wrong."""
+    """The check of one field. reason: why it fails, for the case that it does."""
 
     field: str
     holds: bool
@@ -36,19 +38,19 @@ class Check:
 
 @dataclass(frozen=True)
 class Report:
-    """All checks, in the order of the evidence: what a later one relies on is checked before."""
+    """All checks; each one relies only on fields that earlier ones covered."""
 
     checks: tuple[Check, ...]
 
     @property
     def first_wrong(self) -> Check | None:
-        """Why the certificate is refused, or None when every check holds."""
+        """The first check that fails, or None."""
         return next((check for check in self.checks if not check.holds), None)
 
 
 @dataclass(frozen=True)
 class Proof:
-    """What the counts prove."""
+    """The bounds and the radius that the counts prove."""
 
     p_lower: float
     p_upper: float
@@ -56,8 +58,10 @@ class Proof:
 
 
 def verify(certificate: Certificate) -> Report:
-    """Recompute everything that follows from the counts, up to the first check that fails: it names the
-    edited field, or the first figure that doesn't follow from it, and what comes after relies on it."""
+    """Recompute everything that follows from the counts, up to the first check that fails.
+
+    That check names the edited field, or the first figure that does not follow from it.
+    """
     checks: list[Check] = []
     for part in (_checks_of_question, _checks_of_evidence, _checks_of_claims):
         for check in part(certificate):
@@ -68,17 +72,17 @@ def verify(certificate: Certificate) -> Report:
 
 
 def _checks_of_question(certificate: Certificate) -> Iterator[Check]:
-    """The rules that admit a question, for the one that was answered. The n asked for is the last look's."""
+    """The rules for a request, applied to the one that was answered. Its n is that of the last look."""
     n = _most_drawn(certificate)
-    asked = {name: getattr(certificate, name, None) for name in Parameters.model_fields} | {"n": n}
+    values = {name: getattr(certificate, name, None) for name in Parameters.model_fields} | {"n": n}
     try:
-        refuse_impossible(Parameters.model_validate(asked, strict=True))
+        refuse_impossible(Parameters.model_validate(values, strict=True))
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
-        yield Check("schedule" if name == "n" else name, False, f"no such question: {first['msg']}")
+        yield Check("schedule" if name == "n" else name, False, f"no such request: {first['msg']}")
     except ImpossibleRequest as error:
-        yield Check("schedule", False, f"no such question: {error}".removesuffix("."))
+        yield Check("schedule", False, f"no such request: {error}".removesuffix("."))
 
 
 def _checks_of_evidence(certificate: Certificate) -> Iterator[Check]:
@@ -102,15 +106,15 @@ def _checks_of_evidence(certificate: Certificate) -> Iterator[Check]:
 
 
 def _impossible_premises(certificate: Certificate) -> Iterator[Check]:
-    """Of what the document alone doesn't prove: what can't be so."""
+    """Values that no certificate can have, of fields that the counts do not prove."""
     c = certificate
     channels, *sides = c.input.shape
     spends = all(0 <= look.alpha_runner_up <= look.alpha <= 1 for look in c.schedule)
     classifier = c.model.classifier_sha256
     for field, possible, reason in (
-        ("schedule", len(c.schedule) <= MOST_LOOKS and spends, "spends no share of alpha"),
+        ("schedule", len(c.schedule) <= MAX_LOOKS and spends, "spends no share of alpha"),
         ("input.shape", channels in CHANNELS.values(), "must have 1 channel or 3"),
-        ("input.shape", all(1 <= side <= MOST_SIDE for side in sides), f"sides are from 1 to {MOST_SIDE}"),
+        ("input.shape", all(1 <= side <= MAX_SIDE for side in sides), f"sides are from 1 to {MAX_SIDE}"),
         ("input.sha256", SHA256.fullmatch(c.input.sha256), "must be 64 hexadecimal digits"),
         ("model.name", NAME.fullmatch(c.model.name), "is no model's name"),
         ("model.sha256", SHA256.fullmatch(c.model.sha256), "must be 64 hexadecimal digits"),
@@ -132,7 +136,7 @@ def _impossible_votes(c: Certificate) -> Iterator[Check]:
         ("selection_counts", c.selection_counts, _selection_votes(c)),
         ("counts", c.counts, c.n),
     ):
-        if not 1 <= len(counts) <= MOST_LABELS or min(counts) < 0 or sum(counts) > most:
+        if not 1 <= len(counts) <= MAX_LABELS or min(counts) < 0 or sum(counts) > most:
             yield Check(field, False, f"must be counts of at most {most} votes")
     if len(c.counts) != len(c.selection_counts):
         yield Check("counts", False, "must be about the classes of selection_counts")
@@ -161,7 +165,7 @@ def _is_certified(certificate: Certificate, proof: Proof) -> bool:
 
 
 def _rule(certificate: Certificate, alpha: float) -> list[tuple[int, float, float]]:
-    """The looks this certificate should have, were `alpha` its own."""
+    """The looks that this certificate should have with this alpha."""
     n = _most_drawn(certificate)
     if certificate.procedure != "anytime" or not MIN_ALPHA <= alpha < 1:
         return [(n, alpha, 0.0)]
@@ -192,7 +196,7 @@ def _selection_votes(certificate: Certificate) -> int:
 
 
 def _look(certificate: Certificate) -> tuple[int, float, float] | None:
-    """The look, by the rule, whose bound gave the radius: the one after n votes. None before the first."""
+    """The look after n votes, which gave the radius; None if n is before the first look."""
     return next((look for look in _rule(certificate, certificate.alpha) if look[0] == certificate.n), None)
 
 
@@ -202,7 +206,7 @@ def _leader(certificate: Certificate) -> int:
 
 
 def _second(certificate: Certificate, top: int) -> int:
-    """The most that any other class may have: its leader's votes and nobody's."""
+    """The most votes that any other class may have: those of its leader plus votes for no class."""
     others = [count for k, count in enumerate(certificate.counts) if k != top]
     return max(others, default=0) + certificate.n - sum(certificate.counts)
 
@@ -235,7 +239,7 @@ def _target_met(certificate: Certificate) -> bool | None:
 
 
 def _is_bound(claimed: float, proved: float) -> bool:
-    """For an upper bound both are its distance from 1."""
+    """Whether a lower bound is conservative and close. For an upper bound, pass its distances from 1."""
     most = proved + EXCESS if proved else 0.0
     return max(0.0, proved - P_SHORTFALL) <= claimed <= most
 

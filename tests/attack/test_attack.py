@@ -62,28 +62,28 @@ def attempts(network: nn.Module, claimed: float, seed: int = 1, budget: Budget =
     return list(attacker.attempts(Claim(IMAGE, 1, claimed), seed))
 
 
-def findings(network: nn.Module, claimed: float, seed: int = 1) -> AttackResult:
+def result(network: nn.Module, claimed: float, seed: int = 1) -> AttackResult:
     return AttackResult.of(Claim(IMAGE, 1, claimed), attempts(network, claimed, seed))
 
 
 @pytest.mark.parametrize("true_radius", [0.1, 0.4, 0.8])
 def test_a_true_radius_is_never_broken_inside_and_soon_outside(true_radius: float) -> None:
     for seed in range(3):
-        found = findings(two_class(true_radius), true_radius, seed)
+        found = result(two_class(true_radius), true_radius, seed)
         assert found.holds
         assert found.broken is not None
         assert true_radius < found.broken < 1.03 * true_radius + BLIND
 
 
 def test_a_radius_twice_too_large_is_broken_inside_and_the_true_one_found() -> None:
-    found = findings(two_class(0.4), 0.8)
+    found = result(two_class(0.4), 0.8)
     assert not found.holds
     assert found.broken is not None
     assert 0.4 < found.broken < 0.4 * 1.1 + BLIND
 
 
 def test_a_radius_too_large_by_a_tenth_is_broken_too() -> None:
-    assert not findings(two_class(0.8), 0.88).holds
+    assert not result(two_class(0.8), 0.88).holds
 
 
 def test_the_nearest_of_several_classes_is_the_one_reached() -> None:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from smoothcert.attack.attack import AttackResult
-from smoothcert.cli.attack import COLUMNS, Attacked, Totals
+from smoothcert.cli.attack import COLUMNS, AttackedImage, AttackTotals
 from tests.cli.conftest import DATA, MODEL, ROOT, SETUP, Command
 from training.log import Row
 
@@ -70,19 +70,19 @@ def test_abstentions_are_no_certificates_to_break(inside: Command) -> None:
     done = inside(*ASKED, "--limit", "0", "--json")
     assert json.loads(done.stdout)["totals"]["mean_gap"] is None
     row = Row(idx=4, label=1, predict=-1, radius=0.0, correct=False, seconds=0.25)
-    attacked = Attacked(row, None, 0.25)
+    attacked = AttackedImage(row, None, 0.25)
     assert attacked.cells == ["4", "1", "-1", "0.000000", "-", "-", "-", "-", "0.2"]
     assert attacked.document["class"] is None
-    totals = Totals.of([attacked])
+    totals = AttackTotals.of([attacked])
     assert (totals.abstained, totals.certified, totals.broken_inside) == (1, 0, 0)
 
 
 def test_totals_tell_inside_from_outside_and_round_to_the_safe_side() -> None:
     row = Row(idx=0, label=1, predict=1, radius=0.5, correct=True, seconds=0.0)
-    broken = Attacked(row, AttackResult(0.5, 0.4, 3), 1.0)
-    outside = Attacked(row, AttackResult(0.5, 0.75 + 1e-12, 3), 1.0)
-    intact = Attacked(row, AttackResult(0.5, None, 3), 1.0)
-    totals = Totals.of([broken, outside, intact])
+    broken = AttackedImage(row, AttackResult(0.5, 0.4, 3), 1.0)
+    outside = AttackedImage(row, AttackResult(0.5, 0.75 + 1e-12, 3), 1.0)
+    intact = AttackedImage(row, AttackResult(0.5, None, 3), 1.0)
+    totals = AttackTotals.of([broken, outside, intact])
     assert (totals.broken_inside, totals.broken_outside, totals.certified) == (1, 1, 3)
     assert totals.mean_gap is not None
     assert abs(totals.mean_gap - 1.15) < 1e-9

@@ -41,7 +41,7 @@ def test_the_table_marks_the_fastest(inside: Command) -> None:
 @pytest.mark.parametrize(
     ("setups", "code", "complaint"),
     [
-        (["fast"], 2, "'fast' is not a set-up"),
+        (["fast"], 2, "'fast' is not an engine"),
         (["cpu:cuda-graph/1-threads:float32:8"], 2, "has no cuda-graph"),
         ([FAILS, SETUP], 2, "one device"),
     ],

@@ -11,7 +11,7 @@ import uvicorn
 
 from service.app import create_app
 from service.settings import Settings
-from smoothcert.cli.certify import There
+from smoothcert.cli.certify import RemoteCertifier
 from smoothcert.cli.client import ServiceClient
 from smoothcert.cli.local_broker import free_port
 from smoothcert.errors import InternalError, InvalidRequest
@@ -111,7 +111,7 @@ def test_no_proxy_is_asked_for_this_machine_and_any_file_name_is_sent(
     picture.write_bytes(IMAGES[0][1])
     for host in ("127.0.0.1", "localhost"):
         with ServiceClient(f"http://{host}:{service}") as client:
-            submitted = next(There(client, FIELDS).one(picture))
+            submitted = next(RemoteCertifier(client, FIELDS).one(picture))
         assert submitted is not None
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from smoothcert.cli.output import Lines, duration, progress_bar
-from smoothcert.cli.train import WINDOW, Pace
+from smoothcert.cli.train import WINDOW, StepTimer
 
 
 def test_a_line_says_what_is_done_and_how_long_the_rest_takes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,7 +44,7 @@ def test_durations_are_told_to_two_units(seconds: float, text: str) -> None:
 
 def said_at(*steps: float) -> list[str]:
     """What is said of a run whose steps take so many seconds, window after window."""
-    pace, now, said = Pace(), 0.0, list[str]()
+    pace, now, said = StepTimer(), 0.0, list[str]()
     for seconds in steps:
         end = now + WINDOW
         while now < end:

@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 from smoothcert.cli.local_broker import spawn
-from smoothcert.cli.processes import Part
+from smoothcert.cli.processes import SupervisedProcess
 from tests.cli.test_up import alive, ended
 from tests.worker.plant import eventually
 
@@ -16,7 +16,7 @@ def test_what_a_dead_part_leaves_behind_is_ended(tmp_path: Path) -> None:
     def launch() -> "subprocess.Popen[bytes]":
         return spawn(["sh", "-c", f"sleep 60 & echo $! > {tmp_path / 'pid'}; exit 3"])
 
-    part = Part("part", log, launch, launch(), proven=True)
+    part = SupervisedProcess("part", log, launch, launch(), proven=True)
     part.process.wait()
     left = int((tmp_path / "pid").read_text())
     assert alive(left)

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from certification import tuner
 from torch import Tensor, nn
 
+from smoothcert.engines import autotune
 from smoothcert.engines import candidates as trying
 from smoothcert.engines.autotune import Subject, Trial, Tuning, choose_config, measure
 from smoothcert.engines.candidates import candidates, compiled, default_config
@@ -27,8 +27,8 @@ def subject(small_network: nn.Module) -> Subject:
 @pytest.fixture
 def two_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that runs and one that can't, so that the tests take no minutes."""
-    monkeypatch.setattr(tuner, "candidates", lambda shape, device, *, int8: [IMPOSSIBLE, EAGER])
-    monkeypatch.setattr(tuner, "_SECONDS", 0.01)
+    monkeypatch.setattr(autotune, "candidates", lambda shape, device, *, int8: [IMPOSSIBLE, EAGER])
+    monkeypatch.setattr(autotune, "_SECONDS", 0.01)
 
 
 def test_a_candidate_that_fails_says_why_and_is_not_chosen(subject: Subject) -> None:
@@ -53,7 +53,7 @@ def test_a_batch_so_large_that_most_of_it_is_padding_is_not_chosen() -> None:
 
 
 def test_where_nothing_runs_the_failure_names_every_reason(subject: Subject) -> None:
-    with pytest.raises(InternalError, match=r"No set-up runs.*cuda-graph"):
+    with pytest.raises(InternalError, match=r"No engine runs.*cuda-graph"):
         _ = Tuning((measure(subject, IMPOSSIBLE, 0.01),)).fastest
 
 
@@ -62,7 +62,7 @@ def test_a_choice_is_remembered_for_the_same_weights_only(
     subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert choose_config(subject, tmp_path / "cache") == EAGER
-    monkeypatch.setattr(tuner, "tune", _must_not_run)
+    monkeypatch.setattr(autotune, "tune", _must_not_run)
     assert choose_config(subject, tmp_path / "cache") == EAGER
     with pytest.raises(AssertionError, match="measured again"):
         choose_config(Subject(subject.network, SHAPE, 6, "b" * 64), tmp_path / "cache")
@@ -90,9 +90,9 @@ def test_int8_is_tried_only_where_its_measured_radius_is_as_good(
 def test_compilation_is_tried_when_asked_for_on_the_fastest_only(
     subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tuner, "compiled", lambda setup: IMPOSSIBLE if setup == EAGER else None)
-    assert [trial.setup for trial in tuner.tune(subject, "cpu").trials] == [IMPOSSIBLE, EAGER]
-    tried = tuner.tune(subject, "cpu", seconds=0.01, compile_too=True)
+    monkeypatch.setattr(autotune, "compiled", lambda setup: IMPOSSIBLE if setup == EAGER else None)
+    assert [trial.setup for trial in autotune.tune(subject, "cpu").trials] == [IMPOSSIBLE, EAGER]
+    tried = autotune.tune(subject, "cpu", seconds=0.01, compile_too=True)
     assert [trial.setup for trial in tried.trials] == [IMPOSSIBLE, EAGER, IMPOSSIBLE]
     assert tried.fastest == EAGER
 

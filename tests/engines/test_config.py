@@ -28,5 +28,5 @@ def test_a_setup_can_be_read_back_from_a_certificate() -> None:
      "cpu:eager/odd:float32:8", "cpu:eager:float8:8", "cpu:eager:float32:8:9"],
 )  # fmt: skip
 def test_what_is_no_setup_is_the_callers_mistake(text: str) -> None:
-    with pytest.raises(InvalidRequest, match="is not a set-up"):
+    with pytest.raises(InvalidRequest, match="is not an engine"):
         EngineConfig.parse(text)

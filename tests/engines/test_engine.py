@@ -15,7 +15,7 @@ from torch import nn
 from smoothcert.engines.config import EngineConfig
 from smoothcert.engines.cuda import CudaSampler, CudaVoter
 from smoothcert.engines.engine import Engine, check_runnable, cpu_voter
-from smoothcert.engines.hardware import has_bfloat16, processor, steered
+from smoothcert.engines.hardware import has_bfloat16, kernel_variables, processor
 from smoothcert.errors import InternalError, InvalidRequest
 from smoothcert.noise.streams import BatchStream, GridNoise
 from smoothcert.noise.table import noise_table
@@ -186,11 +186,11 @@ def test_processors_of_one_name_that_compute_otherwise_are_told_apart() -> None:
 
 def test_a_processor_that_onednn_may_not_use_wholly_is_another_one_and_has_no_int8() -> None:
     limited = {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE", "PATH": "/bin"}
-    assert steered(limited) == ["ONEDNN_MAX_CPU_ISA=AVX512_CORE"]
-    assert steered({"DNNL_DEFAULT_FPMATH_MODE": "BF16"})
-    assert not steered({"PATH": "/bin", "NVIDIA_TF32_OVERRIDE": "0"})
-    assert steered(limited | {"NVIDIA_TF32_OVERRIDE": "0"}, "cuda") == ["NVIDIA_TF32_OVERRIDE=0"]
-    assert steered(
+    assert kernel_variables(limited) == ["ONEDNN_MAX_CPU_ISA=AVX512_CORE"]
+    assert kernel_variables({"DNNL_DEFAULT_FPMATH_MODE": "BF16"})
+    assert not kernel_variables({"PATH": "/bin", "NVIDIA_TF32_OVERRIDE": "0"})
+    assert kernel_variables(limited | {"NVIDIA_TF32_OVERRIDE": "0"}, "cuda") == ["NVIDIA_TF32_OVERRIDE=0"]
+    assert kernel_variables(
         {"TORCHINDUCTOR_MAX_AUTOTUNE": "1", "MKL_CBWR": "AVX2", "TORCHINDUCTOR_CACHE_DIR": "x"}
     ) == [
         "MKL_CBWR=AVX2",

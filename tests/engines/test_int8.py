@@ -10,8 +10,7 @@ from torch import nn
 
 pytest.importorskip("openvino", reason="the extra `cpu` is not installed")
 
-from certification import engine as engines
-
+from smoothcert.engines import engine as engines
 from smoothcert.engines.config import EngineConfig
 from smoothcert.engines.engine import Engine, check_runnable, cpu_voter
 from smoothcert.engines.hardware import has_int8

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from smoothcert.errors import BadImage
-from smoothcert.images.decode import MAX_PIXELS, MOST_SCANS, read_image, to_png
+from smoothcert.images.decode import MAX_PIXELS, MAX_SCANS, read_image, to_png
 from smoothcert.schemas.card import ModelCard, Preprocessing
 
 
@@ -240,9 +240,9 @@ def scanned(side: int, scans: int) -> bytes:
 
 
 def test_files_made_to_be_slow_are_refused_by_their_headers() -> None:
-    assert read_image(scanned(28, MOST_SCANS), card())
+    assert read_image(scanned(28, MAX_SCANS), card())
     with pytest.raises(BadImage, match="too many scans"):
-        read_image(scanned(28, MOST_SCANS + 1), card())
+        read_image(scanned(28, MAX_SCANS + 1), card())
     with pytest.raises(BadImage, match="too many scans for its size"):
         read_image(scanned(5000, 50), card())
     bmp = bytearray(encode(Image.fromarray(noise()), "BMP"))

@@ -7,7 +7,7 @@ import pytest
 
 from service.examples import CERTIFICATE
 from smoothcert.errors import NotACertificate
-from smoothcert.schemas.reading import MOST_BYTES, MOST_DEPTH, read_document
+from smoothcert.schemas.reading import MAX_BYTES, MAX_DEPTH, read_document
 
 
 def text_with(**changes: Any) -> str:
@@ -35,9 +35,9 @@ def test_a_certificate_is_read_in_every_encoding_of_unicode(encoding: str) -> No
         (b"\xff\xfe\x00", "the file"),
         (b'{"label": "\xff"}', "the file"),
         (b"\x89PNG\r\n", "the file"),
-        (b" " * (MOST_BYTES + 1), "the file"),
+        (b" " * (MAX_BYTES + 1), "the file"),
         (b"[" * 1_000_000, "the document"),
-        (nested(MOST_DEPTH + 1).encode(), "the document"),
+        (nested(MAX_DEPTH + 1).encode(), "the document"),
         (b"[]", "the document"),
         (b"17", "the document"),
         (b"null", "the document"),
@@ -88,4 +88,4 @@ def test_each_count_is_a_whole_number() -> None:
 def test_what_later_versions_add_is_left_alone_and_told() -> None:
     document = text_with(implied={"linf": [0.5]}, **{"\x1b[2J": 1})
     assert read_document(document.encode()).unknown == ["implied", r"'\x1b[2J'"]
-    assert read_document(nested(MOST_DEPTH).encode()).unknown == ["later"]
+    assert read_document(nested(MAX_DEPTH).encode()).unknown == ["later"]

@@ -19,7 +19,7 @@ from smoothcert.jobs.broker import broker_url, connect
 from smoothcert.jobs.keys import queue_of
 from smoothcert.jobs.publisher import TASK, Message, TaskPublisher
 from smoothcert.schemas.signature import PublicKeys
-from smoothcert.signing import Signer, what_is_wrong
+from smoothcert.signing import Signer, signature_problem
 from tests.security.tls import HOST, tls_before
 from tests.service.worker import StandInWorker, certificate, progress
 from tests.worker.conftest import plant, write_model
@@ -158,13 +158,13 @@ def test_a_certificate_forged_in_the_broker_no_longer_verifies(
     task = worker.begin(job["id"])
     worker.votes.finish(task, signer.sign(certificate(task, 1000, 0.5)), progress(1000, 0.5))
     key, keys = f"{{smoothcert}}:job:{job['id']}", PublicKeys(keys=(signer.public,))
-    assert what_is_wrong(client.get(job["links"]["certificate"]).json(), keys) is None
+    assert signature_problem(client.get(job["links"]["certificate"]).json(), keys) is None
     with redis.Redis.from_url(redis_url) as neighbour:
         stored = json.loads(neighbour.hget(key, "certificate"))
         neighbour.hset(key, "certificate", json.dumps(stored | {"radius": 2.5}))
     forged = client.get(job["links"]["certificate"]).json()
     assert forged["radius"] == 2.5, "the service believes the broker: it is inside the boundary of trust"
-    assert "changed afterwards" in (what_is_wrong(forged, keys) or "")
+    assert "changed afterwards" in (signature_problem(forged, keys) or "")
 
 
 class Bomb:

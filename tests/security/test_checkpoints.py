@@ -14,7 +14,7 @@ from safetensors.torch import save
 from smoothcert.errors import BadCheckpoint, InternalError, InvalidRequest
 from smoothcert.models.architectures import build_network
 from smoothcert.models.checkpoint import load_network
-from smoothcert.models.registry import CARD_FILE, MOST_CARD, WEIGHTS_FILE, ModelRegistry
+from smoothcert.models.registry import CARD_FILE, MAX_CARD, WEIGHTS_FILE, ModelRegistry
 from tests.service.shelf import MODEL, write_model
 
 EVIL = "evil"
@@ -75,7 +75,7 @@ def test_a_card_with_absurd_figures_is_no_card(
     [
         "[" * 100_000,
         "{" + '"a":{' * 100_000,
-        "x" * (MOST_CARD + 1),
+        "x" * (MAX_CARD + 1),
         "\0",
         '{"name": "evil", "name": 1}',
         "\ud800",

@@ -9,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from smoothcert.images.decode import MOST_SCANS
+from smoothcert.images.decode import MAX_SCANS
 
 PATIENCE = 3.0  # seconds: each of these took from eight seconds to hours where nothing stopped it
 SIDE = 4096
@@ -66,7 +66,7 @@ def test_a_small_file_gets_little_work(client: TestClient, what: str) -> None:
 def test_as_many_scans_as_cameras_make_are_taken(client: TestClient) -> None:
     out = io.BytesIO()
     Image.new("RGB", (64, 64), "red").save(out, "JPEG", progressive=True)
-    assert 5 < out.getvalue().count(SCAN) < MOST_SCANS // 2
+    assert 5 < out.getvalue().count(SCAN) < MAX_SCANS // 2
     assert client.post("/certify", files={"image": out.getvalue()}).status_code == 202
 
 

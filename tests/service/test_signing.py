@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 from service.app import create_app
 from service.settings import Settings
 from smoothcert.schemas.signature import PublicKeys
-from smoothcert.signing import Signer, what_is_wrong
+from smoothcert.signing import Signer, signature_problem
 from tests.service.worker import StandInWorker, certificate, progress
 
 
@@ -21,8 +21,8 @@ def test_what_the_service_serves_is_what_the_worker_signed(
         task = worker.begin(job["id"])
         worker.votes.finish(task, signer.sign(certificate(task, 1000, 1 / 3)), progress(1000, 1 / 3))
         keys = PublicKeys.model_validate_json(client.get("/keys/signing").content)
-        assert what_is_wrong(client.get(job["links"]["certificate"]).json(), keys) is None
-        assert what_is_wrong(client.get(job["links"]["self"]).json()["certificate"], keys) is None
+        assert signature_problem(client.get(job["links"]["certificate"]).json(), keys) is None
+        assert signature_problem(client.get(job["links"]["self"]).json()["certificate"], keys) is None
 
 
 def test_without_a_key_there_is_none_to_serve(client: TestClient) -> None:

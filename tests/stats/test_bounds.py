@@ -4,13 +4,13 @@ from fractions import Fraction
 import mpmath
 import numpy as np
 import pytest
-from certification import bounds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 from smoothcert.schemas.certificate import Look
+from smoothcert.stats import bounds
 from smoothcert.stats.bounds import (
     ceil_to,
     clopper_pearson_lower,
@@ -18,8 +18,8 @@ from smoothcert.stats.bounds import (
     floor_to,
     most_of_others,
     radius_between,
-    read_counts,
-    read_pair,
+    result_at_look,
+    result_of_pair,
 )
 
 VECTORS = [  # k, n, alpha, p_lower, its normal quantile (None: abstain)
@@ -75,7 +75,7 @@ def exact_tail(k: int, n: int, p: float) -> mpmath.mpf:
 def test_published_vectors_hold_to_ten_digits(
     k: int, n: int, alpha: float, p_lower: float, quantile: float | None
 ) -> None:
-    reading = read_pair(k, n - k, n, one_sided(alpha), 1.0)
+    reading = result_of_pair(k, n - k, n, one_sided(alpha), 1.0)
     assert reading.p_lower == pytest.approx(p_lower, abs=1e-10)
     assert reading.radius == pytest.approx(quantile or 0.0, abs=2e-10)
     assert (reading.radius > 0) == (quantile is not None)
@@ -83,8 +83,12 @@ def test_published_vectors_hold_to_ten_digits(
 
 @pytest.mark.parametrize(("k_top", "k_next", "alone", "paired"), PAIRS)
 def test_published_runner_up_examples(k_top: int, k_next: int, alone: float, paired: float) -> None:
-    assert read_pair(k_top, k_next, 100_000, one_sided(0.001), 1.0).radius == pytest.approx(alone, abs=6e-5)
-    assert read_pair(k_top, k_next, 100_000, halves(0.001), 1.0).radius == pytest.approx(paired, abs=6e-5)
+    assert result_of_pair(k_top, k_next, 100_000, one_sided(0.001), 1.0).radius == pytest.approx(
+        alone, abs=6e-5
+    )
+    assert result_of_pair(k_top, k_next, 100_000, halves(0.001), 1.0).radius == pytest.approx(
+        paired, abs=6e-5
+    )
 
 
 @pytest.mark.parametrize(("n", "k", "alpha"), HARD)
@@ -199,11 +203,11 @@ def test_slack_is_taken_off_the_lower_bound_and_put_on_the_upper_to_the_last_bit
 def test_the_noises_slack_is_in_what_counts_and_pairs_prove() -> None:
     """Forgotten on the way, certificates would hold for noise that nobody drew."""
     counts_K, look = np.array([250, 700, 50]), halves(0.01)
-    read = read_counts(counts_K, 1000, 1, look, 1.0, slack=0.001)
-    assert read == read_pair(700, 250, 1000, look, 1.0, slack=0.001)
+    read = result_at_look(counts_K, 1000, 1, look, 1.0, slack=0.001)
+    assert read == result_of_pair(700, 250, 1000, look, 1.0, slack=0.001)
     assert read.p_lower == clopper_pearson_lower(700, 1000, 0.005, 0.001)
     assert read.p_upper == clopper_pearson_upper(250, 1000, 0.005, 0.001)
-    assert read.radius < read_counts(counts_K, 1000, 1, look, 1.0).radius
+    assert read.radius < result_at_look(counts_K, 1000, 1, look, 1.0).radius
 
 
 def test_no_amount_of_slack_takes_a_probability_out_of_its_range() -> None:
@@ -236,7 +240,7 @@ def test_with_no_alpha_for_the_runner_up_the_bound_is_the_one_sided_one(
     k_top: int, k_next: int, alpha: float
 ) -> None:
     n = k_top + k_next + 10
-    reading = read_pair(k_top, k_next, n, one_sided(alpha), 0.5)
+    reading = result_of_pair(k_top, k_next, n, one_sided(alpha), 0.5)
     assert reading.p_upper == pytest.approx(1 - reading.p_lower, abs=1e-15)
     assert Fraction(reading.p_upper) >= 1 - Fraction(reading.p_lower)
     assert reading.radius == pytest.approx(
@@ -249,13 +253,15 @@ def test_at_the_same_lower_level_the_runner_up_bound_proves_at_least_as_much(
     k_top: int, k_next: int, rest: int, alpha: float
 ) -> None:
     n = k_top + k_next + rest + 1
-    paired = read_pair(k_top, k_next, n, Look(n=n, alpha=2 * alpha, alpha_runner_up=alpha), 1.0)
-    assert paired.radius >= read_pair(k_top, k_next, n, one_sided(alpha), 1.0).radius
+    paired = result_of_pair(k_top, k_next, n, Look(n=n, alpha=2 * alpha, alpha_runner_up=alpha), 1.0)
+    assert paired.radius >= result_of_pair(k_top, k_next, n, one_sided(alpha), 1.0).radius
 
 
 def test_the_runner_up_is_the_leader_among_the_other_classes() -> None:
     counts_K = np.array([10, 700, 40, 250], dtype=np.int64)
-    assert read_counts(counts_K, 1000, 1, halves(0.01), 1.0) == read_pair(700, 250, 1000, halves(0.01), 1.0)
+    assert result_at_look(counts_K, 1000, 1, halves(0.01), 1.0) == result_of_pair(
+        700, 250, 1000, halves(0.01), 1.0
+    )
 
 
 def test_where_all_votes_are_the_tops_the_others_have_none() -> None:
@@ -269,11 +275,13 @@ def test_where_all_votes_are_the_tops_the_others_have_none() -> None:
 
 def test_votes_of_nobody_are_held_to_be_the_runner_ups() -> None:
     counts_K = np.array([700, 200, 50], dtype=np.int64)
-    assert read_counts(counts_K, 1000, 0, halves(0.01), 1.0) == read_pair(700, 250, 1000, halves(0.01), 1.0)
+    assert result_at_look(counts_K, 1000, 0, halves(0.01), 1.0) == result_of_pair(
+        700, 250, 1000, halves(0.01), 1.0
+    )
 
 
 def test_one_class_alone_is_certified_against_nobody() -> None:
-    assert read_counts(np.array([1000]), 1000, 0, halves(0.001), 1.0).radius > 2
+    assert result_at_look(np.array([1000]), 1000, 0, halves(0.001), 1.0).radius > 2
 
 
 @given(st.floats(0, 10), st.integers(0, 8))

@@ -12,7 +12,7 @@ from scipy import stats
 
 from smoothcert.schemas.certificate import Look
 from smoothcert.schemas.parameters import Parameters
-from smoothcert.stats.bounds import read_pair
+from smoothcert.stats.bounds import result_of_pair
 from smoothcert.stats.procedure import Certification, drive
 from smoothcert.stats.schedule import plan_for
 from smoothcert.testing import KnownVotes, LinearVotes
@@ -56,7 +56,7 @@ def radii(counts_RK: Ints, look: Look) -> NDArray[np.float64]:
     """Every run's radius at one look, each different pair of counts read once."""
     pairs_R2 = np.stack([counts_RK[:, 0], counts_RK[:, 1:].max(axis=1)], axis=1)
     distinct, where = np.unique(pairs_R2, axis=0, return_inverse=True)
-    values = [read_pair(int(top), int(second), look.n, look, 1.0).radius for top, second in distinct]
+    values = [result_of_pair(int(top), int(second), look.n, look, 1.0).radius for top, second in distinct]
     return np.array(values)[where.ravel()]
 
 

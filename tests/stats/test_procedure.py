@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from smoothcert.errors import ImpossibleRequest
 from smoothcert.schemas.parameters import ProcedureName
-from smoothcert.stats.bounds import read_counts
+from smoothcert.stats.bounds import result_at_look
 from smoothcert.stats.procedure import Certification, drive
 from smoothcert.stats.schedule import plan_for
 from smoothcert.stats.state import CertificationState, VoteCounts
@@ -24,7 +24,7 @@ class TestCertify:
         result = certify(asked(procedure="certify"), SURE)
         counts_K = np.array(result.counts)
         (look,) = result.schedule
-        reading = read_counts(counts_K, 5000, 1, look, 0.5)
+        reading = result_at_look(counts_K, 5000, 1, look, 0.5)
         assert (result.outcome, result.predicted_class) == ("certified", 1)
         assert (result.radius, result.p_lower) == (reading.radius, reading.p_lower)
         assert result.n == result.drawn == counts_K.sum() == 5000
@@ -136,7 +136,7 @@ class TestTolerance:
         probabilities, wish = [top, 1 - top], asked(n=100_000, tolerance=0.1)
         result = certify(wish, probabilities, most=10_000)
         counts_K = KnownVotes(probabilities).count(VoteRange("estimation", 0, 100_000))
-        full = read_counts(counts_K, 100_000, 0, plan_for(wish).last, 0.5).radius
+        full = result_at_look(counts_K, 100_000, 0, plan_for(wish).last, 0.5).radius
         assert result.drawn < 90_000
         assert 0.9 * full <= result.radius < full
 

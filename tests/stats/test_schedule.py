@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smoothcert.schemas.parameters import Parameters
-from smoothcert.stats.bounds import read_pair
+from smoothcert.stats.bounds import result_of_pair
 from smoothcert.stats.schedule import plan_for
 
 anytime = st.builds(
@@ -63,7 +63,7 @@ def test_too_few_votes_to_divide_are_looked_at_once_one_sided() -> None:
 
 def test_the_largest_radius_is_within_a_third_of_a_percent_of_the_fixed_n_one() -> None:
     last = plan_for(Parameters(sigma=1.0)).last
-    assert 3.8115 * (1 - 0.003) < read_pair(100_000, 0, 100_000, last, 1.0).radius < 3.8115
+    assert 3.8115 * (1 - 0.003) < result_of_pair(100_000, 0, 100_000, last, 1.0).radius < 3.8115
 
 
 def test_the_plan_knows_its_looks() -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from smoothcert.schemas.certificate import Look
 from smoothcert.schemas.parameters import Parameters
 from smoothcert.stats import recompute
-from smoothcert.stats.bounds import read_pair
+from smoothcert.stats.bounds import result_of_pair
 from smoothcert.stats.schedule import is_enough, optimistic_radius
 
 N = 2000
@@ -23,7 +23,7 @@ def optimistic(counts: list[int], top: int = 0, drawn: int | None = None) -> flo
 
 def full(k_top: int, k_next: int) -> float:
     """The radius that these votes of N prove."""
-    return read_pair(k_top, k_next, N, LAST, 0.5).radius
+    return result_of_pair(k_top, k_next, N, LAST, 0.5).radius
 
 
 def wish(target: float | None = None, tolerance: float | None = None) -> Parameters:

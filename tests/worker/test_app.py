@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from smoothcert.schemas.signature import PublicKeys
-from smoothcert.signing import Signer, what_is_wrong
+from smoothcert.signing import Signer, signature_problem
 from smoothcert.votes import VoteRange
 from tests.worker.conftest import write_model
 from tests.worker.plant import MODEL, ROOT, Plant, eventually
@@ -246,6 +246,6 @@ def test_a_worker_with_a_key_signs_and_logs_the_request(plant: Plant) -> None:
     worker = plant.launch(SMOOTHCERT_SIGNING_KEY=key)
     certificate = plant.ended(plant.submit(request_id="shop-4711")).certificate
     assert certificate is not None
-    assert what_is_wrong(certificate.model_dump(mode="json"), PublicKeys(keys=(signer.public,))) is None
+    assert signature_problem(certificate.model_dump(mode="json"), PublicKeys(keys=(signer.public,))) is None
     begun = next(line for line in worker.log.read_text().splitlines() if '"begun"' in line)
     assert json.loads(begun)["request"] == "shop-4711"

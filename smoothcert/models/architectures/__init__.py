@@ -1,7 +1,4 @@
-"""Networks by name.
-
-Here and not in training/, because the worker builds them from a card and never imports training.
-"""
+"""Network architectures by name. One file per architecture of our own; torchvision provides the others."""
 
 from collections.abc import Callable, Sequence
 
@@ -25,14 +22,14 @@ ARCHITECTURES: dict[str, Builder] = {
 
 
 class Normalize(nn.Module):
-    """(x - mean) / std, one value a channel. Buffers move with the network, untrained."""
+    """The first layer: (x - mean) / std per channel, pixels in [0,1]. Not trained."""
 
     mean: Tensor
     std: Tensor
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        # Not persistent: the card holds the numbers, the weights file holds what was trained.
+        # Not persistent, as the card holds these values.
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
@@ -40,11 +37,11 @@ class Normalize(nn.Module):
         return (images_BCHW - self.mean) / self.std
 
 
-WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")  # which only their authors' own loss looks at
+WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")  # used only by the loss of their authors
 
 
 def build_network(name: str, num_classes: int, mean: Sequence[float], std: Sequence[float]) -> nn.Module:
-    """A base classifier: (B, C, H, W) pixels in [0,1], noise added, to logits (B, K). Weights are fresh.
+    """A base classifier with fresh weights: (B, C, H, W) pixels in [0,1], plus noise, to logits (B, K).
 
     `name` is one of ARCHITECTURES or any torchvision classifier (3 channels). Raises InvalidRequest.
     """
