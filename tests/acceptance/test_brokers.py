@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from service.app import create_app
 from service.settings import Settings
 from smoothcert.cli.local_broker import Broker, free_port
-from smoothcert.cli.up import up
+from smoothcert.cli.up import run_deployment
 from smoothcert.errors import BrokerUnavailable, InvalidRequest
 from smoothcert.jobs.broker import broker_url, connect
 from tests.worker.conftest import write_model
@@ -79,10 +79,10 @@ def test_up_does_not_start_on_a_broker_that_drops_jobs(
 ) -> None:
     monkeypatch.setenv("SMOOTHCERT_REDIS_URL", evicting.url)
     with pytest.raises(BrokerUnavailable, match="volatile-lru"):
-        up(free_port(), tmp_path)
+        run_deployment(free_port(), tmp_path)
     monkeypatch.setenv("SMOOTHCERT_REDIS_URL", "sentinel://a:1/main")
     with pytest.raises(InvalidRequest, match="sentinel"):
-        up(free_port(), tmp_path)
+        run_deployment(free_port(), tmp_path)
 
 
 @pytest.mark.parametrize("command", [("service", "--port", "0"), WORKER])

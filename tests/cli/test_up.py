@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from smoothcert.cli.local_broker import free_port, spawn
-from smoothcert.cli.up import DIRECT, up
+from smoothcert.cli.up import DIRECT, run_deployment
 from smoothcert.errors import BrokerUnavailable, InternalError, InvalidRequest
 from smoothcert.models.registry import BUNDLED, ModelRegistry
 from smoothcert.votes import VoteRange
@@ -29,7 +29,10 @@ LENET = "mnist-lenet-consistency-0.50"
 DIGIT = ROOT / "tests/data/digit-7.png"
 ENDED = ("succeeded", "failed", "cancelled")
 
-UP = "import sys, pathlib, smoothcert.cli.up as it; it.up(int(sys.argv[1]), pathlib.Path(sys.argv[2]))"
+UP = (
+    "import sys, pathlib; from smoothcert.cli.up import run_deployment;"
+    "run_deployment(int(sys.argv[1]), pathlib.Path(sys.argv[2]))"
+)
 
 
 def descendants(pid: int) -> dict[int, str]:
@@ -265,13 +268,13 @@ def test_a_taken_port_is_the_users_mistake(tmp_path: Path) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         with pytest.raises(InvalidRequest, match="taken"):
-            up(other.getsockname()[1], tmp_path)
+            run_deployment(other.getsockname()[1], tmp_path)
 
 
 def test_a_configured_broker_that_is_away_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMOOTHCERT_REDIS_URL", "redis://127.0.0.1:1/0")
     with pytest.raises(BrokerUnavailable, match="SMOOTHCERT_REDIS_URL"):
-        up(free_port(), tmp_path)
+        run_deployment(free_port(), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -279,7 +282,7 @@ def test_a_configured_broker_that_is_away_is_named(tmp_path: Path, monkeypatch: 
 )
 def test_an_address_that_is_not_ours_is_the_users_mistake(tmp_path: Path, host: str, said: str) -> None:
     with pytest.raises(InvalidRequest, match=said):
-        up(free_port(), tmp_path, host=host)
+        run_deployment(free_port(), tmp_path, host=host)
 
 
 def test_without_keys_it_does_not_listen_to_other_machines(
@@ -289,4 +292,4 @@ def test_without_keys_it_does_not_listen_to_other_machines(
     with pytest.raises(
         InternalError, match=r"without API keys it listens on loopback only, not on 0\.0\.0\.0"
     ):
-        up(free_port(), tmp_path, host="0.0.0.0")
+        run_deployment(free_port(), tmp_path, host="0.0.0.0")
