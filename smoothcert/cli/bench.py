@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Report = Callable[[EngineConfig], None]
 
 
-HEADER = ("set-up", "votes/s", "s/certificate", "of matrix rate", "s to build", "")
+HEADER = ("engine", "votes/s", "s/certificate", "of matrix rate", "s to build", "")
 
 
 def bench(
@@ -147,7 +147,7 @@ def chosen_setups(named: Sequence[str], checkpoint: Checkpoint) -> list[EngineCo
             check_runnable(setup)
     if len({setup.device for setup in setups}) > 1:
         raise InvalidRequest(
-            "Set-ups of one device are compared; measure the CPU's and the GPU's one by one."
+            "Only engines of one device are compared; measure the CPU's and the GPU's one by one."
         )
     return setups
 

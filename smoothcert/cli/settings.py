@@ -20,9 +20,9 @@ class Settings(BaseSettings):
     cache: Path = Field(
         default=Path("~/.cache/smoothcert"),
         validate_default=True,
-        description="where measured set-ups are kept",
+        description="where measured engines are kept",
     )
-    setup: str | None = Field(default=None, description="the engine set-up, instead of the one chosen")
+    setup: str | None = Field(default=None, description="the engine, instead of the one chosen")
     default_model: str = Field(default=DEFAULT_MODEL, description="certifies where the command names none")
     redis_url: SecretStr | None = Field(
         default=None, description="broker of the workers that `evaluate` asks"
