@@ -86,7 +86,7 @@ def measure(port: int, model: str, votes: list[int], repeats: int) -> None:
     bare.certify(min(votes))
     print(f"\n{model}, {certificate['engine']}\n")
     print(
-        "| n | over HTTP, ms | engine, ms | added, ms: median | least, most | share | served of the engine's votes/s |"
+        "| n | over HTTP, ms | engine, ms | added, ms: median | least, most | share | votes/s served |"
     )
     print("|---|---|---|---|---|---|---|")
     for n in votes:
