@@ -85,9 +85,7 @@ def measure(port: int, model: str, votes: list[int], repeats: int) -> None:
     bare = Bare(card, Description.model_validate_json(json.dumps(certificate["engine"])))
     bare.certify(min(votes))
     print(f"\n{model}, {certificate['engine']}\n")
-    print(
-        "| n | over HTTP, ms | engine, ms | added, ms: median | least, most | share | votes/s served |"
-    )
+    print("| n | over HTTP, ms | engine, ms | added, ms: median | least, most | share | votes/s served |")
     print("|---|---|---|---|---|---|---|")
     for n in votes:
         rounds = [(asyncio.run(serve(port, card, n))[0], bare.certify(n)) for _ in range(repeats)]

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import redis
 import structlog
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_fixed
 
 from smoothcert.errors import BadCheckpoint, BrokerUnavailable, InternalError, InvalidRequest, SmoothCertError
 from smoothcert.images.pixels import CertifiedImage
@@ -174,12 +175,14 @@ class Certifier:
 
 def _until_answered(call: Callable[[], T]) -> T:
     """The broker may be away for a while; every transition may be repeated."""
-    while True:
-        try:
-            return call()
-        except BrokerUnavailable as error:
-            log.warning("the broker is away", error=str(error))
-            time.sleep(RETRY)
+    again = Retrying(
+        retry=retry_if_exception_type(BrokerUnavailable), wait=wait_fixed(RETRY), before_sleep=_note
+    )
+    return again(call)
+
+
+def _note(attempt: RetryCallState) -> None:
+    log.warning("the broker is away", error=str(attempt.outcome and attempt.outcome.exception()))
 
 
 def _image(task: Task) -> CertifiedImage:

@@ -12,6 +12,7 @@ from typing import Self, TypeVar
 
 import httpx2
 from pydantic import BaseModel, ValidationError
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from smoothcert.errors import InternalError, InvalidRequest
 from smoothcert.schemas.job import Batch, Job, Problem
@@ -94,14 +95,13 @@ class ServiceClient:
             return self._retry(ask)
 
     def _retry(self, ask: Callable[[], httpx2.Response]) -> httpx2.Response:
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                return ask()
-            except InternalError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(WAIT)
+        again = Retrying(
+            retry=retry_if_exception_type(InternalError),
+            wait=wait_fixed(WAIT),
+            stop=stop_after_delay(PATIENCE),
+            reraise=True,
+        )
+        return again(ask)
 
     def _ask(self, method: str, path: str, **request: object) -> httpx2.Response:
         try:

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from smoothcert.environment import how_to_install
 from smoothcert.errors import BrokerUnavailable
@@ -93,16 +93,22 @@ def await_answer(url: str, timeout: float, process: "subprocess.Popen[bytes] | N
 
     Raises BrokerUnavailable after `timeout` seconds or when `process` ends.
     """
-    deadline, why = time.monotonic() + timeout, BrokerUnavailable()
+    last_attempt = stop_after_delay(timeout)
+
+    def is_over(state: RetryCallState) -> bool:
+        return last_attempt(state) or (process is not None and process.poll() is not None)
+
+    again = Retrying(
+        retry=retry_if_exception_type((redis.RedisError, OSError)),
+        wait=wait_fixed(0.02),
+        stop=is_over,
+        reraise=True,
+    )
     with redis.Redis.from_url(url, socket_connect_timeout=1, socket_timeout=1) as client:
-        while time.monotonic() < deadline and (process is None or process.poll() is None):
-            try:
-                client.ping()
-                return
-            except (redis.RedisError, OSError) as error:
-                why = unavailable(error)
-                time.sleep(0.02)
-    raise why
+        try:
+            again(client.ping)
+        except (redis.RedisError, OSError) as error:
+            raise unavailable(error) from error
 
 
 def _launch(command: list[str], log: Path) -> "subprocess.Popen[bytes]":
