@@ -1,4 +1,4 @@
-"""GET /metrics: requests as they are answered, beside what the broker has counted (figures.py)."""
+"""GET /metrics: requests as they are answered, beside what the broker has counted (job_metrics.py)."""
 
 import time
 from http import HTTPMethod

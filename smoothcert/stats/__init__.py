@@ -1,1 +1,10 @@
-"""The statistics of a certificate: bounds, looks, stopping, procedure, verification. No I/O."""
+"""The statistics of a certificate. No I/O.
+
+procedure    one certification as a state machine: it requests votes and adds counts
+state        its state, small enough to store and enough to resume from
+ranges       its votes in numbered ranges, counted in any order and merged in order
+schedule     the looks, what each spends of alpha, and when it may stop
+bounds       counts to confidence bounds and a radius, rounded to the safe side
+certificate  the Certificate document of a result
+verify       checks a certificate; recompute is the independent second implementation it uses
+"""
