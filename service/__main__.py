@@ -19,12 +19,12 @@ from smoothcert.errors import SmoothCertError
 
 log = structlog.get_logger(__name__)
 
-HEADERS = 64 * 1024  # bytes of a request's line and headers, or of its trailers
-GRACE = 3  # seconds that answers under way get when the service stops
+HEADERS = 64 * 1024  # bytes; limit on the request line with its headers, and on the trailers
+GRACE = 3  # seconds; open responses get this long when the service stops
 
 
 class Server(uvicorn.Server):
-    """Uvicorn lets answers under way end by themselves: tell those that wait for a job not to."""
+    """Ends long polls and event streams on shutdown. Uvicorn alone would wait for them."""
 
     def __init__(self, app: FastAPI, host: str, port: int, keep_alive: int) -> None:
         self.app = app
@@ -39,7 +39,7 @@ class Server(uvicorn.Server):
             log_config=None,
             log_level="warning",
             server_header=False,
-            proxy_headers=False,  # service.prefix and service.cross_site believe what they need
+            proxy_headers=False,  # service.prefix and service.cross_site read the few that they trust
             timeout_graceful_shutdown=GRACE,
         )
         super().__init__(config)
@@ -51,14 +51,14 @@ class Server(uvicorn.Server):
 
 
 def main() -> None:
-    """Runs until it is told to stop."""
+    """Runs until SIGINT or SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m service", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
     try:
         settings = read_environment(Settings)
-        settings.broker  # noqa: B018  (whose password's file may be missing)
+        settings.broker  # noqa: B018  (raises when the password file is missing)
     except SmoothCertError as error:
         sys.exit(f"python -m service: {error}")
     logs.configure(settings.log_level, settings.log_json)
@@ -74,7 +74,7 @@ def named(settings: Settings) -> Settings:
 
 
 def check_host(host: str, settings: Settings) -> None:
-    """Without API keys nobody but this machine may call, unless the operator says so. Else exits with 2."""
+    """Without API keys, allows only loopback, unless SMOOTHCERT_ALLOW_ANONYMOUS is set; else exits with 1."""
     if settings.api_keys:
         return
     if is_loopback(host):
@@ -90,7 +90,7 @@ def check_host(host: str, settings: Settings) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether nobody outside of this machine can reach the address."""
+    """Whether only this machine can reach the address."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""The keys of those who may call, read from their file again whenever it was replaced."""
+"""API keys, reloaded whenever their file changes."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from smoothcert.schemas.api_keys import ApiKey, Keyring
 
 
 class KeyFile:
-    """Revoking a key takes effect at the next request. For one thread."""
+    """A file of API keys. A revoked key stops working at the next request. Not thread-safe."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -14,17 +14,17 @@ class KeyFile:
         self._ring = Keyring()
 
     def find(self, presented_key: str) -> ApiKey | None:
-        """The key a caller sent, if it is one of ours. Raises BadKeyFile: a damaged file lets nobody in."""
-        now = self._look()
-        if now != self._seen:
+        """The API key that the caller sent, or None. Raises BadKeyFile: a damaged file admits no caller."""
+        version = self._look()
+        if version != self._seen:
             self._ring = Keyring.read(self._path)
-            self._seen = now
+            self._seen = version
         return self._ring.find(presented_key)
 
     def _look(self) -> tuple[int, int, int] | None:
         try:
-            found = self._path.stat()
+            status = self._path.stat()
         except OSError:
             self._ring = Keyring()
             return None
-        return found.st_ino, found.st_mtime_ns, found.st_size
+        return status.st_ino, status.st_mtime_ns, status.st_size

@@ -1,4 +1,4 @@
-"""The HTTP face (docs/api.md). Start it with `python -m service`, which refuses strangers unasked."""
+"""The FastAPI application (docs/api.md). `python -m service` starts it, on loopback by default."""
 
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -41,8 +41,8 @@ from smoothcert.models.registry import ModelRegistry
 
 log = structlog.get_logger(__name__)
 
-PATIENCE = 1.5  # seconds for the broker to answer: callers are promised an answer of ours within 3
-PAUSE = 1.0  # seconds in which a broker that was silent is not asked again
+PATIENCE = 1.5  # seconds; timeout of a broker call, as the API promises a response within 3 s
+PAUSE = 1.0  # seconds without calls to the broker after a timeout
 DESCRIPTION = """
 Upload an image, get the smoothed classifier's class and a certified l2 radius, or an abstention, with the
 evidence.
@@ -53,15 +53,15 @@ the certificate is part of the job once it has ended. Errors are RFC 9457 proble
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The application. Nothing is connected to before the first request that needs it."""
+    """The application. Creating it opens no connection."""
     settings = settings or Settings()
     registry, closing = CollectorRegistry(), Event()
     app = FastAPIOffline(
         title="SmoothCert",
         version=version("smoothcert"),
         description=DESCRIPTION,
-        redirect_slashes=False,  # a redirect would repeat whatever `Host` a request came with
-        redoc_url=None,  # it fetches a logo; /docs says the same
+        redirect_slashes=False,  # a redirect would reflect the request's `Host`
+        redoc_url=None,  # it loads a logo from another site; /docs has the same content
         dependencies=[Depends(refuse_unknown)],
         lifespan=_lifespan(settings, registry, closing),
         middleware=[
@@ -97,7 +97,7 @@ def _lifespan(settings: Settings, registry: CollectorRegistry, closing: Event) -
         service.sender.submit(_warn_of_eviction, service.store.client)
         yield State(service=service)
         service.decoders.shutdown()
-        service.sender.shutdown(cancel_futures=True)  # a broker that hangs must not hold us up
+        service.sender.shutdown(cancel_futures=True)  # drops queued sends, as the broker may hang
         service.publisher.close()
         service.store.client.close()
 
@@ -105,7 +105,7 @@ def _lifespan(settings: Settings, registry: CollectorRegistry, closing: Event) -
 
 
 def _warn_of_eviction(client: redis.Redis) -> None:
-    """Readiness says it whenever it is asked; an operator should find it in the log too."""
+    """Logs at startup what /health/ready reports, for operators who read only the log."""
     with suppress(BrokerUnavailable):
         if reason := evicts(client):
             log.warning(reason)
@@ -130,7 +130,7 @@ def _assemble(settings: Settings, registry: CollectorRegistry, closing: Event) -
 
 
 def _cors(settings: Settings) -> list[Middleware]:
-    """For pages of other sites that the operator lists. They send a key as `Authorization: Bearer`."""
+    """CORS for the sites in SMOOTHCERT_ORIGINS. Their pages send a key as `Authorization: Bearer`."""
     if not settings.origins:
         return []
     return [
@@ -145,5 +145,5 @@ def _cors(settings: Settings) -> list[Middleware]:
 
 
 def _limit_of(settings: Settings) -> Callable[[str], int]:
-    largest = {"/batches": settings.max_batch_bytes}
-    return lambda path: largest.get(path, settings.max_upload_bytes) + FORM_OVERHEAD
+    limits = {"/batches": settings.max_batch_bytes}
+    return lambda path: limits.get(path, settings.max_upload_bytes) + FORM_OVERHEAD

@@ -1,4 +1,4 @@
-"""Who asks: API keys, and how often each caller may submit; checked before a body is read."""
+"""Authentication by API key, and rate limits per caller. Both run before the body is read."""
 
 import base64
 import binascii
@@ -26,9 +26,10 @@ POLICY = '"submissions"'
 
 @dataclass(frozen=True)
 class Caller:
-    """name: the owner of the jobs. open_jobs: that may be unfinished at once; per_minute: submissions.
+    """The caller of a request. name: owner of the jobs. open_jobs: how many may be unfinished at once.
+    per_minute: how many submissions are allowed.
 
-    0 is no bound. While no keys are configured, everybody is the same caller.
+    0 means no limit. Without API keys, all requests have the same caller.
     """
 
     name: str = ANONYMOUS
@@ -37,7 +38,7 @@ class Caller:
 
 
 class Authentication:
-    """ASGI middleware."""
+    """ASGI middleware: finds the caller, and applies the rate limit to submissions."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -69,9 +70,9 @@ def authenticate(service: Service, headers: Headers) -> Caller:
 
 
 def presented_key(headers: Headers) -> str:
-    """The key in a request's headers: a bearer token, or the password of HTTP Basic, which browsers ask for.
+    """The key in a request's headers: a bearer token, or the password of HTTP Basic (the browser's dialog).
 
-    A browser adds a password by itself, also to what another site makes it send: that doesn't count.
+    Browsers add Basic credentials to cross-site requests too. There they are ignored (CSRF).
     """
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
@@ -89,19 +90,19 @@ def _password(credentials: str) -> str:
 
 
 async def _limit(service: Service, caller: Caller, scope: Scope) -> dict[str, str]:
-    """What a submission is told of its caller's limits. Raises TooMany, BrokerUnavailable."""
+    """Takes a submission from the quota; returns response headers. Raises TooMany, BrokerUnavailable."""
     if not caller.per_minute or scope["method"] != "POST" or path_of(scope) not in SUBMITTING:
         return {}
     allowance = await run_sync(service.rate_limit.spend, caller.name, caller.per_minute)
     limits = _fields(caller, allowance)
     if allowance.taken:
         return limits
-    asked = f"You may submit {caller.per_minute} times a minute."
-    raise TooMany(asked, headers=limits | {"Retry-After": str(allowance.retry_in)})
+    detail = f"You may submit {caller.per_minute} times a minute."
+    raise TooMany(detail, headers=limits | {"Retry-After": str(allowance.retry_in)})
 
 
 def _fields(caller: Caller, allowance: Allowance) -> dict[str, str]:
-    """The fields of draft-ietf-httpapi-ratelimit-headers-10."""
+    """The response headers of draft-ietf-httpapi-ratelimit-headers-10."""
     return {
         "RateLimit-Policy": f"{POLICY};q={caller.per_minute};w={WINDOW}",
         "RateLimit": f"{POLICY};r={allowance.remaining};t={allowance.full_in}",
@@ -109,7 +110,7 @@ def _fields(caller: Caller, allowance: Allowance) -> dict[str, str]:
 
 
 def _is_guarded(path: str) -> bool:
-    return any(path == place or path.startswith(f"{place}/") for place in GUARDED)
+    return any(path == route or path.startswith(f"{route}/") for route in GUARDED)
 
 
 def _telling(send: Send, fields: dict[str, str]) -> Send:

@@ -1,4 +1,4 @@
-"""POST /batches: the same question about many images."""
+"""POST /batches: certify many images with the same parameters."""
 
 import hashlib
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from smoothcert.jobs.batches import Batches, BatchPlan
 from smoothcert.jobs.store import Request
 from smoothcert.schemas.job import Batch, FieldProblem
 
-RETRY_AFTER = "2"  # seconds until it is worth asking for a new batch's state
+RETRY_AFTER = "2"  # seconds until the first poll of a new batch is useful
 
 router = APIRouter(prefix="/batches", tags=["batches"])
 
@@ -48,7 +48,7 @@ def certify_many(
     Sending the same `Idempotency-Key` again, with the same form, answers with the same batch.
     """
     question, model = sent.asked.question(), sent.asked.model
-    uploads = (  # read one after the other: what was decoded is small, the files need not be
+    uploads = (  # a generator: decoded images are small, but the files may not fit in memory together
         Upload(image.read(), question, model, caller, request_id, lane="batch") for image in sent.images
     )
     requests = [_prepare(i, upload, service) for i, upload in enumerate(uploads)]
@@ -72,8 +72,8 @@ def _prepare(place_in_form: int, upload: Upload, service: Service) -> Request:
     try:
         return prepare(upload, service)
     except BadImage as error:
-        which = FieldProblem(field=f"image[{place_in_form}]", detail=str(error))
-        raise NotAnImage(f"Image {place_in_form + 1} of the batch: {error}", [which]) from error
+        problem = FieldProblem(field=f"image[{place_in_form}]", detail=str(error))
+        raise NotAnImage(f"Image {place_in_form + 1} of the batch: {error}", [problem]) from error
 
 
 def _digest(requests: Sequence[Request]) -> str:
@@ -81,6 +81,7 @@ def _digest(requests: Sequence[Request]) -> str:
 
 
 def _place_all(plan: BatchPlan, requests: Sequence[Request], service: Service) -> None:
+    """Submits the jobs that have no record yet. On an error it cancels these and drops the batch."""
     placed: list[str] = []
     try:
         for job_id, request in zip(plan.job_ids, requests, strict=True):

@@ -1,4 +1,4 @@
-"""Bodies as they come in, read to their end or refused: multipart/form-data, or one picture by itself."""
+"""Reads request bodies: multipart/form-data, or a single image. Refuses incomplete or ambiguous ones."""
 
 import re
 from collections.abc import AsyncIterator
@@ -15,11 +15,11 @@ from starlette.requests import ClientDisconnect
 from service.errors import BadForm, TooLarge, UnsupportedEncoding
 
 FORM = "multipart/form-data"
-IMAGE = "image"  # the one field that holds files
-IN_MEMORY = 1024 * 1024  # bytes of one file; what is longer goes to the disk
-MOST_PARTS = 1000  # beside a batch's pictures
-MOST_TEXT = 64 * 1024  # bytes of one field
-PLAIN = {"", "7bit", "8bit", "binary"}  # Content-Transfer-Encoding that changes nothing
+IMAGE = "image"  # the only field that holds files
+IN_MEMORY = 1024 * 1024  # bytes; a larger file is spooled to disk
+MOST_PARTS = 1000  # of a form, in addition to a batch's images
+MOST_TEXT = 64 * 1024  # bytes of one text field
+PLAIN = {"", "7bit", "8bit", "binary"}  # Content-Transfer-Encodings that leave the bytes as they are
 QUOTED = re.compile(r'"(?:\\.|[^"\\])*"')
 
 File = SpooledTemporaryFile[bytes]
@@ -27,8 +27,8 @@ File = SpooledTemporaryFile[bytes]
 
 @dataclass
 class Body:
-    """What came in, whatever the names: fields in their order, and those that came as files though they are
-    no pictures. A context that closes the files.
+    """A parsed body; field names are not checked yet. fields: in the order sent. misplaced: names of fields
+    other than `image` that were sent as files. A context manager: rewinds the images, at the end closes them.
     """
 
     fields: list[tuple[str, str]] = field(default_factory=list)
@@ -37,7 +37,7 @@ class Body:
     files: ExitStack = field(default_factory=ExitStack)
 
     def new_image(self) -> File:
-        file = self.files.enter_context(SpooledTemporaryFile(IN_MEMORY))  # noqa: SIM115  (the body closes it)
+        file = self.files.enter_context(SpooledTemporaryFile(IN_MEMORY))  # noqa: SIM115  (__exit__ closes it)
         self.images.append(file)
         return file
 
@@ -53,12 +53,12 @@ class Body:
 
 
 def is_picture(request: Request) -> bool:
-    """Whether the body is said to be one picture, without a form around it."""
+    """Whether Content-Type declares a single image instead of a form."""
     return request.headers.get("content-type", "").strip().lower().startswith("image/")
 
 
 async def read_picture(request: Request) -> Body:
-    """A body that is one picture. Raises BadForm, UnsupportedEncoding."""
+    """Reads a body that is a single image. Raises BadForm, UnsupportedEncoding."""
     _refuse_encoded(request)
     body = Body()
     try:
@@ -72,7 +72,7 @@ async def read_picture(request: Request) -> Body:
 
 
 async def read_form(request: Request, most: int | None = None) -> Body:
-    """A form, with at most so many pictures. Raises BadForm, UnsupportedEncoding, TooLarge."""
+    """Reads a form with at most `most` images. Raises BadForm, UnsupportedEncoding, TooLarge."""
     _refuse_encoded(request)
     reader = _Reader(_boundary(request), most)
     try:
@@ -88,7 +88,7 @@ async def read_form(request: Request, most: int | None = None) -> Body:
 
 
 class _Reader:
-    """One form, part by part. A part named `image` is a picture, whether or not it gives a file's name."""
+    """Parses a form incrementally. A part named `image` is an image, with or without a file name."""
 
     def __init__(self, boundary: str, most: int | None) -> None:
         self.body, self.most = Body(), most
@@ -97,7 +97,7 @@ class _Reader:
             boundary.encode("latin-1"),
             max_header_count=32,
             max_segment_count=MOST_PARTS + (most or 0),
-            header_charset="latin-1",  # a file's name may be in any encoding
+            header_charset="latin-1",  # file names may have any encoding; latin-1 decodes all bytes
         )
         self.part: MultipartSegment | None = None
         self.image: File | None = None
@@ -145,7 +145,7 @@ class _Reader:
 
 
 def _check_headers(part: MultipartSegment) -> None:
-    """Raises BadForm where it isn't clear which field this is, or what its bytes mean."""
+    """Raises BadForm if the part's name or encoding is missing, repeated or unsupported."""
     names = [name for name, _ in part.headerlist]
     disposition = part.header("Content-Disposition", "")
     if len(names) != len(set(names)) or _repeats(disposition):
@@ -165,19 +165,20 @@ def _decoded(text: bytearray, part: MultipartSegment) -> str:
 
 
 def _boundary(request: Request) -> str:
-    said = request.headers.getlist("content-type")
-    kind, options = parse_options_header(said[0]) if len(said) == 1 else ("", {})
+    types = request.headers.getlist("content-type")
+    kind, options = parse_options_header(types[0]) if len(types) == 1 else ("", {})
     if kind != FORM:
-        now = f", not {', '.join(said)}" if said else ""
-        raise BadForm(f"Send {FORM}, as curl's -F does{now}.")
-    if not options.get("boundary") or _repeats(said[0]):
+        actual = f", not {', '.join(types)}" if types else ""
+        raise BadForm(f"Send {FORM}, as curl's -F does{actual}.")
+    if not options.get("boundary") or _repeats(types[0]):
         raise BadForm(f"Content-Type: {FORM} must say its boundary, once.")
     return str(options["boundary"])
 
 
 def _repeats(header: str) -> bool:
-    """Whether a parameter is there twice."""
-    names = [one.partition("=")[0].strip().lower() for one in QUOTED.sub("", header).split(";")[1:]]
+    """Whether a parameter of the header occurs twice."""
+    parameters = QUOTED.sub("", header).split(";")[1:]
+    names = [parameter.partition("=")[0].strip().lower() for parameter in parameters]
     return len(names) != len(set(names))
 
 

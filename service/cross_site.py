@@ -1,7 +1,7 @@
-"""What browsers are made to send: under a name that isn't ours (DNS rebinding), or by another site's page.
+"""Refuses requests that another site makes a browser send: by DNS rebinding (a foreign Host) or by CSRF.
 
-On loopback, or wherever else no API key is asked for, any page a person opens could otherwise ask as that
-person's machine. Programs that are no browsers send what they like; keys are what stops those.
+Without API keys, as on loopback, any page that a person opens could otherwise use the service from that
+person's machine. The checks bind browsers only: other programs can forge headers, and need API keys.
 """
 
 import ipaddress
@@ -13,18 +13,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.errors import CrossSiteRequest, WrongHost, problem_response
 from service.prefix import Proxies
 
-READING = frozenset({"GET", "HEAD", "OPTIONS"})  # change nothing; answers are closed to other origins anyway
-OUR_OWN = {"same-origin", "none"}  # Sec-Fetch-Site of what a person does on our page or in the address bar
+READING = frozenset({"GET", "HEAD", "OPTIONS"})  # safe methods; CORS hides responses from other origins
+OUR_OWN = {"same-origin", "none"}  # Sec-Fetch-Site of requests from our own page and the address bar
 LOCAL = "localhost"
-TOLD = (
-    "X-Requested-With"  # no other site's page can send it: browsers would ask us first, and we would refuse
-)
+# Other sites' pages can't send this header: it needs a CORS preflight, which is refused.
+TOLD = "X-Requested-With"
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class Origins:
-    """ASGI middleware. `names`: those it answers to, beside what can't be rebound; none: to every name.
-    `allowed`: the origins of other sites whose pages may ask; `proxies`: whose X-Forwarded-Host is believed.
+    """ASGI middleware. `names`: accepted in Host, besides those that can't be rebound; if empty, all are.
+    `allowed`: other origins whose pages may call. `proxies`: whose X-Forwarded-Host is trusted.
     """
 
     def __init__(
@@ -47,8 +46,8 @@ class Origins:
     def _is_foreign(self, scope: Scope, headers: Headers) -> bool:
         if headers.get("origin", "").lower() in self.allowed:
             return False
-        told = headers.get("x-forwarded-host") if self.proxies.trust(scope) else None
-        return is_foreign(headers, told or headers.get("host", ""))
+        forwarded = headers.get("x-forwarded-host") if self.proxies.trust(scope) else None
+        return is_foreign(headers, forwarded or headers.get("host", ""))
 
     def _goes_by(self, host: str) -> bool:
         name = name_of(host)
@@ -60,11 +59,11 @@ def name_of(host: str) -> str:
     try:
         return (urlsplit(f"//{host}").hostname or "").rstrip(".")
     except ValueError:
-        return "."  # nobody's
+        return "."  # matches no name
 
 
 def cannot_be_rebound(name: str) -> bool:
-    """Addresses, `localhost`, and names without a dot: no stranger's name server answers for them."""
+    """IP addresses, `localhost` and names without a dot: no attacker's DNS server can resolve them."""
     if name == LOCAL or name.endswith(f".{LOCAL}") or "." not in name:
         return True
     try:
@@ -77,8 +76,8 @@ def cannot_be_rebound(name: str) -> bool:
 def is_foreign(headers: Headers, host: str) -> bool:
     """Whether another site's page made a browser send this to `host`.
 
-    Browsers say so, except old ones and where the page came by plain HTTP. Then a header that only our own
-    page's scripts can set tells, whatever a proxy made of `Host`; else Origin is compared.
+    Sec-Fetch-Site decides. Old browsers don't send it, nor do others for plain HTTP. Then X-Requested-With
+    proves our own page, even if a proxy rewrites `Host`; without it, Origin, if sent, must match `host`.
     """
     if site := headers.get("sec-fetch-site"):
         return site not in OUR_OWN
@@ -87,7 +86,7 @@ def is_foreign(headers: Headers, host: str) -> bool:
 
 
 def _is_of(origin: str, host: str) -> bool:
-    """Whether the origin's host and port are these; a port that is the scheme's own may be left out."""
-    scheme, _, place = origin.lower().partition("://")
+    """Whether the origin has this host and port; the scheme's default port may be left out."""
+    scheme, _, address = origin.lower().partition("://")
     port = DEFAULT_PORTS.get(scheme, "")
-    return bool(port) and place.removesuffix(port) == host.lower().removesuffix(port)
+    return bool(port) and address.removesuffix(port) == host.lower().removesuffix(port)

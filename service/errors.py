@@ -1,15 +1,15 @@
-"""What the service answers when it can't do what was asked: one tree, one handler, RFC 9457 throughout.
+"""Error responses: one class hierarchy, one handler, RFC 9457 problem documents.
 
-ServiceError               carries its status; the docstring is the detail
-├── BadForm          400   a body that can't be read to its end
-├── Unauthorized     401   no API key, or none of ours
+ServiceError               carries its status; the docstring is the default detail
+├── BadForm          400   a malformed or incomplete body
+├── Unauthorized     401   no API key, or an unknown one
 ├── CrossSiteRequest      403   another site's page made the browser send this
-├── NotFound         404   unknown, expired and foreign ids look the same
-├── NotYet           409   the job has no certificate so far
+├── NotFound         404   the same for unknown ids, expired ones and those of other callers
+├── NotYet           409   the job has no certificate yet
 ├── TooLarge         413
 ├── NotAnImage       415
 ├── UnsupportedEncoding 415  a compressed body
-├── WrongHost        421   a name this service doesn't go by
+├── WrongHost        421   a Host that is not one of this service's names
 ├── Unprocessable    422   names the fields and what is allowed
 ├── TooMany          429   the caller's quota
 └── Unavailable      503   broker down, queue full, model broken: with Retry-After
@@ -39,7 +39,7 @@ from smoothcert.schemas.job import FieldProblem, Problem
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER = 2  # seconds
-# Browsers know Basic; Chromium reads the first challenge of a line only.
+# Browsers know only Basic; Chromium reads only the first challenge of a header line.
 CHALLENGE = 'Basic realm="SmoothCert", charset="UTF-8", Bearer realm="SmoothCert"'
 
 
@@ -56,8 +56,8 @@ class ServiceError(HTTPException):
         errors: Sequence[FieldProblem] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        said = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
-        super().__init__(self.status, detail or type(self).__doc__, said | dict(headers or {}))
+        defaults = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        super().__init__(self.status, detail or type(self).__doc__, defaults | dict(headers or {}))
         self.errors = list(errors) or None
 
 
@@ -140,7 +140,7 @@ class Unprocessable(ServiceError):
     @classmethod
     def of(cls, errors: Sequence[FieldProblem]) -> "Unprocessable":
         """The detail names the fields."""
-        fields = ", ".join(dict.fromkeys(one.field for one in errors)) or "body"
+        fields = ", ".join(dict.fromkeys(error.field for error in errors)) or "body"
         return cls(f"Wrong or missing: {fields}.", errors)
 
 
@@ -161,12 +161,12 @@ class Unavailable(ServiceError):
 
 
 def as_service_error(error: Exception) -> HTTPException:
-    """The answer to an exception of the core, of the broker, of the framework."""
+    """Maps an exception of the library, the broker or the framework to an HTTP error."""
     if isinstance(error, HTTPException):
         return error
-    for kind, answer in ANSWERS:
+    for kind, convert in ANSWERS:
         if isinstance(error, kind):
-            return answer(error)
+            return convert(error)
     return HTTPException(500, "Something went wrong here; it has been logged.")
 
 
@@ -182,7 +182,7 @@ def _impossible(error: Exception) -> ServiceError:
 def _invalid(error: Exception) -> Unprocessable:
     assert isinstance(error, RequestValidationError)
     errors = [
-        FieldProblem(field=str(one["loc"][-1]), detail=one["msg"]) for one in error.errors() if one["loc"]
+        FieldProblem(field=str(item["loc"][-1]), detail=item["msg"]) for item in error.errors() if item["loc"]
     ]
     return Unprocessable.of(errors)
 
@@ -206,7 +206,7 @@ ANSWERS: tuple[tuple[type[Exception], Callable[[Exception], ServiceError]], ...]
 
 
 def to_problem(error: HTTPException, path: str | None = None) -> Problem:
-    """The document for an error. Errors that are not ours have no more to say than their status."""
+    """The problem document of an error. Errors of the framework have only a status and a detail."""
     return Problem(
         type=getattr(error, "kind", "about:blank"),
         title=HTTPStatus(error.status_code).phrase,
@@ -218,14 +218,14 @@ def to_problem(error: HTTPException, path: str | None = None) -> Problem:
 
 
 def problem_response(error: HTTPException, path: str | None = None) -> Response:
-    """The same as an HTTP response."""
+    """The problem document of an error, as an HTTP response."""
     body = to_problem(error, path).model_dump_json(exclude_none=True)
     return Response(body, error.status_code, error.headers, PROBLEM_JSON)
 
 
 async def render(request: Request, error: Exception) -> Response:
-    """The one exception handler of the application."""
-    answer = problem_response(as_service_error(error), request.url.path)
-    if answer.status_code == 500:  # sent from outside of all middleware
-        answer.headers["X-Request-ID"] = getattr(request.state, "request_id", "none")
-    return answer
+    """The only exception handler of the application."""
+    response = problem_response(as_service_error(error), request.url.path)
+    if response.status_code == 500:  # Starlette sends it outside of all middleware, so RequestIds misses it
+        response.headers["X-Request-ID"] = getattr(request.state, "request_id", "none")
+    return response

@@ -1,4 +1,4 @@
-"""What the schema shows beside its types: one job from its submission to its certificate."""
+"""Examples for the OpenAPI schema: one job from submission to certificate."""
 
 from typing import Any
 

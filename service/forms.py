@@ -1,4 +1,4 @@
-"""What POST /certify and POST /batches are asked, and how the schema describes their bodies."""
+"""The parameters and images of POST /certify and POST /batches, and the schema of their bodies."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -28,16 +28,17 @@ class Asked(Question):
         str | None, Field(max_length=100, description="a name from /models; by default the service's")
     ] = None
 
-    model_config = ConfigDict(frozen=True, extra="forbid")  # a misspelt field must not become a default
+    # Unknown fields are errors: a misspelt field must not silently fall back to its default.
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     def question(self) -> Question:
-        """Without the model's name."""
+        """The parameters without the model's name."""
         return Question.model_validate(self.model_dump(include=set(Question.model_fields)))
 
 
 @dataclass(frozen=True)
 class Submission:
-    """A body that was understood wholly: what is asked, and the pictures it is asked of."""
+    """A validated body: the parameters, and the images to certify."""
 
     asked: Asked
     images: Sequence[File]
@@ -65,7 +66,7 @@ async def _form(request: Request, most: int | None = None) -> AsyncIterator[Subm
 
 
 def _understood(body: Body, several: bool) -> Asked:
-    """Raises RequestValidationError, which names the fields: wrong, missing, unknown or there twice."""
+    """Raises RequestValidationError, which names each invalid, missing, unknown or repeated field."""
     names = [name for name, _ in body.fields]
     wrong = {name: TWICE for name in names if names.count(name) > 1}
     wrong |= dict.fromkeys(body.misplaced, NO_FILE)
@@ -76,12 +77,12 @@ def _understood(body: Body, several: bool) -> Asked:
         wrong["image"] = "There are several pictures: send one, or all of them to /batches."
     errors: list[Any] = [{"loc": (name,), "msg": why} for name, why in wrong.items()]
     try:
-        asked = Asked.model_validate({name: text for name, text in body.fields if name in FIELDS})
+        parameters = Asked.model_validate({name: text for name, text in body.fields if name in FIELDS})
     except ValidationError as error:
         raise RequestValidationError([*error.errors(), *errors]) from error
     if errors:
         raise RequestValidationError(errors)
-    return asked
+    return parameters
 
 
 FIELDS = ("image", *Asked.model_fields)
@@ -90,11 +91,11 @@ ManyImages = Annotated[Submission, Depends(_many)]
 
 
 def described(many: bool = False) -> dict[str, Any]:
-    """The `requestBody` of the schema."""
+    """The `requestBody` of the OpenAPI schema."""
     file = {"type": "string", "format": "binary", "description": PICTURE}
-    several = {"type": "array", "items": file, "minItems": 1, "description": "one part for each image"}
+    file_list = {"type": "array", "items": file, "minItems": 1, "description": "one part for each image"}
     form = Asked.model_json_schema()
-    form["properties"]["image"] = several if many else file
+    form["properties"]["image"] = file_list if many else file
     form["required"] = ["image"]
     content: dict[str, Any] = {FORM: {"schema": form}}
     if not many:

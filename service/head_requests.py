@@ -1,11 +1,11 @@
-"""HEAD wherever GET is: the same answer without its body."""
+"""HEAD for every GET route: the same response without its body."""
 
 import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class HeadRequests:
-    """ASGI middleware. An event stream ends with its headers."""
+    """ASGI middleware. HEAD of an event stream ends after the headers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -18,11 +18,11 @@ class HeadRequests:
         async def without_body(message: Message) -> None:
             if message["type"] == "http.response.body":
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
-                rest.cancel()
+                body_scope.cancel()
             else:
                 await send(message)
 
-        asked = {**scope, "method": "GET"}
-        with anyio.CancelScope() as rest:
-            await self.app(asked, receive, without_body)
-        scope["route"] = asked.get("route")  # metrics count by route
+        get_scope = {**scope, "method": "GET"}
+        with anyio.CancelScope() as body_scope:
+            await self.app(get_scope, receive, without_body)
+        scope["route"] = get_scope.get("route")  # the metrics' label

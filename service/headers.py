@@ -1,4 +1,4 @@
-"""Headers that every answer carries, so that a browser never does more than the page needs."""
+"""Security headers of every response. They restrict the browser to what the page needs."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,7 +15,7 @@ STRICT = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-DOCS = "/docs"  # FastAPI's page has its script and styles in it
+DOCS = "/docs"  # FastAPI's page has inline scripts and styles
 LOOSE = (
     "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; connect-src 'self'; base-uri 'none'; "

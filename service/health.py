@@ -1,4 +1,4 @@
-"""GET /health/*: live depends on nothing; ready says what is missing."""
+"""GET /health/*: `live` depends on nothing; `ready` lists what is missing."""
 
 from fastapi import APIRouter
 from pydantic import BaseModel

@@ -1,4 +1,4 @@
-"""What the broker has counted, as Prometheus metrics, read at each scrape (docs/observability.md)."""
+"""Prometheus metrics of jobs and workers, read from the broker at each scrape (docs/observability.md)."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ from smoothcert.jobs.metrics import LOSSES, OUTCOMES, Metrics, Queue
 from smoothcert.jobs.store import JobStore
 from smoothcert.models.registry import ModelRegistry
 
-COUNTERS = {  # by the name that `_common.lua` counts under: one figure a model
+COUNTERS = {  # key: the event's name in `_common.lua`; one value per model
     "submitted": ("smoothcert_jobs_submitted", "Jobs taken in"),
     "attempts": ("smoothcert_attempts", "Jobs that a worker began"),
     "handed_back": ("smoothcert_hand_backs", "Tasks that ended with work left for a successor"),
@@ -23,7 +23,7 @@ COUNTERS = {  # by the name that `_common.lua` counts under: one figure a model
     "resent": ("smoothcert_messages_sent_again", "Messages that were lost on their way to a worker"),
     "votes": ("smoothcert_votes", "Votes drawn, those drawn twice after a kill counted twice"),
 }
-SPLIT = {  # the same, by one more label
+SPLIT = {  # the same with one more label
     "jobs": ("smoothcert_jobs", "Jobs that ended", "outcome", OUTCOMES),
     "lost": ("smoothcert_tasks_lost", "Tasks whose worker or process died", "cause", LOSSES),
 }
@@ -37,9 +37,9 @@ EMPTY = Queue(depth=0, oldest=0.0)
 
 
 class BrokerMetrics(Collector):
-    """What the job store knows; `smoothcert_broker_up` alone when it does not answer.
+    """Metrics from the job store; only `smoothcert_broker_up` if it does not respond.
 
-    Models are those of the catalogue, from their first scrape on, and those that jobs were taken in for.
+    Labels cover every model in the registry, even without jobs, and every model that ever had jobs.
     """
 
     def __init__(self, store: JobStore, catalogue: ModelRegistry) -> None:
@@ -63,7 +63,7 @@ class BrokerMetrics(Collector):
         yield from _workers(counted, models)
 
     def describe(self) -> Iterator[Metric]:
-        """Nothing: registering must not wait for the broker."""
+        """Empty, as registering must not wait for the broker."""
         return iter(())
 
 

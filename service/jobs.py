@@ -1,4 +1,4 @@
-"""POST /certify, and everything one can do with the job it makes."""
+"""POST /certify, and the routes of the job that it creates."""
 
 import math
 from collections.abc import AsyncIterator
@@ -22,8 +22,8 @@ from smoothcert.images.decode import to_png
 from smoothcert.schemas.certificate import Certificate
 from smoothcert.schemas.job import Job
 
-RETRY_AFTER = "1"  # seconds until it is worth asking for a new job's state
-SHOWN = 50  # jobs on a page of the list
+RETRY_AFTER = "1"  # seconds until the first poll of a new job is useful
+SHOWN = 50  # jobs per page of the list, by default
 
 router = APIRouter(tags=["jobs"])
 
@@ -69,8 +69,8 @@ def certify(
     `image/png` or the like: then the query parameters say it, which a form doesn't go with.
     Sending the same `Idempotency-Key` again, with the same body, answers with the same job.
     """
-    data, asked = sent.images[0].read(), sent.asked
-    upload = Upload(data, asked.question(), asked.model, caller, request_id, idempotency_key)
+    data, parameters = sent.images[0].read(), sent.asked
+    upload = Upload(data, parameters.question(), parameters.model, caller, request_id, idempotency_key)
     job = linked(submit(upload, service), prefix)
     response.headers.update({"Location": job.links.self, "Retry-After": RETRY_AFTER})
     return job
@@ -88,8 +88,8 @@ def list_jobs(
 ) -> JobList:
     """One page of jobs."""
     page = service.store.page(caller.name, cursor, limit)
-    following = page.cursor and f"{prefix}/jobs?cursor={page.cursor}&limit={limit}"
-    return JobList(jobs=[linked(job, prefix) for job in page.jobs], next=following)
+    next_path = page.cursor and f"{prefix}/jobs?cursor={page.cursor}&limit={limit}"
+    return JobList(jobs=[linked(job, prefix) for job in page.jobs], next=next_path)
 
 
 @router.get(
@@ -106,6 +106,7 @@ async def read_job(
 
 
 async def _seat(service: ServiceOf) -> AsyncIterator[None]:
+    """Counts an event stream towards the concurrency limit. Raises Unavailable."""
     with service.concurrency.take():
         yield
 

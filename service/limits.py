@@ -1,4 +1,4 @@
-"""Bodies that are too large are refused before they are read: by what they declare, else by counting."""
+"""Refuses bodies that are too large: by Content-Length before reading, else by counting bytes."""
 
 from collections.abc import Callable
 
@@ -8,13 +8,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.errors import TooLarge, problem_response
 from service.prefix import path_of
 
-FORM_OVERHEAD = 64 * 1024  # bytes: the form's other fields and its boundaries
+FORM_OVERHEAD = 64 * 1024  # bytes; for a form's other fields and its boundaries
 
 
 class BodyLimit:
-    """ASGI middleware. `limit_of(path)` is the largest body, in bytes, that a path takes.
+    """ASGI middleware. `limit_of(path)`: the largest body of a path, in bytes.
 
-    (Starlette's own limit answers in plain text when Content-Length already tells.)
+    Starlette has a limit of its own, but it responds to a large Content-Length in plain text.
     """
 
     def __init__(self, app: ASGIApp, limit_of: Callable[[str], int]) -> None:

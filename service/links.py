@@ -1,4 +1,4 @@
-"""Links as the caller can follow them: below the prefix that a proxy serves us below."""
+"""Adds the proxy's path prefix to the links in responses."""
 
 from typing import Annotated, cast
 
@@ -15,12 +15,12 @@ PrefixOf = Annotated[str, Depends(_prefix)]
 
 
 def linked(job: Job, prefix: str) -> Job:
-    """The same job; its links lead below the prefix."""
+    """The job, with the prefix in its links."""
     return job.model_copy(update={"links": Links.of(job.id, prefix)}) if prefix else job
 
 
 def batch_linked(batch: Batch, prefix: str) -> Batch:
-    """The same batch; its links and those of its jobs lead below the prefix."""
+    """The batch, with the prefix in its links and those of its jobs."""
     if not prefix:
         return batch
     jobs = [linked(job, prefix) for job in batch.jobs]

@@ -1,4 +1,4 @@
-"""GET /metrics: requests as they are answered, beside what the broker has counted (job_metrics.py)."""
+"""GET /metrics: this process's requests, and the broker's metrics of jobs (job_metrics.py)."""
 
 import time
 from http import HTTPMethod
@@ -9,15 +9,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.state import ServiceOf
 
-STREAMS = "/jobs/{job_id}/events"  # open as long as a job runs: no latency to speak of
-METHODS = frozenset(HTTPMethod)  # a stranger may send any word as a method, and a new one each time
+STREAMS = "/jobs/{job_id}/events"  # open as long as a job runs, so its duration is no latency
+METHODS = frozenset(HTTPMethod)  # clients may send any word as a method; each would become a new label
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0)  # seconds
 
 router = APIRouter(tags=["health"])
 
 
 class RequestMetrics:
-    """Counts and latencies by route template, never by path: a stranger must not grow them without end."""
+    """Counts and latencies by route template, not by path: clients must not create unlimited labels."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         labels = ("method", "route", "status")
@@ -39,7 +39,7 @@ class RequestMetrics:
 
 
 class Measured:
-    """ASGI middleware."""
+    """ASGI middleware: records the status and duration of each request."""
 
     def __init__(self, app: ASGIApp, metrics: RequestMetrics) -> None:
         self.app = app

@@ -1,4 +1,4 @@
-"""GET /models: what can be asked, with its measured figures."""
+"""GET /models: the models of this service, with their measured accuracy and speed."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -33,8 +33,8 @@ class ServedModel(ModelCard):
 @router.get("", summary="The model cards")
 def list_models(service: ServiceOf) -> list[ServedModel]:
     """Every model this service can certify with, sorted by name."""
-    told = _told(service)
-    return [_served(card, told) for card in service.catalogue.cards()]
+    broker_facts = _told(service)
+    return [_served(card, broker_facts) for card in service.catalogue.cards()]
 
 
 @router.get("/{name}", summary="One model card", responses=problems(404, 503))
@@ -49,7 +49,7 @@ def read_model(name: str, service: ServiceOf) -> ServedModel:
 
 @dataclass(frozen=True)
 class Told:
-    """What the broker knows of models."""
+    """What the broker knows of models: metrics, and why a worker could not load one."""
 
     metrics: Metrics
     refused: dict[str, str]

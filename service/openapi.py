@@ -1,4 +1,4 @@
-"""The schema says which errors each call answers, all as application/problem+json."""
+"""Adds the error responses of each route to the OpenAPI schema, as application/problem+json."""
 
 from http import HTTPStatus
 from typing import Any
@@ -28,27 +28,27 @@ RETRY_AFTER = {"Retry-After": {"description": "seconds", "schema": {"type": "int
 
 
 def problems(*statuses: int) -> Responses:
-    """The `responses` of a route that may answer these errors."""
+    """The `responses` of a route that may return these errors."""
     return {status: _problem(status) for status in statuses}
 
 
 def shows(status: int, example: Example) -> Responses:
-    """The `responses` of a route whose answer looks like this."""
+    """The `responses` of a route, with an example."""
     return {status: {"content": {"application/json": {"example": example}}}}
 
 
 def _problem(status: int) -> dict[str, Any]:
-    said = {"model": Problem, "description": SAYS[status]}
-    return said | ({"headers": RETRY_AFTER} if status in {409, 429, 503} else {})
+    response = {"model": Problem, "description": SAYS[status]}
+    return response | ({"headers": RETRY_AFTER} if status in {409, 429, 503} else {})
 
 
 def complete_schema(app: FastAPI) -> None:
-    """FastAPI files declared errors under each route's own media type: put them where they are sent."""
-    made = app.openapi
+    """Corrects the media type of errors: FastAPI lists them under the route's own."""
+    generate = app.openapi
 
     def openapi() -> dict[str, Any]:
         fresh = app.openapi_schema is None
-        schema = made()
+        schema = generate()
         if fresh:
             _file_problems(schema)
         return schema

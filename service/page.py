@@ -1,4 +1,4 @@
-"""GET /: the page, and the files it needs. No build step, no outside requests."""
+"""GET /: the web page and its files. No build step, no requests to other sites."""
 
 from pathlib import Path
 
@@ -15,11 +15,11 @@ static_files = StaticFiles(directory=STATIC)
 
 @router.get("/")
 def page() -> FileResponse:
-    """The page."""
+    """The web page."""
     return FileResponse(STATIC / "index.html", headers=REVALIDATE)
 
 
 @router.get("/favicon.ico")
 def icon() -> FileResponse:
-    """Browsers ask for it by this name, whatever the page says."""
+    """Browsers request this path whatever icon the page names."""
     return FileResponse(STATIC / "icon.svg", media_type="image/svg+xml")

@@ -1,7 +1,7 @@
-"""How clients that wait for a job read its record: how often, and how many of them at once.
+"""Polling of a job's record for waiting clients: the intervals, and a limit on the number of clients.
 
-Polling is chosen over pub/sub: it holds no connection for each waiter, it can't lose a notice when the broker
-restarts, and it costs next to nothing.
+Polling instead of pub/sub: it needs no connection per client, can't lose a notification when the broker
+restarts, and costs little.
 """
 
 import time
@@ -10,29 +10,29 @@ from contextlib import contextmanager
 
 from service.errors import Unavailable
 
-POLL_LEAST, POLL_MOST = 0.01, 0.25  # seconds between looks at a record
-POLL_SHARE = 0.02  # of the time waited so far: that much later than it ends is a job seen to end, at most
-POLL_EACH = 0.004  # seconds a waiter: however many there are, their looks don't keep the service busy
+POLL_LEAST, POLL_MOST = 0.01, 0.25  # seconds between two polls
+POLL_SHARE = 0.02  # of the time waited so far; bounds the delay until a job's end is noticed
+POLL_EACH = 0.004  # seconds per waiting client; bounds the rate of all polls together
 
 
 def poll_intervals(
     timeout: float, waiters: Callable[[], int] = lambda: 1, due: Callable[[], float | None] = lambda: None
 ) -> Iterator[float]:
-    """How long to sleep between looks, until `timeout` seconds are over. `waiters`: who look at this moment.
+    """Seconds to sleep between polls, until `timeout` seconds are over. waiters: the number of clients now.
 
-    due: when the job should end (`time.monotonic`), where that can be told: looks are as far apart as half
-    the time to or since then, else as a share of the time waited.
+    due: the estimated end of the job (`time.monotonic`), or None. With an estimate, the interval is half the
+    time to or since it; without one, a share of the time waited.
     """
     start = time.monotonic()
     while (waited := (now := time.monotonic()) - start) < timeout:
         end = due()
-        wish = POLL_SHARE * waited if end is None else abs(end - now) / 2
-        alone = min(max(wish, POLL_LEAST), POLL_MOST)
-        yield min(max(alone, POLL_EACH * waiters()), timeout - waited)
+        wanted = POLL_SHARE * waited if end is None else abs(end - now) / 2
+        interval = min(max(wanted, POLL_LEAST), POLL_MOST)
+        yield min(max(interval, POLL_EACH * waiters()), timeout - waited)
 
 
 class ConcurrencyLimit:
-    """Counted in the event loop, so without a lock. most: waits and event streams of this process."""
+    """At most `most` waits and event streams in this process. For the event loop only, so it has no lock."""
 
     def __init__(self, most: int) -> None:
         self.most = self.free = most
@@ -43,7 +43,7 @@ class ConcurrencyLimit:
 
     @contextmanager
     def take(self) -> Iterator[None]:
-        """One seat while the context lasts. Raises Unavailable."""
+        """Holds one slot while the context lasts. Raises Unavailable."""
         if not self.free:
             raise Unavailable("Too many follow their jobs at the moment: poll, or try again shortly.")
         self.free -= 1

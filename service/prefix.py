@@ -1,4 +1,4 @@
-"""A path prefix in front of all our paths, where a proxy serves us below one: `root_path` in ASGI's words."""
+"""A path prefix in front of all paths, for a proxy that serves the service below one (ASGI: `root_path`)."""
 
 import re
 from collections.abc import Iterable
@@ -10,18 +10,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 HEADER = "x-forwarded-prefix"
-# Below one of these it couldn't be told whether a path still has its prefix.
+# Not allowed as a prefix: it would be ambiguous whether a path still has its prefix.
 OUR_OWN = ("jobs", "batches", "models", "keys", "health", "metrics", "docs", "static")
 
 
 class Proxies:
-    """By their addresses or networks. Who calls is decided by API keys, never by this."""
+    """Trusted proxies, by address or network. Their headers never identify a caller: API keys do."""
 
     def __init__(self, networks: Iterable[str]) -> None:
-        self.networks: list[IPv4Network | IPv6Network] = [ip_network(one) for one in networks]
+        self.networks: list[IPv4Network | IPv6Network] = [ip_network(network) for network in networks]
 
     def trust(self, scope: Scope) -> bool:
-        """Whether the request comes from one of them."""
+        """Whether the request comes from one of these proxies."""
         client = scope.get("client")
         try:
             address = ip_address(client[0]) if client else None
@@ -31,31 +31,33 @@ class Proxies:
 
 
 class Prefix:
-    """ASGI middleware. A proxy that tells the prefix has cut it off; with the setting it may be there."""
+    """ASGI middleware. A proxy that sends X-Forwarded-Prefix has removed the prefix from the path. With the
+    setting `root_path`, the path may still have it.
+    """
 
     def __init__(self, app: ASGIApp, root_path: str, proxies: Proxies) -> None:
         self.app, self.root_path, self.proxies = app, root_path, proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            path, told = scope["path"], self._told(scope)
-            if told:
-                scope = {**scope, "root_path": told, "path": told + path}
+            path, prefix = scope["path"], self._told(scope)
+            if prefix:
+                scope = {**scope, "root_path": prefix, "path": prefix + path}
             elif self.root_path and path == self.root_path and scope["method"] in {"GET", "HEAD"}:
-                page = RedirectResponse(f"{path}/")  # links on the page are relative to its folder
-                await page(scope, receive, send)
+                redirect = RedirectResponse(f"{path}/")  # the page's relative links need the slash
+                await redirect(scope, receive, send)
                 return
             elif self.root_path:
-                whole = path if path.startswith(f"{self.root_path}/") else self.root_path + path
-                scope = {**scope, "root_path": self.root_path, "path": whole}
+                full = path if path.startswith(f"{self.root_path}/") else self.root_path + path
+                scope = {**scope, "root_path": self.root_path, "path": full}
         await self.app(scope, receive, send)
 
     def _told(self, scope: Scope) -> str:
-        told = Headers(scope=scope).get(HEADER, "").rstrip("/")
-        return told if PREFIX.fullmatch(told) and self.proxies.trust(scope) else ""
+        prefix = Headers(scope=scope).get(HEADER, "").rstrip("/")
+        return prefix if PREFIX.fullmatch(prefix) and self.proxies.trust(scope) else ""
 
 
 def path_of(scope: Scope) -> str:
-    """The path without the prefix: what our routes are called."""
+    """The path without the prefix, as the routes have it."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))

@@ -1,4 +1,4 @@
-"""Query parameters and headers that a route doesn't know, or that are there twice, are refused and named."""
+"""Refuses unknown query parameters, and query parameters and headers that are sent twice."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from smoothcert.schemas.job import FieldProblem
 
 
 async def refuse_unknown(request: Request) -> None:
-    """For every call of the schema (the page and its files are none). Raises Unprocessable."""
+    """A dependency of every route; skips those outside the schema, like the page. Raises Unprocessable."""
     route = request.scope["route"]
     if not isinstance(route, APIRoute) or not route.include_in_schema:
         return
@@ -30,16 +30,16 @@ async def refuse_unknown(request: Request) -> None:
 
 
 def unknown(names: Iterable[str]) -> str:
-    """What is said of a name that isn't one of these."""
+    """The error message for a name that is not one of these."""
     return f"Extra inputs are not permitted; there are: {', '.join(names) or 'none'}."
 
 
 def _declared(dependant: Dependant) -> tuple[list[str], list[str]]:
-    """The names of all query parameters and headers that a call and what it depends on take."""
+    """The names of all query parameters and headers of a route and its dependencies."""
     query = [name for field in dependant.query_params for name in _names(field)]
     headers = [name for field in dependant.header_params for name in _names(field)]
-    for other in dependant.dependencies:
-        more_query, more_headers = _declared(other)
+    for dependency in dependant.dependencies:
+        more_query, more_headers = _declared(dependency)
         query, headers = query + more_query, headers + more_headers
     return query, headers
 

@@ -1,4 +1,4 @@
-"""Request ids: taken from the caller or made, told in the answer, part of each log line about it."""
+"""Request ids: from the caller or generated; in the response and in each log line of the request."""
 
 import re
 import secrets
@@ -12,13 +12,13 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADER = "X-Request-ID"
-TAKEN = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")  # nothing that could break a log line or a header
+TAKEN = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")  # accepted from callers: can't break a log line or a header
 
 log = structlog.get_logger(__name__)
 
 
 class RequestIds:
-    """ASGI middleware. What reads leaves a line at level debug only: a job is polled many times."""
+    """ASGI middleware. Successful reads are logged at level debug only, as clients poll."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -45,13 +45,13 @@ class RequestIds:
 
 
 def _request_id(scope: Scope) -> str:
-    sent = Headers(scope=scope).get(HEADER, "")
-    return sent if TAKEN.fullmatch(sent) else secrets.token_hex(12)
+    request_id = Headers(scope=scope).get(HEADER, "")
+    return request_id if TAKEN.fullmatch(request_id) else secrets.token_hex(12)
 
 
 def _note(scope: Scope, status: int, seconds: float) -> None:
-    say = log.debug if scope["method"] in {"GET", "HEAD"} and status < 400 else log.info
-    say(
+    write = log.debug if scope["method"] in {"GET", "HEAD"} and status < 400 else log.info
+    write(
         "answered",
         method=scope["method"],
         path=quote(scope["path"]),

@@ -1,4 +1,4 @@
-"""The service's environment, read once. Every name has the prefix SMOOTHCERT_."""
+"""The service's environment variables, read once. Each has the prefix SMOOTHCERT_."""
 
 import json
 import re
@@ -16,10 +16,10 @@ from smoothcert.models.registry import BUNDLED, DEFAULT_MODEL
 
 
 def _listed(value: object) -> object:
-    """A JSON list, or names with commas or spaces between them."""
+    """A JSON list, or names separated by commas or spaces."""
     if not isinstance(value, str) or value.lstrip().startswith("["):
         return json.loads(value) if isinstance(value, str) else value
-    return [one for one in re.split(r"[,\s]+", value) if one]
+    return [item for item in re.split(r"[,\s]+", value) if item]
 
 
 def _root_path(text: str) -> str:
@@ -53,7 +53,7 @@ Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_listed)]
 
 
 class Settings(BaseSettings):
-    """What an operator may set."""
+    """The settings of the service."""
 
     model_config = SettingsConfigDict(
         env_prefix="SMOOTHCERT_", frozen=True, extra="ignore", hide_input_in_errors=True
@@ -88,5 +88,5 @@ class Settings(BaseSettings):
 
     @property
     def broker(self) -> str:
-        """Its address, with the password. Raises BadKeyFile."""
+        """The broker's URL, with the password. Raises BadKeyFile."""
         return broker_url(self.redis_url, self.redis_password_file)

@@ -1,4 +1,4 @@
-"""What lives as long as the application does, and how a route gets at it."""
+"""Objects that live as long as the application, and the dependency that passes them to a route."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,12 +19,11 @@ from smoothcert.models.registry import ModelRegistry
 
 @dataclass(frozen=True)
 class Service:
-    """`decoders` are the only threads that decode uploads: their number bounds the memory it takes, and what
-    the C library keeps of it for each thread afterwards. `sender` is the one thread that sends ids to the
-    workers: nobody waits for it.
+    """What all routes share.
 
-    `keys` is None where everybody may call. `closing` is set when the server is told to stop: whoever waits
-    for a job is then answered at once.
+    decoders: the only threads that decode uploads. Their number bounds the memory for decoding, including
+    what malloc keeps per thread. sender: the one thread that sends messages to workers, so that requests
+    don't wait for it. keys: None without API keys. closing: set when the server stops, to end all waits.
     """
 
     settings: Settings
@@ -41,7 +40,7 @@ class Service:
 
 
 class State(TypedDict):
-    """Yielded by the lifespan."""
+    """What the lifespan yields; Starlette copies it to each `request.state`."""
 
     service: Service
 

@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Upload:
-    """What one caller sent."""
+    """One image as uploaded, with its parameters and caller."""
 
     data: bytes
     question: Question
@@ -34,7 +34,7 @@ class Upload:
 
 
 def submit(upload: Upload, service: Service) -> Job:
-    """The job, new or made before with the same idempotency key.
+    """Submits an upload. The job is new, or an earlier one with the same idempotency key.
 
     Raises what `prepare` and `place` raise.
     """
@@ -42,7 +42,7 @@ def submit(upload: Upload, service: Service) -> Job:
 
 
 def prepare(upload: Upload, service: Service) -> Request:
-    """The job to be, with its decoded image.
+    """Checks the parameters and decodes the image; writes nothing.
 
     Raises UnknownModel, BadCheckpoint, ImpossibleRequest, BadImage.
     """
@@ -53,7 +53,10 @@ def prepare(upload: Upload, service: Service) -> Request:
 
 
 def place(request: Request, service: Service, job_id: str | None = None) -> Job:
-    """Writes the record, and has its id sent. Raises KeyReused, QueueFull, OverQuota, BrokerUnavailable."""
+    """Writes the record; the sender thread sends the message.
+
+    Raises KeyReused, QueueFull, OverQuota, BrokerUnavailable.
+    """
     submission = service.store.submit(request, job_id)
     if submission.message:
         log.info("submitted", job=submission.job_id, model=request.model, owner=request.owner)
@@ -62,14 +65,14 @@ def place(request: Request, service: Service, job_id: str | None = None) -> Job:
 
 
 def default_model(service: Service) -> str:
-    """The configured default where it is there, else the first model."""
+    """The configured default model if it exists, else the first by name."""
     preferred = service.settings.default_model
     names = service.catalogue.names()
     return preferred if preferred in names or not names else names[0]
 
 
 def ask(question: Question, card: ModelCard) -> Parameters:
-    """The question put to one model. Raises ImpossibleRequest when no outcome could answer it."""
+    """The parameters for one model. Raises ImpossibleRequest if no outcome could satisfy them."""
     parameters = Parameters(**question.model_dump(), sigma=card.sigma)
     refuse_impossible(parameters)
     return parameters
@@ -91,10 +94,10 @@ def _request(upload: Upload, card: ModelCard, parameters: Parameters, image: Cer
 
 
 def _send(message: Message, service: Service) -> None:
-    """In the sender's thread. The record stands, whatever happens: a sweep sends what did not arrive."""
+    """Runs in the sender thread. A failure loses no job: a sweep sends the message again."""
     try:
         service.publisher.send(message)
     except BrokerUnavailable:
         log.warning("message not sent", job=message.job_id)
-    except Exception:  # nobody waits for this thread's errors
+    except Exception:  # no caller reads this future's exception
         log.exception("message not sent", job=message.job_id)

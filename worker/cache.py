@@ -1,4 +1,4 @@
-"""Engines already built, so that a model loads once."""
+"""A cache of engines, so that a model loads once."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ from smoothcert.models.registry import ModelRegistry
 from smoothcert.schemas.card import ModelCard
 from worker.voting import BatchedVotes, EngineBuilder, VotingEngine, Wanted
 
-MOST_ENGINES = 4  # kept at once; the one unused for longest goes first
+MOST_ENGINES = 4  # kept at once; the least recently used is evicted
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """One model, ready to vote. built_for: the set-up somebody wanted; None for our choice."""
+    """One model and its engine. built_for: the requested engine config; None for the worker's choice."""
 
     card: ModelCard
     engine: VotingEngine
@@ -20,26 +20,26 @@ class Loaded:
 
     @property
     def classifier_sha256(self) -> str:
-        """Of all in the checkpoint that decides what this engine answers."""
+        """Digest of everything in the checkpoint that decides this engine's votes."""
         return self.card.classifier_sha256_in(self.engine.description.precision)
 
     def fits(self, card: ModelCard, wanted: Wanted | None) -> bool:
-        """Whether a job that wants this set-up (or any) can be done with it.
+        """Whether this engine can run a job that wants this engine config. None: the worker's choice.
 
-        Equal weights are not enough: what the card says (name, labels, first layer) becomes part of the
-        certificate or of the network.
+        Compares the whole card, not only the weights: the certificate contains its name and labels, and the
+        network its first layer.
         """
         if self.card != card:
             return False
         return wanted in (self.built_for, self.engine.description)
 
     def votes(self, image: CertifiedImage, sigma: float, seed: str) -> BatchedVotes:
-        """Those of one image."""
+        """The votes of one image, from this seed (hexadecimal)."""
         return self.engine.sampler(image.to_array(), sigma, int(seed, 16))
 
 
 class EngineCache:
-    """Builds engines when they are first asked for; a checkpoint replaced on disk is another one."""
+    """Builds engines on first use. A checkpoint that is replaced on disk gets a new engine."""
 
     def __init__(self, catalogue: ModelRegistry, builder: EngineBuilder) -> None:
         self._catalogue = catalogue
@@ -48,11 +48,14 @@ class EngineCache:
         self.platform = builder.platform()
 
     def check(self, model: str) -> None:
-        """Whether the model can be loaded at all. Raises UnknownModel, BadCheckpoint."""
+        """Raises UnknownModel or BadCheckpoint if the model can't be loaded."""
         self._builder.check(self._catalogue.folder(model), self._catalogue.card(model))
 
     def load(self, model: str, wanted: Wanted | None) -> Loaded:
-        """The model's engine, with the set-up wanted if there is one. Raises UnknownModel, InternalError."""
+        """The model's engine, with the wanted config if any.
+
+        Raises UnknownModel, BadCheckpoint, InternalError.
+        """
         card = self._catalogue.card(model)
         found = next((kept for kept in self._recent if kept.fits(card, wanted)), None)
         if found:

@@ -1,4 +1,4 @@
-"""One task from begin to end. Lives in the child, which alone loads models and touches the device."""
+"""Runs one task from start to end, in the child: only it loads models and uses the device."""
 
 import secrets
 import time
@@ -25,15 +25,15 @@ from worker.drawing import Drawing
 from worker.models import Models
 from worker.settings import Settings
 
-SHARE_ABOVE = 2.0  # seconds of work left: below it, asking others in takes longer than it saves
-RETRY = 0.5  # seconds between two attempts to reach a broker that is away; Celery's time limit ends them
+SHARE_ABOVE = 2.0  # seconds of work left; for less, inviting other workers costs more than it saves
+RETRY = 0.5  # seconds between attempts to reach the broker; Celery's time limit ends them
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
 class Certifier:
-    """Everything a child needs, made once after the fork. worker_id: of its parent."""
+    """Everything a child needs. Created once, after the fork. worker_id: the parent's."""
 
     def __init__(self, settings: Settings, worker_id: str) -> None:
         self._slice = settings.slice
@@ -45,22 +45,22 @@ class Certifier:
         self._signer = Signer.read(settings.signing_key) if settings.signing_key else None
 
     def start(self) -> None:
-        """Loads the first models."""
+        """Loads the first models, then starts loading the others in a thread."""
         self.models.load_first()
         self.models.watch()
 
     def draw(self, job_id: str, message: int, task_id: str) -> None:
-        """Draws votes of a job for a slice of time; whatever happens is in the record then."""
+        """Draws votes of a job for one time slice. Results and errors go to the job's record."""
         delivery = secrets.token_hex(8)
-        begun = _until_answered(lambda: self.votes.begin(job_id, message, task_id, delivery))
-        if isinstance(begun, Message):
-            log.info("sent on", queue=begun.queue)
-            self._send(begun)
-        elif isinstance(begun, Task):
-            with structlog.contextvars.bound_contextvars(request=begun.request_id):
-                self._work(begun)
+        result = _until_answered(lambda: self.votes.begin(job_id, message, task_id, delivery))
+        if isinstance(result, Message):
+            log.info("sent on", queue=result.queue)
+            self._send(result)
+        elif isinstance(result, Task):
+            with structlog.contextvars.bound_contextvars(request=result.request_id):
+                self._work(result)
         else:
-            log.info("not begun", why=begun)
+            log.info("not begun", why=result)
 
     def _work(self, task: Task) -> None:
         try:
@@ -74,17 +74,17 @@ class Certifier:
             )
 
     def _run(self, task: Task) -> None:
-        """With the engine of this job's votes. Other weights or another set-up start the job again."""
+        """Draws with the engine that the job is pinned to. If engine or weights differ, restarts the job."""
         log.info("begun", model=task.model, range=task.range, main=task.main)
         loaded = self._load(task)
-        pin, found = task.pin, (loaded.engine.description, loaded.classifier_sha256)
-        if pin is None or (pin.engine, pin.weights) == found:
+        pin, current = task.pin, (loaded.engine.description, loaded.classifier_sha256)
+        if pin is None or (pin.engine, pin.weights) == current:
             self._draw(task, Drawing(task, _image(task), loaded, self._signer))
         elif task.main:
-            log.warning("restarted", was=str(pin.engine), now=str(found[0]))
-            fresh = _until_answered(lambda: self.votes.restart(task))
-            if fresh:
-                self._run(fresh)
+            log.warning("restarted", was=str(pin.engine), now=str(current[0]))
+            restarted = _until_answered(lambda: self.votes.restart(task))
+            if restarted:
+                self._run(restarted)
         else:
             raise InternalError("This worker has another classifier than the one that votes on this job.")
 
@@ -96,14 +96,14 @@ class Certifier:
             raise
 
     def _draw(self, task: Task, drawing: Drawing) -> None:
-        """Until the job has ended, all of its ranges are taken, or the slice is over."""
-        until = time.monotonic() + self._slice
+        """Draws ranges until the job has ended, no range is left, or the time slice is over."""
+        deadline = time.monotonic() + self._slice
         while True:
             if task.range != NO_RANGE:
                 drawing.draw(task.range)
             if drawing.is_finished():
                 break
-            leaving = task.range == NO_RANGE or time.monotonic() >= until
+            leaving = task.range == NO_RANGE or time.monotonic() >= deadline
             answer = self._deliver(task, drawing, leaving)
             if answer is None:
                 log.info("over")
@@ -131,7 +131,7 @@ class Certifier:
         )
 
     def _leave(self, task: Task, answer: Answer) -> None:
-        """A successor goes on; a helper's only while no job waits for this worker."""
+        """Sends the message for the successor task; a helper does so only if no job waits for this worker."""
         if answer.successor and (task.main or not answer.others):
             self._send(answer.successor)
         log.info("left", successor=answer.successor is not None)
@@ -160,13 +160,13 @@ class Certifier:
             self._give_back(task, task.pin)
             return
         log.warning("failed", error=str(error))
-        foreseen = isinstance(error, InvalidRequest)
-        title = "The request can't be carried out" if foreseen else "The worker failed"
-        problem = Problem(title=title, status=422 if foreseen else 500, detail=str(error))
+        is_invalid = isinstance(error, InvalidRequest)
+        title = "The request can't be carried out" if is_invalid else "The worker failed"
+        problem = Problem(title=title, status=422 if is_invalid else 500, detail=str(error))
         _until_answered(lambda: self.votes.fail(task, problem))
 
     def _send(self, message: Message) -> None:
-        """A message that is lost here is sent again by a sweep."""
+        """Sends a message. A sweep sends it again if it is lost here."""
         try:
             self._publisher.send(message)
         except BrokerUnavailable as error:
@@ -174,11 +174,11 @@ class Certifier:
 
 
 def _until_answered(call: Callable[[], T]) -> T:
-    """The broker may be away for a while; every transition may be repeated."""
-    again = Retrying(
+    """Retries while the broker is unavailable. Every transition is idempotent."""
+    retrying = Retrying(
         retry=retry_if_exception_type(BrokerUnavailable), wait=wait_fixed(RETRY), before_sleep=_note
     )
-    return again(call)
+    return retrying(call)
 
 
 def _note(attempt: RetryCallState) -> None:

@@ -1,4 +1,4 @@
-"""The votes of one task: ranges are drawn, merged into the procedure's state, and delivered."""
+"""The votes of one task: draws ranges, merges them into the procedure's state, and delivers them."""
 
 import time
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ from worker.cache import Loaded
 
 
 class Drawing:
-    """One job's votes in this worker's hands.
+    """One job's votes in one task.
 
-    What it proves depends on the job's seed and engine alone, never on which task drew which range.
+    The result depends only on the job's seed and engine, not on which task draws which range.
     """
 
     def __init__(self, task: Task, image: CertifiedImage, loaded: Loaded, signer: Signer | None) -> None:
         self._task, self._image, self._loaded, self._signer = task, image, loaded, signer
         self._source = loaded.votes(image, task.parameters.sigma, task.seed)
         self._ranges = Ranges(task.parameters, task.pin.range_votes) if task.pin else None
-        self._waiting: dict[int, RangeCounts] = {}  # drawn, but ranges before them are missing
+        self._waiting: dict[int, RangeCounts] = {}  # counted, but an earlier range is missing
         self._resume(task.state, task.folded)
         if task.counts:
             self._take_in({k: RangeCounts.model_validate_json(text) for k, text in task.counts.items()})
@@ -32,22 +32,22 @@ class Drawing:
         self._votes, self._seconds = 0, 0.0
 
     def is_finished(self) -> bool:
-        """Whether no more votes are wanted."""
+        """Whether the procedure needs no more votes."""
         return self.certification.finished
 
     @property
     def seconds_left(self) -> float:
-        """For this worker alone, at the speed of its last range."""
+        """Estimate for this worker alone, at the speed of its last range; 0 before the first."""
         left = self._task.parameters.n - self.certification.state.estimation.drawn
         return left * self._seconds / self._votes if self._votes else 0.0
 
     @property
     def work(self) -> tuple[int, float]:
-        """Votes of the last range, and the seconds they took."""
+        """Votes drawn for the last range, and the seconds they took."""
         return self._votes, self._seconds
 
     def draw(self, k: int) -> None:
-        """Draws range k. The first of a job decides how large ranges are."""
+        """Draws range k. The first range of a job sets the size of all ranges."""
         start = time.perf_counter()
         if self._ranges is None:
             self._ranges, counted = first_range(self._source, self._task.parameters, self._source.at_once)
@@ -58,7 +58,7 @@ class Drawing:
         self._take_in({k: counted})
 
     def delivery(self) -> Delivery:
-        """What was drawn since the last one, and all that is merged."""
+        """The range drawn since the last delivery, and the merged state."""
         assert self._ranges is not None
         k, counted = self._drawn or (NO_RANGE, None)
         certification = self.certification
@@ -75,7 +75,7 @@ class Drawing:
         )
 
     def learn(self, answer: Answer) -> None:
-        """Takes in what other tasks have brought."""
+        """Merges state and counts that other tasks have delivered."""
         self._drawn = None
         if answer.state:
             self._resume(answer.state, answer.folded)
@@ -87,7 +87,7 @@ class Drawing:
         )
 
     def certificate(self) -> Certificate:
-        """What is proved so far."""
+        """The certificate of what is proved so far."""
         certificate = build_certificate(
             self.certification.result,
             self._task.parameters,
@@ -104,13 +104,13 @@ class Drawing:
         if state is None:
             self.certification = Certification(parameters, source.num_classes, slack=source.slack)
         else:
-            known = CertificationState.model_validate_json(state)
+            saved = CertificationState.model_validate_json(state)
             self.certification = Certification.resume(
-                parameters, source.num_classes, known, slack=source.slack
+                parameters, source.num_classes, saved, slack=source.slack
             )
 
     def _take_in(self, counts: dict[int, RangeCounts]) -> None:
-        """Merges whatever follows the state without a gap."""
+        """Merges the counts that follow the state without a gap; the others wait."""
         assert self._ranges is not None
         self._waiting |= counts
         self._waiting = {k: counted for k, counted in self._waiting.items() if k >= self._folded}
@@ -121,7 +121,7 @@ class Drawing:
 
     @property
     def pin(self) -> Pin:
-        """What this drawing's votes are cast by."""
+        """The engine, weights and range size of these votes."""
         assert self._ranges is not None
         engine, weights = self._loaded.engine.description, self._loaded.classifier_sha256
         return Pin(engine, weights, self._ranges.range_votes, self._ranges.total)

@@ -1,4 +1,4 @@
-"""The engines of `certification`, as the worker wants them. The only file here that needs torch."""
+"""Builds the engines of smoothcert.engines for the worker. The only module here that imports torch."""
 
 import json
 from pathlib import Path
@@ -16,29 +16,29 @@ from worker.voting import Wanted
 
 
 class Engines:
-    """Engines for checkpoints on this process's device. Call it in the child: it may touch the GPU."""
+    """Builds engines on this process's device. Use it only in the child, as it may initialize the GPU."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     def platform(self) -> str:
-        """Device and library versions: where they are equal, a set-up gives equal votes."""
+        """Device and library versions, as JSON. If equal, the same engine config gives equal votes."""
         device = available_device()
         return json.dumps([device_name(device), platform_versions(device)], sort_keys=True)
 
     def check(self, folder: Path, card: ModelCard) -> None:
-        """Whether the checkpoint can be loaded. Raises BadCheckpoint."""
+        """Raises BadCheckpoint if the checkpoint can't be loaded."""
         load_network(folder, card)
 
     def build(self, folder: Path, card: ModelCard, wanted: Wanted | None) -> Engine:
-        """One checkpoint under the set-up wanted, or under our choice.
+        """The engine of a checkpoint, with the wanted config, else the configured or the fastest one.
 
         Raises BadCheckpoint, InternalError.
         """
         network = load_network(folder, card)
         subject = Subject.of(network, card)
-        setup = _parsed(wanted) if wanted and _has(card, wanted) else self._choose(subject)
-        return Engine(network, card.input_shape, len(card.labels), setup)
+        config = _parsed(wanted) if wanted and _has(card, wanted) else self._choose(subject)
+        return Engine(network, card.input_shape, len(card.labels), config)
 
     def _choose(self, subject: Subject) -> EngineConfig:
         if self._settings.setup:
@@ -53,5 +53,5 @@ def _parsed(wanted: Wanted) -> EngineConfig:
 
 
 def _has(card: ModelCard, wanted: Wanted) -> bool:
-    """Not when the model lost its int8 rounding since; another set-up then starts the job again."""
+    """Whether the model can run this config. Without its int8 version, another config restarts the job."""
     return _parsed(wanted).precision != INT8 or card.int8 is not None

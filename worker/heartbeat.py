@@ -1,6 +1,7 @@
-"""What a worker's parent does between deliveries: signs of life, new models' queues, and the sweep.
+"""The parent between deliveries: heartbeats, the queues of newly loaded models, and the sweep.
 
-A step of Celery's consumer, run by timers of its event loop: a later fork finds no thread holding a lock.
+Runs on timers of the Celery consumer's event loop, not in a thread: a fork could copy a lock that a thread
+holds.
 """
 
 import os
@@ -23,14 +24,14 @@ from smoothcert.jobs.workers import ChildStatus, WorkerStatus
 from worker.settings import BEATS_MISSED, Settings, settings
 
 WORKER_ID = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"  # children inherit it
-LOADING_BEAT = 0.25  # seconds between signs of life while models are loading, at most
+LOADING_BEAT = 0.25  # seconds between heartbeats while models are loading, at most
 STARTED_AT = datetime.now(UTC)
 
 log = structlog.get_logger(__name__)
 
 
 def sweep(store: WorkerStore, publisher: TaskPublisher) -> None:
-    """Sends again what nobody is at work on."""
+    """Sends messages for the jobs that no task works on."""
     swept = store.sweep()
     for message in swept.lost:
         log.warning("sent again", job=message.job_id, queue=message.queue)
@@ -40,28 +41,28 @@ def sweep(store: WorkerStore, publisher: TaskPublisher) -> None:
 
 
 def replace_child() -> None:
-    """In a child, as it starts: the job of a child before it, which died, goes on with another worker now."""
-    chosen = settings()
-    store = WorkerStore(connect(chosen.broker), chosen.policy)
+    """Called in a new child: the job of a child that died goes on in another worker at once."""
+    config = settings()
+    store = WorkerStore(connect(config.broker), config.policy)
     try:
         store.lose_child(WORKER_ID)
-        sweep(store, TaskPublisher(chosen.broker))
+        sweep(store, TaskPublisher(config.broker))
     except SmoothCertError as error:
         log.warning("not swept", error=str(error))
 
 
 class Heartbeat(bootsteps.StartStopStep):
-    """Runs while the consumer is connected; starts anew after each reconnection."""
+    """A step of the Celery consumer. Runs while it is connected; restarts after each reconnection."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
-        chosen = settings()
-        self._settings: Settings = chosen
-        self._client = connect(chosen.broker)
-        self._store = WorkerStore(self._client, chosen.policy)
-        self._publisher = TaskPublisher(chosen.broker)
+        config = settings()
+        self._settings: Settings = config
+        self._client = connect(config.broker)
+        self._store = WorkerStore(self._client, config.policy)
+        self._publisher = TaskPublisher(config.broker)
         self._timers: list[Any] = []
         self._loading = True
         self._child: ChildStatus | None = None
@@ -71,7 +72,7 @@ class Heartbeat(bootsteps.StartStopStep):
             def safely() -> None:
                 try:
                     what()
-                except (SmoothCertError, redis.RedisError, OSError) as error:  # the next round will tell
+                except (SmoothCertError, redis.RedisError, OSError) as error:  # the next call tries again
                     log.warning("heartbeat failed", error=str(error))
 
             safely()
@@ -102,7 +103,7 @@ class Heartbeat(bootsteps.StartStopStep):
             self._listen(parent)
             self._store.beat(self._status(names, child), BEATS_MISSED * self._settings.beat)
         self._loading = not (self._child and self._child.models)
-        if file := self._settings.alive:  # looked at from outside: asking through the broker costs too much
+        if file := self._settings.alive:  # for liveness probes: `celery inspect` would need remote control
             file.write_text("loading\n" if self._loading else "ready\n")
 
     def _status(self, names: list[str], child: ChildStatus | None) -> WorkerStatus:
@@ -118,7 +119,7 @@ class Heartbeat(bootsteps.StartStopStep):
         )
 
     def _listen(self, parent: Any) -> None:
-        """Not before a model is loaded: a message taken then would keep its job from other workers."""
+        """Consumes the queues of loaded models only: messages taken earlier would wait in this worker."""
         if self._child is None:
             return
         for model in self._child.models:

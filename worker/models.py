@@ -1,4 +1,4 @@
-"""Which models this child can run: loaded one after the other, watched for new ones, and announced."""
+"""The models that this child can run: loads them in turn, watches for new ones, announces them."""
 
 import threading
 import time
@@ -15,17 +15,19 @@ log = structlog.get_logger(__name__)
 
 
 class Models:
-    """The child's sign of life names the models that are loaded; the parent then takes their jobs."""
+    """The child's heartbeat names the loaded models; the parent then consumes their queues."""
 
     def __init__(self, settings: Settings, engines: EngineCache, votes: VoteStore, store: JobStore) -> None:
         self._settings, self._engines, self._votes, self._store = settings, engines, votes, store
-        self._tried: dict[str, str] = {}  # model -> the weights that were tried
-        self._verdicts: dict[str, str | None] = {}  # not in the record yet: why a model is refused, or None
+        self._tried: dict[str, str] = {}  # model -> digest of the weights tried last
+        self._verdicts: dict[str, str | None] = {}  # not yet in the record: model -> error, or None
         self.loaded: list[str] = []
 
     def load_first(self) -> None:
-        """Builds the engines of the first models: the default one, then by name. A model that can't be loaded
-        costs its own jobs only."""
+        """Builds the engines of the first models: the default model, then by name.
+
+        A model that can't be loaded does not keep the worker from running the others.
+        """
         for folder, reason in self._settings.catalogue.left_out().items():
             log.warning("left out", folder=folder, why=reason)
         for name in self._names()[: self._settings.warm]:
@@ -33,20 +35,20 @@ class Models:
         self.beat()
 
     def watch(self) -> None:
-        """The other models are loaded in a thread, beside the first jobs; it gives the signs of life, too."""
+        """Starts a thread that loads the other models while jobs run, and sends the heartbeats."""
         threading.Thread(target=self._watch, name="models", daemon=True).start()
 
     def refuse(self, name: str, reason: str) -> None:
-        """A job showed that the model can't be run."""
+        """Records why a model could not be loaded for a job."""
         self._verdicts[name] = reason
 
     def look(self) -> None:
-        """Loads what is new in the folder of models."""
+        """Loads models that are new or changed in the folder."""
         for name in self._names():
             self._try(name)
 
     def beat(self) -> None:
-        """A sign of life; a broker that is away hears the next one."""
+        """Sends a heartbeat. If the broker is unavailable, the next one reports the same."""
         try:
             for name, reason in list(self._verdicts.items()):
                 if reason is None:
@@ -69,7 +71,7 @@ class Models:
             time.sleep(self._settings.beat)
 
     def _try(self, name: str, *, build: bool = False) -> None:
-        """Loads a model, unless these weights were tried before."""
+        """Loads a model, unless its current weights were tried before."""
         try:
             weights = self._settings.catalogue.card(name).weights_sha256
             if self._tried.get(name) == weights:

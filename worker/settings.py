@@ -1,4 +1,4 @@
-"""The worker's environment, read once. Every name has the prefix SMOOTHCERT_."""
+"""The worker's environment variables, read once. Each has the prefix SMOOTHCERT_."""
 
 from functools import cache
 from importlib import import_module
@@ -15,11 +15,11 @@ from smoothcert.jobs.tasks import Policy
 from smoothcert.models.registry import BUNDLED, DEFAULT_MODEL, ModelRegistry
 
 Seconds = float
-BEATS_MISSED = 4  # before a worker counts as gone
+BEATS_MISSED = 4  # heartbeats missed before a worker counts as gone
 
 
 class Settings(BaseSettings):
-    """What an operator may set."""
+    """The settings of the worker."""
 
     model_config = SettingsConfigDict(
         env_prefix="SMOOTHCERT_", frozen=True, extra="ignore", hide_input_in_errors=True
@@ -54,13 +54,16 @@ class Settings(BaseSettings):
         return self
 
     def engine_builder(self) -> Any:
-        """What `engines` names, made. In the child, which alone loads what computes; raises ImportError."""
+        """An instance of the class that `engines` names. Only for the child: imports torch.
+
+        Raises ImportError.
+        """
         module, _, name = self.engines.partition(":")
         return getattr(import_module(module), name)(self)
 
     @property
     def broker(self) -> str:
-        """Its address, with the password. Raises BadKeyFile."""
+        """The broker's URL, with the password. Raises BadKeyFile."""
         return broker_url(self.redis_url, self.redis_password_file)
 
     @property

@@ -1,4 +1,4 @@
-"""The seam between the worker and what casts votes; SMOOTHCERT_ENGINES names the class that builds them."""
+"""The protocols between worker and engines. SMOOTHCERT_ENGINES names the class that builds engines."""
 
 from pathlib import Path
 from typing import Protocol
@@ -10,17 +10,17 @@ from smoothcert.schemas.card import ModelCard
 from smoothcert.schemas.certificate import Engine as Description
 from smoothcert.votes import VoteSource
 
-Wanted = Description | str  # the set-up an earlier claim pinned, or one by its text
+Wanted = Description | str  # the engine that a job is pinned to, or an engine config as text
 
 
 class BatchedVotes(VoteSource, Protocol):
-    """at_once: votes under way at the same time (batch size times streams)."""
+    """A source of votes for one image. at_once: votes computed together (batch size times streams)."""
 
     at_once: int
 
 
 class VotingEngine(Protocol):
-    """What casts votes for one model: smoothcert.engines.engine.Engine, or a stand-in."""
+    """Computes votes of one model: smoothcert.engines.engine.Engine, or a test double."""
 
     description: Description
     num_classes: int
@@ -29,7 +29,7 @@ class VotingEngine(Protocol):
 
 
 class EngineBuilder(Protocol):
-    """What builds them; made with the worker's Settings. Equal platforms can repeat each other's votes."""
+    """Builds engines; constructed with the worker's Settings. Equal platforms compute equal votes."""
 
     def platform(self) -> str: ...
 

@@ -122,7 +122,7 @@ class Attacker:
         self.sigma = sigma
         self.budget = budget
         self.voter = real_voter(network, shape_CHW, num_classes, setup)
-        self._network = copy.deepcopy(network)  # its gradients are switched off
+        self._network = copy.deepcopy(network)  # Surrogate disables the gradients of its parameters
         self._setup = setup
 
     def surrogate(self, seed: int) -> Surrogate:
@@ -157,6 +157,7 @@ class _AttackSession:
         self._claim = claim
         self._seed = seed
         self._checks = 0
+        # 63 bits, the most that torch accepts. The word "climb" must stay: it decides the noise of a seed.
         self._surrogate = attacker.surrogate(_derived(seed, "climb") >> 65)
         self._image_CHW = torch.from_numpy(claim.image_CHW.astype(np.float64) / 255)
         other_classes = self._surrogate.other_classes(self._image_CHW, claim.predicted)

@@ -1,4 +1,4 @@
-"""Batches: a name for several jobs. The jobs' own records stay the truth; a batch only lists them."""
+"""Batches: several jobs under one id. A batch only lists its jobs; their state is in their own records."""
 
 import json
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from smoothcert.schemas.job import Batch
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """A batch written down before its jobs are: `missing` are those of them that have no record."""
+    """A batch, stored before its jobs. missing: ids of the jobs that have no record yet."""
 
     batch_id: str
     job_ids: tuple[str, ...]
@@ -21,15 +21,15 @@ class BatchPlan:
 
 
 class Batches:
-    """Beside the jobs, in the same store. Every method may raise BrokerUnavailable."""
+    """The batches in a job store. Every method may raise BrokerUnavailable."""
 
     def __init__(self, store: JobStore) -> None:
         self.store = store
 
     def plan(self, size: int, owner: str, idempotency_key: str | None = None, body: str = "") -> BatchPlan:
-        """A batch of `size` jobs, or the one that this key made before. Raises KeyReused.
+        """A new batch of `size` jobs, or the one that this key created before. Raises KeyReused.
 
-        The ids of the jobs are drawn here: who was interrupted asks again, and submits what is missing.
+        The job ids are stored here, so that an interrupted client can retry and submit the missing jobs.
         """
         record = {
             "owner": owner,
@@ -37,7 +37,7 @@ class Batches:
             "jobs": [new_id() for _ in range(size)],
         }
         ttl, key = self.store.limits.ttl, hashed(idempotency_key)
-        what, found = self.store.scripts.run(
+        status, stored_id = self.store.scripts.run(
             "batch",
             id=new_id(),
             owner=owner,
@@ -46,23 +46,23 @@ class Batches:
             body=body,
             ttl=ttl,
         )
-        if what == b"conflict":
+        if status == b"conflict":
             raise KeyReused
-        batch_id = found.decode()
-        return self._plan(batch_id, record if what == b"created" else self._read(batch_id))
+        batch_id = stored_id.decode()
+        return self._plan(batch_id, record if status == b"created" else self._read(batch_id))
 
     def _plan(self, batch_id: str, record: dict[str, Any]) -> BatchPlan:
-        found = zip(record["jobs"], self.store.jobs(record["jobs"]), strict=True)
-        missing = frozenset(job_id for job_id, job in found if job is None)
+        jobs = zip(record["jobs"], self.store.jobs(record["jobs"]), strict=True)
+        missing = frozenset(job_id for job_id, job in jobs if job is None)
         return BatchPlan(batch_id, tuple(record["jobs"]), missing)
 
     def drop(self, plan: BatchPlan) -> None:
-        """Forgets a batch that came to nothing; its idempotency key is free again."""
+        """Deletes a batch whose submission failed; its idempotency key is free again."""
         with broker_errors():
             self.store.client.delete(self._key(plan.batch_id))
 
     def batch(self, batch_id: str, owner: str) -> Batch | None:
-        """The batch with its jobs as they are; None when unknown, expired or somebody else's."""
+        """The batch with its jobs; None if unknown, expired or another owner's."""
         record = self._read(batch_id)
         if record["owner"] != owner:
             return None

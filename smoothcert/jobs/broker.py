@@ -1,4 +1,4 @@
-"""The broker's address, a client of the store there, and what is wrong with either, in a line."""
+"""The broker's URL, its Redis client, and one-line messages about what is wrong with either."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,17 +11,17 @@ from redis.retry import Retry
 
 from smoothcert.errors import BadKeyFile, BrokerUnavailable, InvalidRequest
 
-LOCAL_BROKER = "redis://127.0.0.1:6379/0"  # where nobody names one
-CONNECT_TIMEOUT = 1.0  # seconds; a broker that swallows packets must not hang its callers
+LOCAL_BROKER = "redis://127.0.0.1:6379/0"  # the default
+CONNECT_TIMEOUT = 1.0  # seconds; a broker that drops packets must not hang its callers
 ANSWER_TIMEOUT = 2.0  # seconds
-ALIASES = {"redis+socket": "unix"}  # Celery's word
+ALIASES = {"redis+socket": "unix"}  # Celery's name
 SCHEMES = ("redis", "rediss", "unix")
 FORMS = "redis://HOST:PORT/DB, rediss:// for TLS, or unix:///PATH?db=DB"
 FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 TLS = (*FILES, "ssl_cert_reqs", "ssl_check_hostname")
 CHECKS = {
     "required": "required", "optional": "optional", "none": "none",
-    "cert_required": "required", "cert_optional": "optional", "cert_none": "none",  # Celery's words
+    "cert_required": "required", "cert_optional": "optional", "cert_none": "none",  # Celery's names
 }  # fmt: skip
 TRUTH = {"true": "true", "1": "true", "yes": "true", "false": "false", "0": "false", "no": "false"}
 NO_EVICTION = "noeviction"
@@ -32,12 +32,12 @@ class BadBroker(InvalidRequest):
 
 
 def broker_url(url: str, password_file: Path | None) -> str:
-    """The broker's address in the one form that redis-py and Celery (`celery_url`) both understand, with the
-    password that a file holds, so that none need stand in an environment.
+    """The broker's URL in one form for redis-py and Celery (`celery_url`), with the password from a file, so
+    that it need not be in an environment variable.
 
-    Over TLS (`rediss://`) the server's certificate is checked unless the address says otherwise: by default
-    redis-py checks it and kombu does not. Raises BadKeyFile, and BadBroker, which never shows the address: it
-    may hold a password.
+    Over TLS (`rediss://`) the server's certificate is checked unless the URL disables it. The parameter is
+    always explicit: redis-py checks by default, kombu does not. Raises BadKeyFile, and BadBroker, whose
+    message never shows the URL: it may contain a password.
     """
     parts = _parts(url.strip())
     if password_file:
@@ -47,7 +47,7 @@ def broker_url(url: str, password_file: Path | None) -> str:
 
 
 def celery_url(url: str) -> str:
-    """What Celery calls the address that `broker_url` gave."""
+    """A URL returned by `broker_url`, in Celery's notation."""
     parts = urlsplit(url)
     if parts.scheme != "unix":
         return url
@@ -56,7 +56,7 @@ def celery_url(url: str) -> str:
 
 
 def _written(parts: SplitResult) -> str:
-    """With the two slashes that `urlunsplit` leaves out before a path alone."""
+    """Like `urlunsplit`, which however drops the two slashes before a path without a host."""
     query = f"?{parts.query}" if parts.query else ""
     return f"{parts.scheme}://{parts.netloc}{parts.path}{query}"
 
@@ -72,14 +72,14 @@ def _parts(url: str) -> SplitResult:
         _check_place(parts, scheme)
     except BadBroker:
         raise
-    except ValueError:  # whose message may show a part of the password
+    except ValueError:  # its message may show a part of the password
         raise BadBroker(
             "The broker's address can't be read: its port is no number up to 65535, or its password has "
             f"characters that are written %XX; write {FORMS}."
         ) from None
     query = _query(parts, scheme)
     if scheme != "unix" and (database := query.pop("db", None)) is not None:
-        parts = parts._replace(path=f"/{database}")  # where Celery looks for it
+        parts = parts._replace(path=f"/{database}")  # Celery reads the database from the path
     return parts._replace(scheme=scheme, query=urlencode(query, safe="/"))
 
 
@@ -88,11 +88,11 @@ def _checked(url: str) -> str:
     return url
 
 
-Address = Annotated[str, AfterValidator(_checked)]  # in settings, which refuse another one at the start
+Address = Annotated[str, AfterValidator(_checked)]  # for settings: an invalid URL fails at startup
 
 
 def _check_place(parts: SplitResult, scheme: str) -> None:
-    """Raises ValueError for a port that is none, BadBroker."""
+    """Raises BadBroker; ValueError for an invalid port."""
     if parts.fragment:
         raise BadBroker("The broker's address has a # in it: write it as %23, also in a password.")
     if scheme == "unix":
@@ -106,7 +106,7 @@ def _check_place(parts: SplitResult, scheme: str) -> None:
 
 
 def _query(parts: SplitResult, scheme: str) -> dict[str, str]:
-    """The parameters, in redis-py's words. Raises BadBroker."""
+    """The query parameters, by redis-py's names. Raises BadBroker."""
     given = dict(parse_qsl(parts.query, keep_blank_values=True))
     database = given.pop("virtual_host", given.pop("db", None))
     unknown = [name for name in given if scheme != "rediss" or name not in TLS]
@@ -149,11 +149,10 @@ def _secret(path: Path) -> str:
 
 
 def connect(url: str, retries: int = 1, timeout: float = ANSWER_TIMEOUT) -> redis.Redis:
-    """A client for the store with short time limits (`timeout`: seconds an answer may take). Connects at
-    its first use, not here.
+    """A Redis client with short timeouts. timeout: seconds for a response. Connects on first use.
 
-    A call is tried once more when its connection breaks: every transition may be repeated without harm. Who
-    must answer quickly takes no retries: connecting and calling each have their own, and the times add up.
+    A call is retried if its connection breaks, as every transition is idempotent. Callers that must respond
+    quickly use no retries: connecting and calling are retried separately, and the timeouts add up.
     """
     return redis.Redis.from_url(
         url,
@@ -165,8 +164,8 @@ def connect(url: str, retries: int = 1, timeout: float = ANSWER_TIMEOUT) -> redi
 
 
 def evicts(client: redis.Redis) -> str | None:
-    """Why this broker may drop records and messages when its memory is full; None where it refuses writes
-    instead, has no limit, or doesn't say. Records expire, so policies for what expires drop them too.
+    """Why this broker may evict records and messages when its memory is full, or None: it refuses writes
+    instead, has no memory limit, or does not tell. Records have a TTL, so `volatile-*` policies evict them.
 
     Raises BrokerUnavailable.
     """
@@ -183,28 +182,28 @@ def evicts(client: redis.Redis) -> str | None:
 
 
 def need_no_eviction(url: str) -> None:
-    """Raises BrokerUnavailable for a broker that may drop jobs, or doesn't answer."""
+    """Raises BrokerUnavailable if the broker may evict jobs, or does not respond."""
     with connect(url) as client:
         if reason := evicts(client):
             raise BrokerUnavailable(f"{reason[0].upper()}{reason[1:]}.")
 
 
 def unavailable(error: Exception) -> BrokerUnavailable:
-    """What a broker, or the way to it, does wrong, told apart; without its address."""
+    """The error for a failure of the broker or the connection: names the cause, but not the URL."""
     return BrokerUnavailable(_reason(error))
 
 
 def _reason(error: Exception) -> str | None:
-    said = f"{error} {error.__context__ or ''}".strip()
+    message = f"{error} {error.__context__ or ''}".strip()
     if isinstance(error, redis.exceptions.AuthenticationError):
-        wants = said.startswith(("NOAUTH", "Authentication required", "HELLO must be called"))
+        needs_password = message.startswith(("NOAUTH", "Authentication required", "HELLO must be called"))
         return (
             "The broker wants a password: name its file in SMOOTHCERT_REDIS_PASSWORD_FILE."
-            if wants
+            if needs_password
             else "The broker refuses the user or the password."
         )
     for parts, reason in REASONS:
-        if any(part.lower() in said.lower() for part in parts):
+        if any(part.lower() in message.lower() for part in parts):
             return reason
     if isinstance(error, redis.exceptions.ResponseError):
         return f"The broker refuses: {error}"
@@ -214,7 +213,7 @@ def _reason(error: Exception) -> str | None:
     return None
 
 
-# By what redis-py, OpenSSL and the server say.
+# Parts of the messages of redis-py, OpenSSL and the server.
 REASONS = (
     (("DB index is out of range", "invalid DB index"), "The broker has no database of this number."),
     (("cluster mode", "MOVED ", "CLUSTERDOWN", "CROSSSLOT", "slot not served"),

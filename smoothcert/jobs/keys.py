@@ -1,7 +1,7 @@
 """Every key that service and worker share in Redis, with its fields and lifetime.
 
 All keys begin with `{smoothcert}:`; the hash tag keeps them in one slot. Times are microseconds of the
-broker's clock; they are shown and compared with waiting times, and never decide who may write. "ttl" is
+broker's clock; they are shown, and compared with time limits, but never decide which task may write. "ttl" is
 SMOOTHCERT_RECORD_TTL, counted from the job's last change. `lua/_common.lua` builds the same names.
 
 A job:
@@ -19,11 +19,11 @@ Fields of `job:<id>`:
                                        what callers see; certificate only once the job has ended
     seed request lane batch setup idempotency    as submitted; `lane` is single or batch
     queue chain sent                   Celery queue and number of the latest message, and when it was sent
-    waiting_since                      when the job began to wait, however often its message was sent
+    waiting_since                      when the job began to wait; unchanged when its message is sent again
     epoch                              counts the starts from vote 0 (another platform, other weights)
     engine platform weights            pinned by the first counts of an epoch
     range_votes ranges                 estimation votes of a range, number of ranges; pinned with the engine
-    next                               the first range that no task was given yet
+    next                               the first range that no task has been given yet
     state folded                       the procedure's state, and how many ranges it covers
 
 Range k is estimation votes [k * range_votes, (k+1) * range_votes), cut at n; range 0 has the selection votes
@@ -37,7 +37,7 @@ Of a caller, and of a batch:
 | `owner:<owner>` | sorted set | ids of all jobs by time | ttl |
 | `idempotency:<owner>:<digest>` | hash | `job`, `body` | ttl |
 | `batch:<id>`, `batch-key:<owner>:<digest>` | string, hash | a batch's jobs (JSON); `batch`, `body` | ttl |
-| `rate:<owner>` | string | when the owner's quota is full again | a minute |
+| `rate:<owner>` | string | when the owner's quota will be full again | a minute |
 
 Of all:
 
@@ -49,7 +49,7 @@ Of all:
 | `workers`, `children` | sorted set | worker id -> when its parent, its child counts as gone | a day |
 | `workers:status` | hash | worker id -> WorkerStatus (JSON), written by the parent | a day |
 | `workers:child` | hash | worker id -> ChildStatus (JSON), written by the child | a day |
-| `served` | hash | model -> when a living worker had it last; the empty field: when somebody looked | ttl |
+| `served` | hash | model -> when a living worker had it last; the empty field: time of the last sweep | ttl |
 | `refused_models` | hash | model -> why a worker could not load it | a day |
 | `metrics` | hash | counts and histograms, as `what:model:...` | for ever |
 
@@ -71,12 +71,15 @@ from hashlib import sha256
 
 ROOT = "{smoothcert}"
 QUEUE_PREFIX = "certify."
-IDLE_QUEUE = "certify"  # what a worker without any model listens to; nothing is ever sent there
+IDLE_QUEUE = "certify"  # consumed by workers that have no model yet; nothing is sent to it
 MAX_DELIVERIES = 4  # of one range, before its job fails
 
 
 def queue_of(model: str, lane: str = "single") -> str:
-    """The Celery queue, and the Redis list behind it, of a model's jobs that have not begun."""
+    """The Celery queue (a Redis list of the same name) of a model's jobs that have not begun.
+
+    lane: `single` for jobs sent alone, `batch` for those of a batch.
+    """
     return f"{QUEUE_PREFIX}{model}" + (":batch" if lane == "batch" else "")
 
 
@@ -86,5 +89,5 @@ def platform_queue(model: str, platform: str) -> str:
 
 
 def queues_of(model: str, platform: str) -> list[str]:
-    """All queues that a worker of this platform takes a model's jobs from."""
+    """All queues of a model that a worker of this platform consumes."""
     return [queue_of(model), queue_of(model, "batch"), platform_queue(model, platform)]

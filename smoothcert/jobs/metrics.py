@@ -1,4 +1,4 @@
-"""What the transitions have counted, and how things stand: all that /metrics tells of jobs and workers."""
+"""Metrics of jobs and workers: counters, histograms, queues and heartbeats, for /metrics."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from smoothcert.jobs.workers import WorkerStatus
 SECOND = 1_000_000  # microseconds
 
 OUTCOMES = ("certified", "abstained", "cancelled", "refused", "failed", "exhausted")
-LOSSES = ("worker", "child")  # how a task was lost: its worker fell silent, or its process died
+LOSSES = ("worker", "child")  # how a task was lost: its worker's heartbeat stopped, or its process died
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """Durations so far. buckets: upper bound in seconds, as text, and how many were no longer."""
+    """Durations. buckets: (upper bound in seconds, as text; cumulative count). seconds: the sum."""
 
     buckets: list[tuple[str, int]]
     seconds: float
@@ -23,7 +23,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Queue:
-    """Jobs that wait for one model; oldest: seconds since the first of them began to wait."""
+    """Jobs that wait for one model. oldest: seconds that the first of them has waited."""
 
     depth: int
     oldest: float
@@ -31,7 +31,7 @@ class Queue:
 
 @dataclass(frozen=True)
 class LiveWorker:
-    """A living worker, and the seconds since its last sign of life."""
+    """A living worker. age: seconds since its last heartbeat."""
 
     worker: WorkerStatus
     age: float
@@ -39,7 +39,7 @@ class LiveWorker:
 
 @dataclass(frozen=True)
 class Metrics:
-    """All of it at one moment. counts: since the store began, under names as `_common.lua` gives them."""
+    """A snapshot of all metrics. bounds: of the histograms, in seconds. counts: named as in `_common.lua`."""
 
     bounds: tuple[str, ...]
     counts: Mapping[tuple[str, ...], int]
@@ -49,7 +49,7 @@ class Metrics:
 
     @classmethod
     def of(cls, told: list[Any]) -> "Metrics":
-        """From what `metrics.lua` answers."""
+        """From the reply of `metrics.lua`."""
         bounds, counts, queues, running, workers = told
         return cls(
             bounds=tuple(bound.decode() for bound in bounds),
@@ -59,15 +59,15 @@ class Metrics:
                 for model, depth, age in _groups(queues, 3)
             },
             running=int(running),
-            workers=tuple(_live(said, int(left)) for said, left in _groups(workers, 2)),
+            workers=tuple(_live(status, int(left)) for status, left in _groups(workers, 2)),
         )
 
     def models(self) -> set[str]:
-        """Every model that jobs were ever submitted for."""
+        """Every model that ever had a job."""
         return {name[1] for name in self.counts} | set(self.queues)
 
     def count(self, *name: str) -> int:
-        """How often it happened."""
+        """The value of a counter; 0 before its first event."""
         return self.counts.get(name, 0)
 
     def histogram(self, what: str, model: str) -> Histogram:

@@ -1,4 +1,4 @@
-"""How a message reaches a worker: Celery queues by model, and two kinds of messages in them."""
+"""Messages to workers, in Celery queues by model: a job's own message, or an invitation to help."""
 
 import secrets
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from smoothcert.jobs.broker import ANSWER_TIMEOUT, CONNECT_TIMEOUT, celery_url
 from smoothcert.jobs.keys import IDLE_QUEUE
 
 TASK = "smoothcert.draw"
-HELPER = 0  # the number of a helper's message: the job does not depend on it
+HELPER = 0  # the number of an invitation to help; the job does not depend on it
 
 
 @dataclass(frozen=True)
 class Message:
-    """One message of a job, to be sent to a Celery queue. number: counts the job's messages, or HELPER."""
+    """A message about a job, for a Celery queue. number: of the job's own messages, or HELPER."""
 
     job_id: str
     queue: str
@@ -25,12 +25,12 @@ class Message:
 
     @property
     def task_id(self) -> str:
-        """Of its Celery task: it begins with the job's id, and no other message has it."""
+        """The unique id of the Celery task; begins with the job's id."""
         return f"{self.job_id}.{self.number or f'helper-{secrets.token_hex(6)}'}"
 
 
 def application(url: str, **options: object) -> Celery:
-    """A Celery application on this broker; `options` are added to the transport's."""
+    """A Celery application for this broker. options: for its transport."""
     app = Celery("smoothcert", broker=celery_url(url), set_as_current=False)
     app.conf.update(
         task_ignore_result=True,
@@ -50,7 +50,7 @@ class TaskPublisher:
         self._app = application(
             url,
             socket_timeout=ANSWER_TIMEOUT,
-            max_retries=1,  # kombu would otherwise try for ever, whatever `retry=False` says
+            max_retries=1,  # otherwise kombu retries for ever, in spite of `retry=False`
             interval_start=0.0,
             connect_retries_timeout=ANSWER_TIMEOUT,
         )
@@ -72,5 +72,5 @@ class TaskPublisher:
             raise BrokerUnavailable from error
 
     def close(self) -> None:
-        """Lets go of its application; its connections are kombu's until the process ends."""
+        """Closes the application; kombu keeps its connections open until the process ends."""
         self._app.close()

@@ -1,4 +1,4 @@
-"""How often a caller may ask, counted in the broker: exact over all processes of the service."""
+"""A rate limit per caller, kept in the broker: exact over all processes of the service."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,9 @@ WINDOW = 60  # seconds
 
 @dataclass(frozen=True)
 class Allowance:
-    """remaining: requests that would be taken at once. full_in, retry_in: seconds until all of the quota is
-    there again, until one request of it is."""
+    """The outcome for one request. taken: whether it was allowed. remaining: requests allowed right now.
+    full_in, retry_in: seconds until the whole quota is available, until one request is.
+    """
 
     taken: bool
     remaining: int
@@ -19,13 +20,13 @@ class Allowance:
 
 
 class RateLimit:
-    """One quota a caller, refilled steadily over WINDOW seconds. May raise BrokerUnavailable."""
+    """One quota per caller, refilled steadily over WINDOW seconds. May raise BrokerUnavailable."""
 
     def __init__(self, scripts: Scripts) -> None:
         self.scripts = scripts
 
     def spend(self, caller: str, quota: int) -> Allowance:
-        """Takes one request out of `quota` a window, if there is one left."""
+        """Takes one request from a quota of `quota` requests per window, if one is left."""
         taken, remaining, full_in, retry_in = self.scripts.run(
             "rate_limit", caller=caller, quota=quota, window=WINDOW
         )

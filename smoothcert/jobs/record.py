@@ -1,4 +1,4 @@
-"""From a record's fields, as `view.lua` reads them, to the Job that callers see."""
+"""Converts the fields of a record, as `view.lua` returns them, to the Job that callers see."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ from smoothcert.schemas.parameters import Parameters
 
 
 class Row(NamedTuple):
-    """What `row_of` in `_common.lua` reads, in its order. Times are microseconds of the broker's clock."""
+    """The fields that `row_of` in `_common.lua` returns, in order. Times: microseconds, broker's clock."""
 
     status: bytes
     model: bytes
@@ -28,22 +28,22 @@ class Row(NamedTuple):
 
     @classmethod
     def of(cls, told: Sequence[Any]) -> Self | None:
-        """One row of the answer; None where there is no such job."""
+        """From one row of the reply; None if there is no such job."""
         return cls(*told) if told else None
 
 
 def moment(microseconds: bytes | None) -> datetime | None:
-    """A time of the broker's clock, in UTC."""
+    """A timestamp of the broker's clock, in UTC."""
     if microseconds is None:
         return None
     return datetime.fromtimestamp(int(microseconds) / 1e6, UTC)
 
 
 def job_of(job_id: str, row: Row) -> Job:
-    """The job that a row tells of.
+    """The job of a row.
 
-    The certificate, and with it the seed, stays hidden until the job has ended: a caller who knew the noise
-    could choose the image against it.
+    The certificate contains the seed, so it stays hidden until the job has ended: a caller who knows the
+    noise could choose the image to fit it.
     """
     status = cast(Status, row.status.decode())
     certificate = row.certificate if status in TERMINAL else None

@@ -1,4 +1,4 @@
-"""The Lua scripts as callables. Every failure of the broker becomes BrokerUnavailable here."""
+"""The Lua scripts as callables. Failures of the broker become BrokerUnavailable."""
 
 import json
 import time
@@ -19,8 +19,8 @@ FOLDER = Path(__file__).parent / "lua"
 
 Argument = str | float | bool | list[str] | dict[str, str | int]
 
-# What a broker says that serves nobody, or takes no writes: a replica after a failover, one that lost its
-# replicas or its disk, or has other rights for us. redis-py has classes for some, and takes their codes off.
+# Errors of a broker that serves no requests or accepts no writes: a replica after a failover, one that lost
+# its replicas or its disk, or missing permissions. redis-py has classes for some, and strips their codes.
 REFUSALS = (
     redis.exceptions.ReadOnlyError,
     redis.exceptions.NoPermissionError,
@@ -33,14 +33,14 @@ REFUSAL_CODES = "MISCONF", "NOREPLICAS", "BUSY", "DENIED", "DB index", "invalid 
 
 @cache
 def source(name: str) -> str:
-    """The text of one script: its first line (flags), what all of them share, the rest."""
+    """The text of one script: its first line (flags), the shared functions, the rest."""
     flags, _, body = (FOLDER / f"{name}.lua").read_text().partition("\n")
     return f"{flags}\n{(FOLDER / '_common.lua').read_text()}{body}"
 
 
 @contextmanager
 def broker_errors() -> Iterator[None]:
-    """Raises BrokerUnavailable for whatever the broker or the way to it does wrong."""
+    """Raises BrokerUnavailable for failures of the broker or the connection; others pass through."""
     try:
         yield
     except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
@@ -56,8 +56,8 @@ def broker_errors() -> Iterator[None]:
 class Scripts:
     """The scripts of one client. Nothing is sent before the first call.
 
-    A broker that was silent for a whole time limit is left alone for `pause` seconds, in which every call
-    fails at once: many callers must not wait for it one after the other.
+    A circuit breaker: after a timeout every call fails at once for `pause` seconds, so that callers don't
+    each wait for a broker that does not respond.
     """
 
     def __init__(self, client: redis.Redis, root: str = ROOT, pause: float = 0.0) -> None:
@@ -68,7 +68,7 @@ class Scripts:
         self._registered: dict[str, Script] = {}
 
     def run(self, name: str, *, data: bytes = b"", queue: str = "", **arguments: Argument) -> Any:
-        """Runs one script atomically. data: bytes that JSON can't hold. queue: a Celery queue it reads.
+        """Runs one script atomically. data: bytes, which JSON can't hold. queue: a Celery queue it reads.
 
         Raises BrokerUnavailable.
         """

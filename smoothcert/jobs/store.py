@@ -1,4 +1,4 @@
-"""The job record as the service uses it: submit, look, cancel, list."""
+"""The job records as the service uses them: submit, read, cancel, list."""
 
 import hashlib
 import secrets
@@ -28,8 +28,8 @@ Lane = Literal["single", "batch"]
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of the store. `ttl`: seconds a record outlives its last change. 0 jobs: no bound.
-    `pause`: seconds in which a broker that was silent is not asked again.
+    """Limits of the store. queue_cap: waiting jobs; 0 for no limit. ttl: seconds a record outlives its last
+    change. pause: seconds without calls to the broker after a timeout.
     """
 
     queue_cap: int = 10_000
@@ -39,14 +39,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be certified, and for whom.
+    """What to certify, and for which owner.
 
-    `body` is a digest of all that the caller sent; the same `idempotency_key` with another body is refused.
-    `open_cap`: unfinished jobs the owner may have at once; 0: any number. `request_id`: of the HTTP request.
-    `lane`: jobs sent alone and those of a batch have a queue each (docs/decisions/0004-job-record.md).
-    `batch_id`: the batch it is in, which lives as long as its jobs.
-    `seed`: 128 bits in hexadecimal, drawn here unless given; never by a caller of the service, who could
-    choose the image against noise known to him. `setup`: what is to cast the votes, else the worker's choice.
+    body: digest of everything the caller sent; the same `idempotency_key` with another body is refused.
+    open_cap: unfinished jobs the owner may have at once; 0 for no limit. request_id: of the HTTP request.
+    lane: single jobs and those of a batch have separate queues (docs/decisions/0004-job-record.md).
+    batch_id: its batch, which lives as long as its jobs.
+    seed: 128 bits in hexadecimal; random by default. The service never accepts one from a caller, who could
+    choose the image to fit the noise. setup: an engine config; by default the worker chooses.
     """
 
     model: str
@@ -65,14 +65,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Submission:
-    """message: to be sent; None when the idempotency key had made this job before."""
+    """A submitted job. message: to be sent; None if the idempotency key had created the job before."""
 
     job: Job
     message: Message | None
 
     @property
     def created(self) -> bool:
-        """Whether this call made the job."""
+        """Whether this call created the job."""
         return self.message is not None
 
     @property
@@ -82,26 +82,26 @@ class Submission:
 
 @dataclass(frozen=True)
 class Page:
-    """Some jobs, newest first; `cursor` asks for those after them, None at the end."""
+    """Some jobs, newest first. cursor: for the next page; None on the last."""
 
     jobs: list[Job]
     cursor: str | None
 
 
 def new_id() -> str:
-    """144 random bits: who knows the id is who made the job."""
+    """An id that can't be guessed: 144 random bits."""
     return secrets.token_urlsafe(18)
 
 
 def hashed(key: str | None) -> str:
-    """Callers choose their keys; a digest is short and can't run into another owner's keys."""
+    """The digest of an idempotency key. Callers choose keys; a digest is short, and safe in a Redis key."""
     return "" if key is None else hashlib.sha256(key.encode()).hexdigest()
 
 
 class JobStore:
-    """The record of jobs in Redis. Every method may raise BrokerUnavailable; none keeps state.
+    """The job records in Redis. Every method may raise BrokerUnavailable.
 
-    Blocking: an event loop calls it from a thread, and waits by `pauses`.
+    The calls block: asynchronous code makes them in a thread.
     """
 
     def __init__(self, client: redis.Redis, limits: Limits | None = None, root: str = ROOT) -> None:
@@ -112,13 +112,13 @@ class JobStore:
         self.scripts = Scripts(client, root, self.limits.pause)
 
     def submit(self, request: Request, job_id: str | None = None) -> Submission:
-        """Writes a queued job with its image and its secret seed. The caller sends the message, afterwards.
+        """Writes a queued job with its image and its secret seed. The caller then sends the message.
 
-        `job_id`: the one it is to have; submitting it twice makes one job.
+        job_id: the id to use; submitting it twice creates one job.
         Raises KeyReused, QueueFull, OverQuota.
         """
         parameters, image = request.parameters, request.image
-        what, made, row, queue, message = self.scripts.run(
+        status, stored_id, row, queue, message = self.scripts.run(
             "submit",
             data=image.pixels,
             id=job_id or new_id(),
@@ -126,7 +126,7 @@ class JobStore:
             model=request.model,
             parameters=parameters.model_dump_json(),
             progress=Progress(of=parameters.n).model_dump_json(),
-            seed=request.seed or secrets.token_hex(16),  # unpredictable until the answer is out
+            seed=request.seed or secrets.token_hex(16),  # secret until the job has ended
             idempotency=hashed(request.idempotency_key),
             body=request.body,
             digest=image.digest.model_dump_json(),
@@ -140,44 +140,44 @@ class JobStore:
             setup=request.setup,
         )
         refusals = {b"conflict": KeyReused, b"full": QueueFull, b"quota": OverQuota}
-        if what in refusals:
-            raise refusals[what]
-        job = job_of(made.decode(), Row(*row))
-        created = what == b"created"
+        if status in refusals:
+            raise refusals[status]
+        job = job_of(stored_id.decode(), Row(*row))
+        created = status == b"created"
         return Submission(job, Message(job.id, queue.decode(), message) if created else None)
 
     def job(self, job_id: str, owner: str | None = None) -> Job | None:
-        """The job; None when unknown, expired, or (with `owner`) somebody else's."""
-        (told,) = self.scripts.run("view", ids=[job_id])
-        row = Row.of(told)
+        """The job; None if unknown, expired, or (with `owner`) another owner's."""
+        (fields,) = self.scripts.run("view", ids=[job_id])
+        row = Row.of(fields)
         if row is None or owner not in (None, row.owner.decode()):
             return None
         return job_of(job_id, row)
 
     def jobs(self, job_ids: Sequence[str]) -> list[Job | None]:
-        """Several jobs as they are, by one call; None where one is unknown or expired."""
+        """Several jobs by one call; None for each that is unknown or expired."""
         rows = map(Row.of, self.scripts.run("view", ids=list(job_ids)) if job_ids else [])
         return [row and job_of(job_id, row) for job_id, row in zip(job_ids, rows, strict=True)]
 
     def cancel(self, job_id: str) -> Literal["cancelled", "ended", "unknown"]:
-        """Ends the job at once, with the certificate it has reached so far; `ended`: it had ended before."""
-        answer = self.scripts.run("cancel", id=job_id, ttl=self.limits.ttl)
+        """Ends the job at once; it keeps its best certificate so far. `ended`: it had ended before."""
+        reply = self.scripts.run("cancel", id=job_id, ttl=self.limits.ttl)
         names: dict[int, Literal["cancelled", "ended", "unknown"]] = {
             1: "cancelled",
             0: "ended",
             -1: "unknown",
         }
-        return names[answer]
+        return names[reply]
 
     def image(self, job_id: str) -> CertifiedImage | None:
-        """The pixels that are certified; None when unknown or expired."""
+        """The certified pixels; None if unknown or expired."""
         with broker_errors():
             stored: Any = self.client.hmget(self._key("image", job_id), "pixels", "digest")
         pixels, digest = stored
         return None if pixels is None else CertifiedImage(pixels, InputDigest.model_validate_json(digest))
 
     def page(self, owner: str = ANONYMOUS, cursor: str | None = None, limit: int = 50) -> Page:
-        """The owner's jobs, newest first. `cursor` comes from the page before; a forged one is ValueError."""
+        """The owner's jobs, newest first. cursor: from the previous page. Raises ValueError if forged."""
         top = "+inf" if cursor is None else f"({int(cursor)}"
         with broker_errors():
             found: Any = self.client.zrange(
@@ -195,32 +195,32 @@ class JobStore:
         return Page(jobs, str(int(found[-1][1])) if len(found) == limit else None)
 
     def refuse_model(self, model: str, reason: str) -> None:
-        """A worker can't load it."""
+        """Records why a worker can't load the model."""
         with broker_errors():
             self.client.hset(f"{self.root}:refused_models", model, reason)
             self.client.expire(f"{self.root}:refused_models", DAY)
 
     def accept_model(self, model: str) -> None:
-        """A worker has loaded it."""
+        """Deletes that record: a worker has loaded the model."""
         with broker_errors():
             self.client.hdel(f"{self.root}:refused_models", model)
 
     def refused_models(self) -> dict[str, str]:
-        """Models that a worker couldn't load, and why; for a day, or until a worker loads them."""
+        """Why models could not be loaded, by name; kept for a day, or until a worker loads them."""
         with broker_errors():
-            told = self.client.hgetall(f"{self.root}:refused_models")
-        return {model.decode(): reason.decode() for model, reason in told.items()}  # type: ignore[union-attr]
+            reasons = self.client.hgetall(f"{self.root}:refused_models")
+        return {model.decode(): reason.decode() for model, reason in reasons.items()}  # type: ignore[union-attr]
 
     def workers(self) -> list[WorkerStatus]:
-        """The workers alive, with the models they can run."""
-        return [WorkerStatus.model_validate_json(said) for said in self.scripts.run("workers")]
+        """The living workers, with the models they can run."""
+        return [WorkerStatus.model_validate_json(status) for status in self.scripts.run("workers")]
 
     def metrics(self) -> Metrics:
-        """What was counted of all jobs, and how things stand."""
+        """A snapshot of all metrics of jobs and workers."""
         return Metrics.of(self.scripts.run("metrics"))
 
     def ping(self) -> None:
-        """Returns when the broker answers."""
+        """Returns if the broker responds."""
         with broker_errors():
             self.client.ping()
 

@@ -1,4 +1,4 @@
-"""The job record as a worker's parent uses it: signs of life, and the sweep for abandoned jobs."""
+"""The job records as a worker's parent uses them: heartbeats, and the sweep for abandoned jobs."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ class Sweep:
 
 
 def unserved(seconds: float) -> str:
-    """The error of a job whose model is gone; the script puts the model's name in."""
+    """The error of a job whose model no worker has, as JSON; the script fills in `{model}`."""
     return Problem(
         title="No worker has the model",
         status=503,
@@ -35,7 +35,7 @@ REFUSED = Problem(
 
 
 class WorkerStore:
-    """What a worker's parent does between deliveries: signs of life, and the sweep."""
+    """Heartbeats and the sweep. Every method may raise BrokerUnavailable."""
 
     def __init__(self, client: redis.Redis, policy: Policy | None = None, root: str = ROOT) -> None:
         self.policy = policy or Policy()
@@ -43,22 +43,22 @@ class WorkerStore:
         self.scripts = Scripts(client, root)
 
     def beat(self, status: WorkerStatus, silence: float) -> ChildStatus | None:
-        """A sign of life, good for `silence` seconds. Answers what the child announced."""
+        """Records a heartbeat, valid for `silence` seconds. Returns what the child announced."""
         text = status.model_copy(update={"silence": silence}).model_dump_json()
         child = self.scripts.run("beat", list="workers", worker=status.id, status=text, silence=silence)
         return ChildStatus.model_validate_json(child) if child else None
 
     def leave(self, worker: str) -> None:
-        """This worker is gone."""
+        """Removes this worker, which stops."""
         self.scripts.run("beat", list="workers", worker=worker, status="", silence=0)
         self.lose_child(worker)
 
     def lose_child(self, worker: str) -> None:
-        """This worker's child is gone: the next sweep gives its tasks to others."""
+        """Removes this worker's child, which has ended: the next sweep sends its jobs to others."""
         self.scripts.run("beat", list="children", worker=worker, status="", silence=0)
 
     def sweep(self, limit: int = 100) -> Sweep:
-        """Finds open jobs that nobody is at work on. Any number of workers may ask."""
+        """Finds open jobs that no task works on. Any number of workers may call it. limit: jobs per queue."""
         policy = self.policy
         lost, given_up = self.scripts.run(
             "sweep",
@@ -80,7 +80,7 @@ class WorkerStore:
         )
 
     def _empty_queues(self) -> list[str]:
-        """The Celery queues in which jobs should wait, and no message does."""
+        """The Celery queues without a message, among those that jobs wait in."""
         with broker_errors():
             names = [name.decode() for name in self.client.hkeys(f"{self.root}:queues") if name]  # type: ignore[union-attr]
             pipeline = self.client.pipeline(transaction=False)

@@ -1,4 +1,4 @@
-"""What a worker's task gets from the record, brings to it, and learns."""
+"""What a task receives from the job's record, and what it delivers."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,7 +13,7 @@ from smoothcert.schemas.parameters import Parameters
 
 SECOND = 1_000_000  # microseconds
 TIME_LIMIT = 600  # seconds after which Celery ends a task that hangs
-NO_RANGE = -1
+NO_RANGE = -1  # in place of a range's number
 
 NotBegun = Literal["gone", "over", "stale", "exhausted"]
 Then = Literal["take", "leave", "return"]
@@ -21,8 +21,8 @@ Then = Literal["take", "leave", "return"]
 
 @dataclass(frozen=True)
 class Policy:
-    """grace: seconds after which a message that has not arrived counts as lost. ttl: of records, seconds.
-    unserved: seconds that a job waits for a model that no worker has.
+    """Time limits, in seconds. grace: until a message that has not arrived counts as lost. ttl: of records.
+    unserved: how long a job waits for a model that no worker has.
     """
 
     grace: float = 5.0
@@ -32,7 +32,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class Pin:
-    """What casts every vote of a job's epoch, and the size of its ranges; fixed by the first counts.
+    """The engine and weights of all votes of a job's epoch, and its ranges. The first counts fix them.
 
     weights: the card's classifier_sha256. range_votes: estimation votes of a range. ranges: their number.
     """
@@ -45,11 +45,11 @@ class Pin:
 
 @dataclass(frozen=True)
 class Task:
-    """One delivery of a job's message, begun.
+    """A task that has begun: one delivery of one of a job's messages.
 
-    range: what to count first; NO_RANGE where all ranges are taken. pin: None until the first counts are in.
-    state: the procedure's, which covers `folded` ranges. counts: of ranges that it does not cover.
-    setup: what its sender wants to cast the votes, None for the worker's choice.
+    main: false for a helper's. range: the first to count; NO_RANGE if all are taken. pin: None until the
+    first counts are delivered. state: of the procedure (JSON); it covers `folded` ranges. counts: of ranges
+    after these (JSON). setup: the requested engine config; None for the worker's choice.
     """
 
     job_id: str
@@ -72,9 +72,9 @@ class Task:
 
 @dataclass(frozen=True)
 class Delivery:
-    """What a task brings. counts: of range `range`, cast in `seconds`, `votes` of them.
+    """What a task delivers. counts: of range `range` (JSON), from `votes` votes drawn in `seconds`.
 
-    state: the procedure's, which covers `folded` ranges; progress and certificate are what it proves.
+    state: of the procedure (JSON); it covers `folded` ranges. progress, certificate: what it proves.
     """
 
     pin: Pin
@@ -90,11 +90,12 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a task learns when it delivers.
+    """The reply to a delivery.
 
-    range: the next to count; NO_RANGE where none is left. successor: the message that goes on with the job.
-    state, folded: where they cover more than the task's own. counts: of ranges `folded`, `folded`+1, ...
-    idle: workers that could help. others: jobs that wait for this worker.
+    range: the next to count; NO_RANGE if none is left. successor: the message that continues the job.
+    folded: ranges that the record's state covers. state: that state if it covers more than the task's, else
+    empty. counts: of ranges `folded`, `folded`+1, ... idle: workers that could help. others: jobs that wait
+    for this worker.
     """
 
     range: int

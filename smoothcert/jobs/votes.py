@@ -1,4 +1,4 @@
-"""The job record as a worker uses it: begin a task, deliver counts and state, end the job."""
+"""The job records as a task uses them: begin, deliver counts and state, end the job."""
 
 import secrets
 from dataclasses import replace
@@ -27,10 +27,10 @@ from smoothcert.schemas.parameters import Parameters
 
 
 class VoteStore:
-    """Transitions of one worker's tasks. All may raise BrokerUnavailable and may be repeated.
+    """The transitions of one worker's tasks. All are idempotent, and may raise BrokerUnavailable.
 
-    Nothing here needs an exclusive right to a job: counts of a range are the same whoever draws them, a state
-    is replaced only by one that covers more, and a job ends once.
+    No job is locked: every task counts the same for a range, a state is replaced only by one that covers more
+    ranges, and a job ends once.
     """
 
     def __init__(
@@ -46,19 +46,19 @@ class VoteStore:
         self.scripts = Scripts(client, root)
 
     def beat(self, models: list[str], silence: float) -> None:
-        """A sign of life, good for `silence` seconds, with the models that this child has loaded."""
+        """Records the child's heartbeat, valid for `silence` seconds, with the models it has loaded."""
         status = ChildStatus(id=self.child, platform=self.platform, models=models, silence=silence)
         text = status.model_dump_json()
         self.scripts.run("beat", list="children", worker=self.worker, status=text, silence=silence)
 
     def begin(self, job_id: str, message: int, task_id: str, delivery: str) -> Task | Message | NotBegun:
-        """Begins the task of a message; or why there is none. A Message is to be sent on: the job is pinned
-        to another platform.
+        """Begins the task of a message, or returns why not. Send on a returned Message: the job is pinned to
+        another platform.
 
-        task_id: of the Celery message. delivery: of this delivery of it; another one of the same message
-        means that whoever began it died.
+        task_id: of the Celery message. delivery: unique for each delivery of it. A second delivery of a
+        message means that the process that began it has died.
         """
-        what, *told = self.scripts.run(
+        status, *reply = self.scripts.run(
             "begin",
             id=job_id,
             chain=message,
@@ -70,12 +70,12 @@ class VoteStore:
             max_deliveries=MAX_DELIVERIES,
             exhausted=EXHAUSTED,
         )
-        if what == b"elsewhere":
-            return Message(job_id, told[0].decode(), told[1])
-        if what != b"begun":
-            reason: NotBegun = what.decode()
+        if status == b"elsewhere":
+            return Message(job_id, reply[0].decode(), reply[1])
+        if status != b"begun":
+            reason: NotBegun = status.decode()
             return reason
-        first, fields, (pixels, digest), counts = told
+        first, fields, (pixels, digest), counts = reply
         model, parameters, seed, epoch, engine, weights, votes, ranges, state, folded, request, setup = fields
         return Task(
             job_id=job_id,
@@ -107,14 +107,15 @@ class VoteStore:
         models: list[str],
         share: bool = False,
     ) -> Answer | None:
-        """Brings counts and state, and takes the next range, or leaves. None: the job is over for this task.
+        """Delivers counts and state, then takes the next range or leaves. None: the task must stop, because
+        the job has ended or restarted, or is pinned to another engine.
 
-        then: `leave` to go on in another task, `return` where this worker can't go on. models: that this
-        worker serves. share: count idle workers.
+        then: `take` the next range, `leave` the rest to a successor task, or `return` the range uncounted.
+        models: loaded by this worker. share: whether to count idle workers.
         """
         pin = delivery.pin
         queue = platform_queue(task.model, self.platform)
-        what, *told = self.scripts.run(
+        status, *reply = self.scripts.run(
             "deliver",
             queue=queue,
             id=task.job_id,
@@ -144,11 +145,11 @@ class VoteStore:
             share=share,
             queues=[name for model in models for name in queues_of(model, self.platform)],
         )
-        if what == b"over":
+        if status == b"over":
             return None
-        following, message, folded, state, counts, idle, others = told
+        next_range, message, folded, state, counts, idle, others = reply
         return Answer(
-            range=following,
+            range=next_range,
             successor=Message(task.job_id, queue, max(message, HELPER)) if message else None,
             folded=folded,
             state=state.decode(),
@@ -158,7 +159,10 @@ class VoteStore:
         )
 
     def restart(self, task: Task) -> Task | None:
-        """Begins the job anew, with its seed, because this worker's weights differ. None: it is over."""
+        """Restarts the job with the same seed, as this worker's weights differ.
+
+        None: it had ended or restarted before.
+        """
         epoch = self.scripts.run(
             "restart",
             id=task.job_id,
@@ -181,7 +185,7 @@ class VoteStore:
         votes: int = 0,
         seconds: float = 0.0,
     ) -> bool:
-        """Ends the job with its certificate; false when it has ended. votes, seconds: as in Delivery."""
+        """Ends the job with its certificate; false if it had ended before. votes, seconds: as in Delivery."""
         return self._settle(
             task,
             "succeeded",
@@ -192,7 +196,7 @@ class VoteStore:
         )
 
     def fail(self, task: Task, problem: Problem) -> bool:
-        """Ends the job with an error; false when it has ended meanwhile."""
+        """Ends the job with an error; false if it had ended before."""
         return self._settle(task, "failed", error=problem.model_dump_json())
 
     def _settle(

@@ -1,4 +1,4 @@
-"""What workers say of themselves: the parent at each sign of life, the child when it has loaded a model."""
+"""Status documents of workers: the parent's and the child's, each sent with its heartbeats."""
 
 from datetime import datetime
 
@@ -6,12 +6,11 @@ from pydantic import BaseModel, ConfigDict
 
 
 class WorkerStatus(BaseModel):
-    """One living worker. `id` changes with every start.
+    """A worker. id: new at every start.
 
-    models: those it has loaded and takes jobs of. loading: those of its folder that it has yet to load.
-    platform: its child's, "" until that is known.
-    ready: false until it takes jobs of some model.
-    silence: seconds without a sign of life after which it counts as gone.
+    models: loaded; it consumes their queues. loading: in its folder, but not loaded yet.
+    platform: its child's; "" until known. ready: whether it has loaded a model.
+    silence: seconds without a heartbeat after which it counts as gone.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -27,8 +26,9 @@ class WorkerStatus(BaseModel):
 
 
 class ChildStatus(BaseModel):
-    """What a worker's child has loaded. id: changes with every child; the tasks of an earlier one are lost.
-    platform: equal ones can repeat each other's votes."""
+    """A worker's child process. id: new for every child; tasks of an earlier child are lost.
+    platform: equal platforms compute equal votes. models: loaded.
+    """
 
     model_config = ConfigDict(frozen=True)
 

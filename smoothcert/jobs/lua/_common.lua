@@ -6,7 +6,7 @@ local function key(...)
   return root .. ':' .. table.concat({...}, ':')
 end
 
-local function text(number)  -- Lua would write 1.79e+15
+local function text(number)  -- tostring() would return 1.79e+15
   return string.format('%.0f', number)
 end
 
@@ -31,14 +31,14 @@ local function exists(id)
   return redis.call('EXISTS', key('job', id)) == 1
 end
 
--- Counts an event for /metrics. The hash never expires, and only models once served have fields in it.
+-- Counts an event for /metrics. The hash never expires; its size is bounded, as the service only accepts known models.
 local function count(by, ...)
   redis.call('HINCRBY', key('metrics'), table.concat({...}, ':'), by)
 end
 
-local BOUNDS = {0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200}  -- seconds, upper ends
+local BOUNDS = {0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200}  -- seconds, upper bounds
 
--- One duration in a histogram: the first bucket that holds it, and the sum; the last bucket is of those above all bounds.
+-- Adds a duration to a histogram: to its bucket (not cumulative) and to the sum. The last bucket has no upper bound.
 local function observe(what, model, microseconds)
   microseconds = math.max(microseconds, 0)  -- the clock may have been set back
   local place = 1
@@ -51,7 +51,7 @@ local function is_terminal(status)
   return status == 'succeeded' or status == 'failed' or status == 'cancelled'
 end
 
--- Restarts the expiry of a record, of its batch, its owner's lists and its idempotency key.
+-- Restarts the TTL of a record, its batch, its owner's lists and its idempotency key.
 local function keep(id)
   local batch, owner, idempotency = get(id, 'batch', 'owner', 'idempotency')
   if batch then redis.call('EXPIRE', key('batch', batch), args.ttl) end
@@ -62,7 +62,7 @@ local function keep(id)
   for _, part in ipairs({'job', 'image', 'counts', 'tasks'}) do redis.call('EXPIRE', key(part, id), args.ttl) end
 end
 
--- Every visible change of a record ends here: a waiting reader sees a new version.
+-- Call it after every visible change of a record: readers that poll compare the version.
 local function touch(id)
   redis.call('HINCRBY', key('job', id), 'version', 1)
   keep(id)
@@ -73,7 +73,7 @@ local function is_waiting(id)
   return queue and redis.call('ZSCORE', key('waiting', queue), id) and true or false
 end
 
--- The job waits for a message in this queue from now on; an older message of it is void. Returns the message's number.
+-- Makes the job wait for a new message in this queue; its older messages become invalid. Returns the message's number.
 local function enqueue(id, queue)
   local sequence = redis.call('HINCRBY', key('queues'), '', 1)
   redis.call('HSETNX', key('queues'), queue, 0)
@@ -95,20 +95,20 @@ local function queue_names()
   return names
 end
 
--- How many jobs wait in these queues; in all, where none are named.
+-- The number of jobs that wait in these queues; without an argument, in all queues.
 local function waiting(queues)
   local total = 0
   for _, queue in ipairs(queues or queue_names()) do total = total + redis.call('ZCARD', key('waiting', queue)) end
   return total
 end
 
--- The Celery queue that a job's next message belongs to: its platform's once it is pinned.
+-- The Celery queue of the job's next message: once the job is pinned, its platform's.
 local function home(id)
   local queue, platform_queue = get(id, 'queue', 'platform_queue')
   return platform_queue or (string.gsub(queue, ':%x%x%x%x%x%x%x%x$', ''))
 end
 
--- Living children: id -> {platform = ..., models = {...}}, as they announced it. Tasks name a child.
+-- The living children, as they announced themselves: id -> {platform = ..., models = {...}}. A task's `worker` is such an id.
 local function living_children()
   local living = {}
   for _, worker in ipairs(redis.call('ZRANGEBYSCORE', key('children'), text(now()), '+inf')) do
@@ -129,7 +129,7 @@ local function has(child, model, platform)
   return false
 end
 
--- Queued jobs ahead of this one. Jobs sent alone and those of batches take turns, a single one first.
+-- The number of queued jobs ahead of this one. Single jobs and those of batches alternate, starting with a single one.
 local function position(id)
   local queue = get(id, 'queue')
   local rank = redis.call('ZRANK', key('waiting', queue), id)
@@ -139,7 +139,7 @@ local function position(id)
   return rank + math.min(rank + is_batch, redis.call('ZCARD', key('waiting', other)))
 end
 
--- What callers see of a job, with its place in the queue; empty when there is no such job.
+-- What callers see of a job, with its position in the queue; empty if there is no such job.
 local function row_of(id)
   local fields = {'status', 'model', 'parameters', 'progress', 'certificate', 'error', 'created', 'started',
     'finished', 'attempts', 'version', 'owner'}
@@ -149,8 +149,8 @@ local function row_of(id)
   return row
 end
 
--- The one way into a terminal state, and there is none out of it. Counted as `outcome`, else as what the certificate says,
--- else as the status.
+-- The only transition into a terminal state; there is none out of it. For /metrics the job counts as `outcome`, by default
+-- as the certificate's outcome, without a certificate as the status.
 local function settle(id, status, outcome)
   local model, owner, created, certificate, queue = get(id, 'model', 'owner', 'created', 'certificate', 'queue')
   redis.call('SREM', key('running'), id)
@@ -165,7 +165,7 @@ local function settle(id, status, outcome)
   touch(id)
 end
 
--- Back to vote 0 with the same seed: another platform, or other weights, is another classifier.
+-- Restarts the job from vote 0 with the same seed: another platform or other weights make another classifier.
 local function restart(id)
   local n = cjson.decode(get(id, 'parameters')).n
   redis.call('DEL', key('counts', id), key('tasks', id))
@@ -176,8 +176,8 @@ local function restart(id)
   return redis.call('HINCRBY', key('job', id), 'epoch', 1)
 end
 
--- A task is gone without an answer: its range is missing. The job fails when one range was delivered too often.
--- Answers false when it did. `cause`: how the task was lost, for /metrics.
+-- Removes a task that ended without a delivery: its range is missing. If that range was lost too often, the job fails;
+-- returns false then. `cause`: how the task was lost, for /metrics.
 local function lose(id, task, cause)
   local entry = cjson.decode(redis.call('HGET', key('tasks', id), task))
   redis.call('HDEL', key('tasks', id), task)
@@ -193,7 +193,7 @@ local function lose(id, task, cause)
   return true
 end
 
--- The tasks at work on a job: task id -> entry; and its missing ranges that none of them has, in ascending order.
+-- The running tasks of a job (task id -> entry), and its missing ranges that none of them has, in ascending order.
 local function tasks_of(id)
   local tasks, taken, missing = {}, {}, {}
   local flat = redis.call('HGETALL', key('tasks', id))
@@ -220,12 +220,12 @@ local function enter(id, range)
   redis.call('EXPIRE', key('tasks', id), args.ttl)
 end
 
--- This range is to be counted by somebody; how often it was delivered without answer stays known.
+-- Marks a range as missing. Keeps the number of times that it was lost.
 local function miss(id, range)
   redis.call('HSETNX', key('tasks', id), 'missing:' .. range, 0)
 end
 
--- Gives this task the next range that nobody has brought or is at work on; -1 where there is none.
+-- Assigns to this task the next range that is neither counted nor assigned; -1 if there is none.
 local function take(id)
   local _, free = tasks_of(id)
   local range = free[1]

@@ -1,5 +1,5 @@
 #!lua
--- A new batch, of jobs that are yet to be submitted, or the one this idempotency key already made. Answers {what, id}.
+-- Creates a batch, before its jobs, or finds the one that this idempotency key created. Returns {status, id}.
 -- args: id, owner, batch (JSON), idempotency, body, ttl.
 local seen_key = key('batch-key', args.owner, args.idempotency)
 if args.idempotency ~= '' then

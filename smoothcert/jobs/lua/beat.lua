@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- A sign of life, of a worker's parent (list 'workers') or its child ('children'); those whose time is over are forgotten.
--- Answers what the worker's child said of itself, or nil. args: list, worker, status (JSON; '': it has stopped), silence
+-- Records the heartbeat of a worker's parent (list 'workers') or its child ('children'), and removes expired entries.
+-- Returns the status of the worker's child, or nil. args: list, worker, status (JSON; '' if it has stopped), silence
 -- (seconds until it counts as gone).
 local DAY, HASHES = 86400, {workers = key('workers', 'status'), children = key('workers', 'child')}
 local time, list, hash = now(), key(args.list), HASHES[args.list]
@@ -16,7 +16,7 @@ end
 if args.status == '' then return forget(args.worker) end
 redis.call('ZADD', list, text(time + args.silence * 1000000), args.worker)
 redis.call('HSET', hash, args.worker, args.status)
--- A score further ahead than a worker may be silent was written before the clock was set back.
+-- If the clock was set back, older scores lie too far in the future: cap them.
 for _, other in ipairs(redis.call('ZRANGEBYSCORE', list, text(time), '+inf')) do
   local status = redis.call('HGET', hash, other)
   local latest = time + (status and cjson.decode(status).silence or 0) * 1000000

@@ -1,12 +1,13 @@
 #!lua flags=allow-oom
--- A message has arrived: its task begins, with the next range. Answers {'begun', range, fields of the job...}, or {why not}.
--- args: id, chain (0: a helper's message), task, delivery, worker, platform, ttl, max_deliveries, exhausted.
+-- Begins the task of a message, with the next range. Returns {'begun', range, fields, image, counts}, or {reason} if it can't;
+-- {'elsewhere', queue, message number}: send the message on.
+-- args: id, chain (number of the message; 0: a helper's), task, delivery, worker, platform, ttl, max_deliveries, exhausted.
 local id, helper = args.id, args.chain == 0
 local status, chain, platform, model, queue = get(id, 'status', 'chain', 'platform', 'model', 'queue')
 if not status then return {'gone'} end
 if is_terminal(status) then return {'over'} end
 
--- The same delivery again: its answer was lost. Another delivery of the same message: whoever began it died.
+-- The same delivery again: our reply was lost. Another delivery of the same message: the process that began it died.
 local entry = redis.call('HGET', key('tasks', id), args.task)
 local begun = entry and cjson.decode(entry)
 local repeated = begun and begun.delivery == args.delivery
@@ -16,7 +17,7 @@ if helper then
   if status ~= 'running' or platform ~= args.platform then return {'over'} end
 else
   if tonumber(chain) ~= args.chain then return {'stale'} end
-  if platform and platform ~= args.platform then  -- only its own platform's workers may go on
+  if platform and platform ~= args.platform then  -- only workers of its platform may continue it
     return {'elsewhere', home(id), enqueue(id, home(id))}
   end
   local sequence = redis.call('ZSCORE', key('waiting', queue), id)

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Ends a job that has not ended, at once: its best certificate so far is in the record already. Answers 1, 0 (it had
--- ended before) or -1 (there is no such job). args: id, ttl.
+-- Cancels a job; its best certificate so far is already in the record. Returns 1, 0 (it had ended before) or -1 (there is
+-- no such job). args: id, ttl.
 local status = get(args.id, 'status')
 if not status then return -1 end
 if is_terminal(status) then return 0 end

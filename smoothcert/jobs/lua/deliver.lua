@@ -1,10 +1,12 @@
 #!lua flags=allow-oom
--- A task brings the counts of its range and the state it can fold, and takes the next range or leaves. All of it may come
--- twice, late or from two tasks: counts are stored once, the state is replaced by one that covers more ranges.
--- args: id, epoch, task, delivery, worker, ttl, range (-1: none), counts, votes, spent (microseconds), state, folded, progress,
--- certificate, pin {engine, platform, platform_queue, weights, range_votes, ranges}, next ('take', 'leave' to go on in another
--- task, 'return'), main (not a helper), share (look for idle workers), queues (of this worker). KEYS[2]: the platform's Celery queue.
--- Answers {'over'}, or {'ok', next range, message number (-1: a helper's; 0: none), folded, state, counts, idle workers, jobs waiting}.
+-- Stores the counts of a task's range and its state; the task then takes the next range or leaves. A delivery may come
+-- twice, late, or from two tasks: counts are stored once, and the state is replaced only by one that covers more ranges.
+-- args: id, epoch, task, delivery, worker, ttl, range (-1: none), counts, votes, spent (microseconds), state, folded,
+-- progress, certificate, pin {engine, platform, platform_queue, weights, range_votes, ranges}, next ('take', 'leave' to
+-- continue in a successor task, or 'return'), main (false for a helper), share (count idle workers), queues (of this worker).
+-- KEYS[2]: the platform's Celery queue.
+-- Returns {'over'}, or {'ok', next range, message number (-1: a helper's; 0: none), folded, state, counts, idle workers,
+-- jobs waiting for this worker}.
 local id = args.id
 local status, epoch, engine, weights, votes, folded, model = get(id, 'status', 'epoch', 'engine', 'weights', 'range_votes',
   'folded', 'model')
@@ -14,7 +16,7 @@ if not engine then
   set(id, 'engine', args.pin.engine, 'platform', args.pin.platform, 'weights', args.pin.weights, 'range_votes',
     args.pin.range_votes, 'ranges', args.pin.ranges, 'platform_queue', args.pin.platform_queue)
 elseif engine ~= args.pin.engine or weights ~= args.pin.weights or tonumber(votes) ~= args.pin.range_votes then
-  return {'over'}  -- two tasks were first: the other one pinned the engine
+  return {'over'}  -- two tasks began without a pin, and the other one set it first
 end
 
 folded = tonumber(folded)
@@ -38,7 +40,7 @@ if args.folded > folded then
   touch(id)
 end
 
--- A range that was given in an answer that never arrived.
+-- A range that was assigned in a reply that got lost.
 local entry = redis.call('HGET', key('tasks', id), args.task)
 local given = entry and cjson.decode(entry).range or -1
 if given >= folded and given ~= args.range then miss(id, given) end

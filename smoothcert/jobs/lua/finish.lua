@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Ends a job with its certificate or an error. Answers 1, or 0 when it has ended or begun anew meanwhile.
+-- Ends a job with its certificate or an error. Returns 1, or 0 if it had ended or restarted before.
 -- args: id, epoch, status, progress, certificate, error, votes, spent (microseconds), ttl.
 local id = args.id
 local status, epoch, model = get(id, 'status', 'epoch', 'model')

@@ -1,6 +1,6 @@
 #!lua flags=no-writes
--- Counts, and how things stand. Answers {bounds in seconds, {field, count, ...}, {model, jobs waiting, age of the oldest in
--- microseconds, ...}, jobs running, {status of a living worker, microseconds until it counts as gone, ...}}.
+-- Returns {histogram bounds in seconds, {counter, value, ...}, {model, jobs waiting, age of the oldest in microseconds, ...},
+-- jobs running, {status of a living worker, microseconds until it counts as gone, ...}}.
 local time, bounds, depth, age, queues, workers = now(), {}, {}, {}, {}, {}
 for place, bound in ipairs(BOUNDS) do bounds[place] = tostring(bound) end
 

@@ -1,6 +1,6 @@
 #!lua
--- One request out of a caller's quota of `quota` in `window` seconds, refilled steadily (the generic cell rate algorithm:
--- all that is kept is when the quota will be full again). Answers {taken, remaining, seconds to full, seconds to one}.
+-- Takes one request from a caller's quota: `quota` per `window` seconds, refilled steadily (generic cell rate algorithm: only
+-- the time when the quota will be full again is stored). Returns {taken, remaining, seconds to full, seconds to one}.
 -- args: caller, quota, window.
 local window = args.window * 1000000
 local place, time, step = key('rate', args.caller), now(), window / args.quota
@@ -10,7 +10,7 @@ local function seconds(microseconds)
 end
 
 local debt = math.max(tonumber(redis.call('GET', place) or 0) - time, 0)
-debt = math.min(debt, window)  -- more is only owed where the clock was set back
+debt = math.min(debt, window)  -- it can only be more if the clock was set back
 local taken = debt + step <= window and 1 or 0
 if taken == 1 then
   debt = debt + step

@@ -1,7 +1,6 @@
 #!lua flags=allow-oom
--- This worker cannot go on with the votes there are (its weights differ): a new epoch, of which it has range 0.
--- Answers the epoch, or 0 when the job has ended or begun anew meanwhile. args: id, epoch, task, delivery,
--- worker, ttl.
+-- Restarts a job whose votes this worker can't continue, as its weights differ. The task gets range 0 of the new epoch.
+-- Returns the epoch, or 0 if the job had ended or restarted before. args: id, epoch, task, delivery, worker, ttl.
 local id = args.id
 local status, epoch = get(id, 'status', 'epoch')
 if status ~= 'running' or tonumber(epoch) ~= args.epoch then return 0 end

@@ -1,13 +1,13 @@
 #!lua
--- A new job, or the one this idempotency key already made. Answers {what, id, row, queue, message number}.
--- A full server refuses this script; the others, which accepted jobs need, it runs.
--- args: id, owner, model, parameters, progress, seed, idempotency, body, digest, into (Celery queue), queue_cap, open_cap, ttl, request, lane,
--- batch, setup. ARGV[2]: the pixels.
+-- Creates a job, or finds the one that this idempotency key created. Returns {status, id, row, queue, message number}.
+-- No allow-oom flag: a server without memory refuses new jobs, but runs the scripts that accepted jobs need.
+-- args: id, owner, model, parameters, progress, seed, idempotency, body, digest, into (Celery queue), queue_cap, open_cap,
+-- ttl, request, lane, batch, setup. ARGV[2]: the pixels.
 local id, owner, model = args.id, args.owner, args.model
 local seen_key = key('idempotency', owner, args.idempotency)
 local open_key, owned_key = key('open', owner), key('owner', owner)
 
-if exists(id) then  -- the client asks again because the answer was lost on its way
+if exists(id) then  -- a retry, as our reply was lost
   return {'created', id, row_of(id), get(id, 'queue'), number(id, 'chain')}
 end
 if args.idempotency ~= '' then
@@ -17,7 +17,7 @@ if args.idempotency ~= '' then
   end
 end
 
--- Members of a list that are older than records live without a change, and have no record any more.
+-- The members of a list whose record has expired. Only those older than a record's TTL are checked.
 local function expired(list, oldest)
   local gone = {}
   for _, old in ipairs(redis.call('ZRANGEBYSCORE', list, '-inf', oldest, 'LIMIT', 0, 1000)) do

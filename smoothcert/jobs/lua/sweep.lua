@@ -1,8 +1,9 @@
 #!lua flags=allow-oom
--- Finds open jobs that nobody is at work on. Answers {to send, given up}: {id, queue, message number, ...} and {id, model, ...}.
--- Any number of workers may sweep: a message too many finds nothing to do.
+-- Finds open jobs that no task works on. Returns {messages to send, jobs given up}: {id, queue, message number, ...} and
+-- {id, model, ...}. Any number of workers may sweep: a superfluous message is ignored.
 -- args: ttl, grace, time_limit, patience (seconds), max_deliveries, exhausted, unserved and refused (errors; {model}, {reason}),
 -- empty (Celery queues without a message), limit.
+-- OVERTAKEN: a message counts as lost once a message this much newer has begun. UNWATCHED: see below, in seconds.
 local SECOND, OVERTAKEN, UNWATCHED = 1000000, 16, 60
 local time, living, send, given_up = now(), living_children(), {}, {}
 
@@ -17,15 +18,15 @@ local function resend(id)
   count(1, 'resent', get(id, 'model'))
 end
 
-local function long_ago(moment, seconds)  -- either way: the clock may have been set back
+local function long_ago(moment, seconds)  -- or far in the future: the clock was set back
   return math.abs(time - moment) > seconds * SECOND
 end
 
--- Living workers by their parents' word: that of a child which is being replaced counts, too.
-local staff, parents = {}, {}
+-- Living workers by the parents' heartbeats, so that a worker still counts while its child is replaced.
+local statuses, parents = {}, {}
 for _, worker in ipairs(redis.call('ZRANGEBYSCORE', key('workers'), text(time), '+inf')) do
   local status = redis.call('HGET', key('workers', 'status'), worker)
-  if status then staff[#staff + 1], parents[worker] = cjson.decode(status), true end
+  if status then statuses[#statuses + 1], parents[worker] = cjson.decode(status), true end
 end
 
 local function includes(names, model)
@@ -35,17 +36,17 @@ local function includes(names, model)
   return false
 end
 
--- Whether some worker (of this platform) has the model, or will have it once it is loaded.
+-- Whether a living worker (of this platform, if given) has loaded the model, or is going to.
 local function anybody_has(model, platform)
   local refused = redis.call('HEXISTS', key('refused_models'), model) == 1
-  for _, worker in ipairs(staff) do
+  for _, worker in ipairs(statuses) do
     local right = not platform or worker.platform == platform
     if right and (includes(worker.models, model) or not refused and includes(worker.loading, model)) then return true end
   end
   return false
 end
 
--- Tasks of dead workers, and tasks older than Celery lets any task become.
+-- Tasks of dead workers, and tasks older than Celery's time limit.
 for _, id in ipairs(redis.call('SMEMBERS', key('running'))) do
   local open, at_work = exists(id), false
   if not open then redis.call('SREM', key('running'), id) end
@@ -64,7 +65,7 @@ for _, id in ipairs(redis.call('SMEMBERS', key('running'))) do
   end
 end
 
--- Waiting jobs whose message was lost, and those that only workers who are gone could continue.
+-- Waiting jobs whose message was lost, and those pinned to a platform that has no worker any more.
 local empty, queues_by_model = {}, {}
 for _, queue in ipairs(args.empty) do empty[queue] = true end
 
@@ -95,8 +96,8 @@ for _, queue in ipairs(queue_names()) do
   end
 end
 
--- Jobs of models that no living worker has: for too long, or because one tried and could not load it. Only time in which
--- somebody looks counts: after an outage of all, or the sleep of this machine, every model's wait begins anew.
+-- Fails the jobs of a model that no living worker has, because the wait is too long or a worker could not load it. Only time
+-- in which sweeps run counts: without one for UNWATCHED seconds (all workers down, or suspended), every wait starts again.
 local function end_all(model, template, seconds, reason)
   local problem = cjson.decode(template)
   problem.detail = string.gsub(problem.detail, '{(%a+)}', {model = model, reason = reason or ''})
@@ -113,15 +114,15 @@ end
 
 local served = key('served')
 local watched = time - tonumber(redis.call('HGET', served, '') or 0) <= UNWATCHED * SECOND
-redis.call('HSET', served, '', text(time))  -- when somebody looked last; no model has an empty name
+redis.call('HSET', served, '', text(time))  -- time of the last sweep; no model has an empty name
 for model in pairs(queues_by_model) do
   local last = tonumber(redis.call('HGET', served, model) or 0)
   local reason = redis.call('HGET', key('refused_models'), model)
-  if anybody_has(model) or not watched or last > time then  -- later than now: the clock was set back
+  if anybody_has(model) or not watched or last > time then  -- last > time: the clock was set back
     redis.call('HSET', served, model, text(time))
   elseif last <= time - args.patience * SECOND then
     end_all(model, args.unserved, args.patience)
-  elseif reason and #staff > 0 then
+  elseif reason and #statuses > 0 then
     end_all(model, args.refused, args.grace, reason)
   end
 end

@@ -1,8 +1,8 @@
 #!lua flags=no-writes
--- The status of each living worker.
-local about = {}
+-- Returns the status of each living worker.
+local statuses = {}
 for _, worker in ipairs(redis.call('ZRANGEBYSCORE', key('workers'), text(now()), '+inf')) do
   local status = redis.call('HGET', key('workers', 'status'), worker)
-  if status then about[#about + 1] = status end
+  if status then statuses[#statuses + 1] = status end
 end
-return about
+return statuses
