@@ -139,6 +139,7 @@ def passing(cluster: Cluster, workers: int) -> list[float]:
         job_id, _ = cluster.submit(SMALL)
         job = eventually(lambda: now if (now := cluster.job(job_id)).started_at else None, 60)  # noqa: B023
         seconds.append((job.started_at - job.created_at).total_seconds())  # type: ignore[operator]
+        print(f"passing: {seconds[-1]:.2f} s", file=sys.stderr, flush=True)
         finished(cluster, [job_id], 60)
     for job_id in long:
         cluster.store.cancel(job_id)

@@ -23,7 +23,8 @@ class Drawing:
     def __init__(self, task: Task, image: CertifiedImage, loaded: Loaded, signer: Signer | None) -> None:
         self._task, self._image, self._loaded, self._signer = task, image, loaded, signer
         self._source = loaded.votes(image, task.parameters.sigma, task.seed)
-        self._ranges = Ranges(task.parameters, task.pin.range_votes) if task.pin else None
+        pin = task.pin
+        self._ranges = Ranges(task.parameters, pin.first_votes, pin.range_votes) if pin else None
         self._waiting: dict[int, RangeCounts] = {}  # counted, but an earlier range is missing
         self._resume(task.state, task.folded)
         if task.counts:
@@ -53,7 +54,7 @@ class Drawing:
             self._ranges, counted = first_range(self._source, self._task.parameters, self._source.at_once)
         else:
             counted = self._ranges.count(self._source, k)
-        self._votes, self._seconds = counted.votes - k * self._ranges.range_votes, time.perf_counter() - start
+        self._votes, self._seconds = counted.votes - self._ranges.start(k), time.perf_counter() - start
         self._drawn = k, counted
         self._take_in({k: counted})
 
@@ -124,4 +125,4 @@ class Drawing:
         """The engine, weights and range size of these votes."""
         assert self._ranges is not None
         engine, weights = self._loaded.engine.description, self._loaded.classifier_sha256
-        return Pin(engine, weights, self._ranges.range_votes, self._ranges.total)
+        return Pin(engine, weights, self._ranges.first_votes, self._ranges.range_votes, self._ranges.total)

@@ -22,12 +22,12 @@ Fields of `job:<id>`:
     waiting_since                      when the job began to wait; unchanged when its message is sent again
     epoch                              counts the starts from vote 0 (another platform, other weights)
     engine platform weights            pinned by the first counts of an epoch
-    range_votes ranges                 estimation votes of a range, number of ranges; pinned with the engine
+    first_votes range_votes ranges     estimation votes of range 0 and of each other range; how many ranges
     next                               the first range that no task has been given yet
     state folded                       the procedure's state, and how many ranges it covers
 
-Range k is estimation votes [k * range_votes, (k+1) * range_votes), cut at n; range 0 has the selection votes
-too. Its counts are a pure function of (seed, engine, k), so two tasks that count one range store the same.
+Range 0 holds the selection votes and first_votes estimation votes, each other range the next range_votes.
+Its counts are a pure function of (seed, engine, k), so two tasks that count one range store the same.
 
 Of a caller, and of a batch:
 

@@ -34,11 +34,13 @@ class Policy:
 class Pin:
     """The engine and weights of all votes of a job's epoch, and its ranges. The first counts fix them.
 
-    weights: the card's classifier_sha256. range_votes: estimation votes of a range. ranges: their number.
+    weights: the card's classifier_sha256. first_votes, range_votes: estimation votes of range 0 and of each
+    other one. ranges: their number.
     """
 
     engine: Engine
     weights: str
+    first_votes: int
     range_votes: int
     ranges: int
 

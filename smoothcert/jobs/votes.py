@@ -75,20 +75,21 @@ class VoteStore:
         if status != b"begun":
             reason: NotBegun = status.decode()
             return reason
-        first, fields, (pixels, digest), counts = reply
-        model, parameters, seed, epoch, engine, weights, votes, ranges, state, folded, request, setup = fields
+        taken, fields, (pixels, digest), counts = reply
+        model, parameters, seed, epoch, engine, weights, first, votes, ranges, *rest = fields
+        state, folded, request, setup = rest
         return Task(
             job_id=job_id,
             task_id=task_id,
             delivery=delivery,
             main=message != HELPER,
-            range=first,
+            range=taken,
             epoch=int(epoch),
             model=model.decode(),
             parameters=Parameters.model_validate_json(parameters),
             seed=seed.decode(),
             image=CertifiedImage(pixels, InputDigest.model_validate_json(digest)) if pixels else None,
-            pin=Pin(Engine.model_validate_json(engine), weights.decode(), int(votes), int(ranges))
+            pin=Pin(Engine.model_validate_json(engine), weights.decode(), int(first), int(votes), int(ranges))
             if engine
             else None,
             state=state.decode() if state else None,
@@ -137,6 +138,7 @@ class VoteStore:
                 "platform": self.platform,
                 "platform_queue": queue,
                 "weights": pin.weights,
+                "first_votes": pin.first_votes,
                 "range_votes": pin.range_votes,
                 "ranges": pin.ranges,
             },
@@ -147,10 +149,10 @@ class VoteStore:
         )
         if status == b"over":
             return None
-        next_range, message, folded, state, counts, idle, others = reply
+        next_range, message, target, folded, state, counts, idle, others = reply
         return Answer(
             range=next_range,
-            successor=Message(task.job_id, queue, max(message, HELPER)) if message else None,
+            successor=Message(task.job_id, target.decode(), max(message, HELPER)) if message else None,
             folded=folded,
             state=state.decode(),
             counts=tuple(text.decode() for text in counts),

@@ -1,7 +1,7 @@
 """The votes of one certification in numbered ranges: counted by any worker in any order, merged in order.
 
-Range k of `range_votes` votes holds estimation votes k * range_votes and on, cut at n; range 0 has the
-selection votes too. The counts of a range are a pure function of (vote source, parameters, range_votes, k).
+Range 0 holds the selection votes and the first estimation votes; ranges 1, 2, ... hold `range_votes`
+estimation votes each, cut at n. The counts of range k are a pure function of (vote source, Ranges, k).
 """
 
 import time
@@ -17,8 +17,12 @@ from smoothcert.stats.procedure import Certification
 from smoothcert.stats.schedule import plan_for
 from smoothcert.votes import Counts, VoteRange, VoteSource
 
-MIN_SECONDS, MAX_SECONDS = 0.25, 0.5  # of a range: what a kill may cost, and how often progress is reported
-PARTS = 128  # of a large job, so that many workers end together
+FIRST_SECONDS = 0.1  # of range 0: what it takes to measure the speed of the engine
+MIN_SECONDS, MAX_SECONDS = (
+    0.25,
+    0.5,
+)  # of the others: what a kill costs, and the time between two reports
+PARTS = 256  # of a large job, so that many workers end together
 BATCHES_EACH = 4  # of a range, at least, for each batch that the engine has under way at once
 
 
@@ -39,21 +43,26 @@ class RangeCounts(BaseModel):
 
 @dataclass(frozen=True)
 class Ranges:
-    """How one certification's votes are numbered. range_votes: None until the first range has been drawn."""
+    """How the votes of one certification are numbered. first_votes: estimation votes of range 0."""
 
     parameters: Parameters
+    first_votes: int
     range_votes: int
 
     @property
     def total(self) -> int:
-        return -(-self.parameters.n // self.range_votes)
+        """Number of ranges."""
+        return 1 - (self.first_votes - self.parameters.n) // self.range_votes
+
+    def start(self, k: int) -> int:
+        """First estimation vote of range k."""
+        return self.first_votes + (k - 1) * self.range_votes if k else 0
 
     def count(self, source: VoteSource, k: int) -> RangeCounts:
         """Draw range k, independently of the state of the certification."""
-        start = k * self.range_votes
-        stop = min(start + self.range_votes, self.parameters.n)
+        stop = min(self.start(k + 1), self.parameters.n)
         selection = None if k else _selection(source, self.parameters)
-        return RangeCounts(selection=selection, pieces=_pieces(source, self.parameters, start, stop))
+        return RangeCounts(selection=selection, pieces=_pieces(source, self.parameters, self.start(k), stop))
 
     def merge(self, certification: Certification, folded: int, counts: Iterable[RangeCounts]) -> int:
         """Adds ranges `folded`, folded+1, ...; votes past a look that stops are left out.
@@ -63,7 +72,7 @@ class Ranges:
         for k, counted in enumerate(counts, start=folded):
             if k == 0 and counted.selection is not None:
                 certification.add(VoteRange("selection", 0, self.parameters.n0), _array(counted.selection))
-            for votes, counts_K in _ranges(k * self.range_votes, counted):
+            for votes, counts_K in _ranges(self.start(k), counted):
                 if not certification.finished:
                     certification.add(votes, counts_K)
             folded = k + 1
@@ -78,15 +87,19 @@ def first_range(source: VoteSource, parameters: Parameters, at_once: int) -> tup
     selection = _selection(source, parameters)
     step, drawn, start = BATCHES_EACH * at_once, 0, time.monotonic()
     pieces: list[tuple[int, tuple[int, ...]]] = []
-    while drawn < parameters.n and not _is_long_enough(time.monotonic() - start, drawn, parameters.n):
+    while not drawn or (drawn < parameters.n and time.monotonic() - start < FIRST_SECONDS):
         stop = min(drawn + step, parameters.n)
         pieces += _pieces(source, parameters, drawn, stop)
         drawn = stop
-    return Ranges(parameters, drawn), RangeCounts(selection=selection, pieces=tuple(pieces))
+    seconds = max(time.monotonic() - start, 1e-6)
+    ranges = Ranges(parameters, drawn, _range_votes(parameters.n, drawn / seconds, step))
+    return ranges, RangeCounts(selection=selection, pieces=tuple(pieces))
 
 
-def _is_long_enough(seconds: float, drawn: int, n: int) -> bool:
-    return drawn > 0 and seconds >= MIN_SECONDS and (seconds >= MAX_SECONDS or drawn * PARTS >= n)
+def _range_votes(n: int, votes_per_second: float, step: int) -> int:
+    """Votes of about a PARTS-th of a job, of MIN_SECONDS at least and MAX_SECONDS at most, in whole steps."""
+    seconds = min(max(n / votes_per_second / PARTS, MIN_SECONDS), MAX_SECONDS)
+    return max(round(votes_per_second * seconds / step), 1) * step
 
 
 def _selection(source: VoteSource, parameters: Parameters) -> tuple[int, ...] | None:

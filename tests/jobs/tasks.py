@@ -18,7 +18,7 @@ from smoothcert.schemas.job import Job, Progress
 N = 1000  # votes of a job
 RANGES = 10
 ENGINE = Engine(device="d", backend="b", precision="p", batch=50)
-PIN = Pin(ENGINE, "w", range_votes=N // RANGES, ranges=RANGES)
+PIN = Pin(ENGINE, "w", first_votes=N // RANGES, range_votes=N // RANGES, ranges=RANGES)
 HALF = Progress(samples=500, of=N)
 
 

@@ -93,7 +93,7 @@ def small_ranges() -> Iterator[None]:
     """As if every range took long enough after RANGE votes."""
 
     def first_range(source: VoteSource, parameters: Parameters, at_once: int) -> tuple[Ranges, RangeCounts]:
-        ranges = Ranges(parameters, RANGE)
+        ranges = Ranges(parameters, RANGE, RANGE)
         return ranges, ranges.count(source, 0)
 
     with pytest.MonkeyPatch.context() as patch:

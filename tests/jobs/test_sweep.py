@@ -149,7 +149,7 @@ def test_a_job_starts_again_elsewhere_only_when_no_worker_of_its_platform_lives(
     task = begun(votes, job_id)
     brought(votes, task, 0, "leave", folded=1)
     gone(client, "w1")
-    client.rpush(platform_queue("m", "x"), "its message")
+    client.rpush(queue_of("m"), "its message")
     assert sweep(client) == []
     gone(client, "w2")
     (message,) = sweep(client)
@@ -166,7 +166,7 @@ def test_a_job_waits_for_its_platform_while_there_is_no_worker_at_all(
     alive(votes)
     brought(votes, begun(votes, job_id), 0, "leave", folded=1)
     gone(client, "w1")
-    client.rpush(platform_queue("m", "x"), "its message")
+    client.rpush(queue_of("m"), "its message")
     assert sweep(client) == []
     other = VoteStore(client, "w2", "x")
     alive(other)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import redis
 
-from smoothcert.jobs.keys import MAX_DELIVERIES, platform_queue
+from smoothcert.jobs.keys import MAX_DELIVERIES, platform_queue, queue_of
 from smoothcert.jobs.publisher import HELPER, Message
 from smoothcert.jobs.store import JobStore, Request
 from smoothcert.jobs.tasks import NO_RANGE, Delivery, Task
@@ -67,7 +67,7 @@ def test_there_is_nothing_to_begin_of_a_job_that_is_gone_or_over(
 def test_a_message_that_was_replaced_is_stale(votes: VoteStore, job_id: str) -> None:
     task = begun(votes, job_id)
     successor = brought(votes, task, 0, "leave", folded=1).successor
-    assert successor == Message(job_id, platform_queue("m", "x"), 2)
+    assert successor == Message(job_id, queue_of("m"), 2)
     assert begin(votes, job_id, number=1) == "stale"
     assert begun(votes, job_id, number=2).range == 1
 

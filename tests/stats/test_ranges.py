@@ -31,14 +31,16 @@ def alone(parameters: Parameters, source: KnownVotes) -> Certification:
 @settings(max_examples=30)
 @given(
     parameters=st.sampled_from(REQUESTS),
+    first_votes=st.integers(500, N),
     range_votes=st.integers(1000, N + 5000),
     seed=st.integers(0, 2**32),
     order=st.randoms(use_true_random=False),
 )
 def test_ranges_counted_in_any_order_give_the_evidence_of_one_worker(
-    parameters: Parameters, range_votes: int, seed: int, order: random.Random
+    parameters: Parameters, first_votes: int, range_votes: int, seed: int, order: random.Random
 ) -> None:
-    source, ranges = KnownVotes([0.75, 0.2, 0.04], seed), Ranges(parameters, range_votes)
+    source = KnownVotes([0.75, 0.2, 0.04], seed)
+    ranges = Ranges(parameters, first_votes, range_votes)
     numbers = list(range(ranges.total))
     order.shuffle(numbers)
     certification, folded, waiting = Certification(parameters, source.num_classes), 0, {}
@@ -57,28 +59,31 @@ def test_votes_past_a_stopping_look_are_not_counted() -> None:
     parameters, source = REQUESTS[3], KnownVotes([0.99, 0.01])
     expected = alone(parameters, source)
     assert expected.state.estimation.drawn < N
-    certification, ranges = Certification(parameters, source.num_classes), Ranges(parameters, N)
+    certification, ranges = Certification(parameters, source.num_classes), Ranges(parameters, N, N)
     ranges.merge(certification, 0, [ranges.count(source, 0)])
     assert certification.result == expected.result
 
 
 def test_a_range_is_cut_at_every_look_within_it() -> None:
-    counted = Ranges(REQUESTS[0], N).count(KnownVotes([0.9, 0.1]), 0)
+    counted = Ranges(REQUESTS[0], N, N).count(KnownVotes([0.9, 0.1]), 0)
     assert [stop for stop, _ in counted.pieces] == [look.n for look in plan_for(REQUESTS[0]).looks]
     assert counted.votes == N
 
 
+STEP = 4 * BATCHES_EACH  # votes between two looks at the clock
+
+
 @pytest.mark.parametrize(
-    ("seconds_each", "n", "expected"),
+    ("seconds_each", "n", "first", "others"),
     [
-        (0.0, N, N),  # a quick engine: all in one
-        (1.0, N, 4 * BATCHES_EACH),  # a slow one: several batches for every stream, however long they take
-        (0.1, 10_000_000, 20 * BATCHES_EACH),  # a large job: half a second
-        (0.1, 1000, 12 * BATCHES_EACH),  # a small one: a quarter
+        (0.0, N, N, N),  # a quick engine: all in one
+        (1.0, N, STEP, STEP),  # a slow one: several batches for every stream, however long they take
+        (0.05, 10_000_000, 2 * STEP, 10 * STEP),  # a large job: half a second
+        (0.05, 1000, 2 * STEP, 5 * STEP),  # a small one: a quarter
     ],
 )
-def test_the_first_range_decides_how_large_ranges_are(
-    monkeypatch: pytest.MonkeyPatch, seconds_each: float, n: int, expected: int
+def test_the_first_range_decides_how_large_the_others_are(
+    monkeypatch: pytest.MonkeyPatch, seconds_each: float, n: int, first: int, others: int
 ) -> None:
     class Slow(KnownVotes):
         clock = 0.0
@@ -90,7 +95,9 @@ def test_the_first_range_decides_how_large_ranges_are(
     monkeypatch.setattr(ranges_module.time, "monotonic", lambda: Slow.clock)
     parameters = Parameters(n=n, sigma=0.5, procedure="certify")
     ranges, counted = first_range(Slow([0.9, 0.1]), parameters, at_once=4)
-    assert ranges.range_votes == counted.votes == expected
-    assert sum(sum(counts) for _, counts in counted.pieces) == expected
+    assert ranges.first_votes == counted.votes == first
+    assert min(ranges.range_votes, n) == min(others, n)
+    assert ranges.start(ranges.total - 1) < n <= ranges.start(ranges.total) or ranges.total == 1
+    assert sum(sum(counts) for _, counts in counted.pieces) == first
     assert counted.selection is not None
     assert sum(counted.selection) == parameters.n0

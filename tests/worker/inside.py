@@ -71,7 +71,7 @@ def ranges_of_one_batch() -> Iterator[None]:
     """As if every range took long enough after a batch."""
 
     def first_range(source: VoteSource, parameters: Parameters, at_once: int) -> tuple[Ranges, RangeCounts]:
-        ranges = Ranges(parameters, BLOCK)
+        ranges = Ranges(parameters, BLOCK, BLOCK)
         return ranges, ranges.count(source, 0)
 
     with pytest.MonkeyPatch.context() as patch:

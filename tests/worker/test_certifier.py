@@ -7,7 +7,7 @@ from structlog.contextvars import get_contextvars
 from structlog.testing import capture_logs
 
 from smoothcert.errors import InternalError, InvalidRequest
-from smoothcert.jobs.keys import platform_queue
+from smoothcert.jobs.keys import queue_of
 from smoothcert.jobs.sweep import WorkerStore
 from smoothcert.jobs.tasks import Policy
 from smoothcert.votes import VoteRange
@@ -100,7 +100,7 @@ def test_a_job_larger_than_its_slice_goes_on_in_a_successor(inside: Inside) -> N
     for ranges in range(1, 8):
         inside.draw(certifier, job_id)
         assert inside.job(job_id).progress.samples == ranges * BLOCK
-        assert inside.message(job_id).queue == platform_queue(MODEL, "stand-in")
+        assert inside.message(job_id).queue == queue_of(MODEL), "behind the jobs that wait"
         assert inside.messages() == ranges, "each task left one message"
     inside.draw(certifier, job_id)
     assert inside.counts(job_id) == undisturbed()
@@ -164,8 +164,8 @@ def test_idle_workers_are_asked_to_help_with_a_long_job_and_never_with_a_short_o
     with capture_logs() as logs:
         inside.draw(inside.certifier("w3", slice=1e9), job_id)
     asked = [line["workers"] for line in logs if line["event"] == "asked for help"]
-    assert asked[0] == 1, "one message waits already, and w1 and w2 are idle"
-    assert inside.messages() == 2
+    assert asked == [2], "w1 and w2 are idle, and asked once: their messages wait"
+    assert inside.messages() == 3
 
 
 def test_other_weights_start_the_job_again_from_its_first_vote(inside: Inside) -> None:

@@ -102,10 +102,15 @@ local function waiting(queues)
   return total
 end
 
+-- The Celery queue of the model's jobs in this job's lane, as it was submitted.
+local function lane_queue(id)
+  local model, lane = get(id, 'model', 'lane')
+  return 'certify.' .. model .. (lane == 'batch' and ':batch' or '')
+end
+
 -- The Celery queue of the job's next message: once the job is pinned, its platform's.
 local function home(id)
-  local queue, platform_queue = get(id, 'queue', 'platform_queue')
-  return platform_queue or (string.gsub(queue, ':%x%x%x%x%x%x%x%x$', ''))
+  return get(id, 'platform_queue') or lane_queue(id)
 end
 
 -- The living children, as they announced themselves: id -> {platform = ..., models = {...}}. A task's `worker` is such an id.
@@ -170,7 +175,7 @@ local function restart(id)
   local n = cjson.decode(get(id, 'parameters')).n
   redis.call('DEL', key('counts', id), key('tasks', id))
   redis.call('HDEL', key('job', id), 'state', 'engine', 'platform', 'platform_queue', 'weights',
-    'certificate', 'range_votes', 'ranges')
+    'certificate', 'first_votes', 'range_votes', 'ranges')
   set(id, 'progress', cjson.encode({samples = 0, of = n}), 'next', 0, 'folded', 0)
   count(1, 'restarts', get(id, 'model'))
   return redis.call('HINCRBY', key('job', id), 'epoch', 1)

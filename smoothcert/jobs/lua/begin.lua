@@ -37,7 +37,8 @@ else
 end
 
 local range = repeated and begun.range or take(id)
-local fields = redis.call('HMGET', key('job', id), 'model', 'parameters', 'seed', 'epoch', 'engine', 'weights', 'range_votes',
+local fields = redis.call('HMGET', key('job', id), 'model', 'parameters', 'seed', 'epoch', 'engine', 'weights', 'first_votes',
+  'range_votes',
   'ranges', 'state', 'folded', 'request', 'setup')
 local image = redis.call('HMGET', key('image', id), 'pixels', 'digest')
 return {'begun', range, fields, image, redis.call('HGETALL', key('counts', id))}

@@ -2,20 +2,22 @@
 -- Stores the counts of a task's range and its state; the task then takes the next range or leaves. A delivery may come
 -- twice, late, or from two tasks: counts are stored once, and the state is replaced only by one that covers more ranges.
 -- args: id, epoch, task, delivery, worker, ttl, range (-1: none), counts, votes, spent (microseconds), state, folded,
--- progress, certificate, pin {engine, platform, platform_queue, weights, range_votes, ranges}, next ('take', 'leave' to
--- continue in a successor task, or 'return'), main (false for a helper), share (count idle workers), queues (of this worker).
+-- progress, certificate, pin {engine, platform, platform_queue, weights, first_votes, range_votes, ranges}, next ('take',
+-- 'leave' to continue in a successor task, or 'return'), main (false for a helper), share (count idle workers), queues (of
+-- this worker).
 -- KEYS[2]: the platform's Celery queue.
--- Returns {'over'}, or {'ok', next range, message number (-1: a helper's; 0: none), folded, state, counts, idle workers,
--- jobs waiting for this worker}.
+-- Returns {'over'}, or {'ok', next range, message number (-1: a helper's; 0: none), its queue, folded, state, counts,
+-- idle workers, jobs waiting for this worker}.
 local id = args.id
-local status, epoch, engine, weights, votes, folded, model = get(id, 'status', 'epoch', 'engine', 'weights', 'range_votes',
-  'folded', 'model')
+local status, epoch, engine, weights, first, votes, folded, model = get(id, 'status', 'epoch', 'engine', 'weights',
+  'first_votes', 'range_votes', 'folded', 'model')
 if status ~= 'running' or tonumber(epoch) ~= args.epoch then return {'over'} end
 
 if not engine then
-  set(id, 'engine', args.pin.engine, 'platform', args.pin.platform, 'weights', args.pin.weights, 'range_votes',
-    args.pin.range_votes, 'ranges', args.pin.ranges, 'platform_queue', args.pin.platform_queue)
-elseif engine ~= args.pin.engine or weights ~= args.pin.weights or tonumber(votes) ~= args.pin.range_votes then
+  set(id, 'engine', args.pin.engine, 'platform', args.pin.platform, 'weights', args.pin.weights, 'first_votes',
+    args.pin.first_votes, 'range_votes', args.pin.range_votes, 'ranges', args.pin.ranges, 'platform_queue', args.pin.platform_queue)
+elseif engine ~= args.pin.engine or weights ~= args.pin.weights or tonumber(first) ~= args.pin.first_votes
+  or tonumber(votes) ~= args.pin.range_votes then
   return {'over'}  -- two tasks began without a pin, and the other one set it first
 end
 
@@ -60,7 +62,8 @@ if args.next == 'take' then
 elseif args.next == 'leave' then
   local _, free = tasks_of(id)
   if #free > 0 or number(id, 'next') < number(id, 'ranges') then
-    message = args.main and enqueue(id, KEYS[2]) or -1
+    -- Behind the jobs that wait in its lane: a worker of another platform sends it on.
+    message = args.main and enqueue(id, lane_queue(id)) or -1
     count(1, 'handed_back', model)
   end
 end
@@ -78,4 +81,4 @@ if args.share then
 end
 local others = waiting(args.queues) - (is_waiting(id) and 1 or 0)
 local state = folded > args.folded and get(id, 'state') or ''
-return {'ok', range, message, folded, state, brought, idle, others}
+return {'ok', range, message, message > 0 and lane_queue(id) or KEYS[2], folded, state, brought, idle, others}
