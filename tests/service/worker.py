@@ -32,7 +32,7 @@ class StandInWorker:
         """Delivers all ranges up to `samples` estimation votes, and keeps the job."""
         folded = samples // RANGE_VOTES
         delivery = Delivery(
-            pin=Pin(ENGINE, "0" * 64, RANGE_VOTES, task.parameters.n // RANGE_VOTES),
+            pin=Pin(ENGINE, "0" * 64, RANGE_VOTES, RANGE_VOTES, task.parameters.n // RANGE_VOTES),
             range=folded - 1,
             counts="{}",
             votes=samples,
