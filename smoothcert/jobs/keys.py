@@ -27,7 +27,7 @@ Fields of `job:<id>`:
     state folded                       the procedure's state, and how many ranges it covers
 
 Range 0 holds the selection votes and first_votes estimation votes, each other range the next range_votes.
-Its counts are a pure function of (seed, engine, k), so two tasks that count one range store the same.
+The counts of range k are a pure function of (seed, engine, k): two tasks that count it store the same.
 
 Of a caller, and of a batch:
 

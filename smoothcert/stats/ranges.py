@@ -18,10 +18,8 @@ from smoothcert.stats.schedule import plan_for
 from smoothcert.votes import Counts, VoteRange, VoteSource
 
 FIRST_SECONDS = 0.1  # of range 0: what it takes to measure the speed of the engine
-MIN_SECONDS, MAX_SECONDS = (
-    0.25,
-    0.5,
-)  # of the others: what a kill costs, and the time between two reports
+# Of the others: what a kill costs, and the time between two reports.
+MIN_SECONDS, MAX_SECONDS = 0.25, 0.5
 PARTS = 256  # of a large job, so that many workers end together
 BATCHES_EACH = 4  # of a range, at least, for each batch that the engine has under way at once
 

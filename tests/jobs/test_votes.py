@@ -230,6 +230,16 @@ def test_two_tasks_that_were_both_first_do_not_mix_their_votes(
     assert votes.deliver(task, elsewhere, "take", models=[]) is None
 
 
+def test_two_tasks_that_were_both_first_on_two_platforms_do_not_mix_their_votes(
+    votes: VoteStore, client: redis.Redis, job_id: str
+) -> None:
+    """Even where both describe their engine in the same words."""
+    stranger = VoteStore(client, "w3", "y")
+    task, late = begun(votes, job_id), begun(stranger, job_id, task_id="another")
+    brought(votes, task, 0, folded=1)
+    assert bring(stranger, late, 0, folded=1) is None
+
+
 def test_a_restart_forgets_all_votes_and_the_tasks_of_before_are_over(
     votes: VoteStore, other: VoteStore, store: JobStore, job_id: str
 ) -> None:

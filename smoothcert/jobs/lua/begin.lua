@@ -38,7 +38,6 @@ end
 
 local range = repeated and begun.range or take(id)
 local fields = redis.call('HMGET', key('job', id), 'model', 'parameters', 'seed', 'epoch', 'engine', 'weights', 'first_votes',
-  'range_votes',
-  'ranges', 'state', 'folded', 'request', 'setup')
+  'range_votes', 'ranges', 'state', 'folded', 'request', 'setup')
 local image = redis.call('HMGET', key('image', id), 'pixels', 'digest')
 return {'begun', range, fields, image, redis.call('HGETALL', key('counts', id))}

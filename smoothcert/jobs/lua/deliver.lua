@@ -9,15 +9,15 @@
 -- Returns {'over'}, or {'ok', next range, message number (-1: a helper's; 0: none), its queue, folded, state, counts,
 -- idle workers, jobs waiting for this worker}.
 local id = args.id
-local status, epoch, engine, weights, first, votes, folded, model = get(id, 'status', 'epoch', 'engine', 'weights',
-  'first_votes', 'range_votes', 'folded', 'model')
+local status, epoch, engine, platform, weights, first, votes, folded, model = get(id, 'status', 'epoch', 'engine', 'platform',
+  'weights', 'first_votes', 'range_votes', 'folded', 'model')
 if status ~= 'running' or tonumber(epoch) ~= args.epoch then return {'over'} end
 
 if not engine then
   set(id, 'engine', args.pin.engine, 'platform', args.pin.platform, 'weights', args.pin.weights, 'first_votes',
     args.pin.first_votes, 'range_votes', args.pin.range_votes, 'ranges', args.pin.ranges, 'platform_queue', args.pin.platform_queue)
-elseif engine ~= args.pin.engine or weights ~= args.pin.weights or tonumber(first) ~= args.pin.first_votes
-  or tonumber(votes) ~= args.pin.range_votes then
+elseif engine ~= args.pin.engine or platform ~= args.pin.platform or weights ~= args.pin.weights
+  or tonumber(first) ~= args.pin.first_votes or tonumber(votes) ~= args.pin.range_votes then
   return {'over'}  -- two tasks began without a pin, and the other one set it first
 end
 
