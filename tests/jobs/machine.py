@@ -19,7 +19,6 @@ from smoothcert.jobs.sweep import WorkerStore
 from smoothcert.jobs.tasks import NO_RANGE, Policy, Task
 from smoothcert.jobs.votes import VoteStore
 from smoothcert.jobs.workers import WorkerStatus
-from smoothcert.schemas.card import ModelCard, Preprocessing
 from smoothcert.schemas.certificate import Engine
 from smoothcert.schemas.job import Job
 from smoothcert.schemas.parameters import Parameters
@@ -27,6 +26,7 @@ from smoothcert.stats.procedure import Certification, drive
 from smoothcert.stats.state import CertificationState
 from smoothcert.testing import KnownVotes
 from smoothcert.votes import VoteRange
+from tests.support.cards import card_with
 from worker.cache import Loaded
 from worker.drawing import Drawing
 
@@ -35,18 +35,7 @@ PARAMETERS = Parameters(sigma=0.5, n0=16, n=N)
 IMAGE = CertifiedImage.of(bytes(4), (1, 2, 2), [])
 PLATFORMS = {"w1": "x", "w2": "x", "w3": "x", "w4": "y", "w9": "y"}
 MODEL = "m"
-CARD = ModelCard(
-    name=MODEL,
-    architecture="none",
-    dataset="none",
-    input_shape=(1, 2, 2),
-    labels=["a", "b", "c"],
-    preprocessing=Preprocessing(mode="L", mean=(0.0,), std=(1.0,)),
-    sigma=0.5,
-    method="none",
-    weights_sha256="0" * 64,
-    data_license="none",
-)
+CARD = card_with(name=MODEL, input_shape=(1, 2, 2), labels=["a", "b", "c"])
 
 
 class Votes(KnownVotes):

@@ -1,21 +1,16 @@
 """Any order of deliveries, duplicates, deaths, late writes, lost seconds, cancellations and new epochs."""
 
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
-import pytest
 import redis
 from hypothesis import note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-import worker.drawing
 from smoothcert.jobs.broker import connect
-from smoothcert.schemas.parameters import Parameters
-from smoothcert.stats.ranges import RangeCounts, Ranges
-from smoothcert.votes import VoteSource
 from tests.jobs.machine import PLATFORMS, RANGE, Hand, Site, undisturbed
+from tests.support.ranges import ranges_of
 
 ACTIONS = {
     "deliver": 4, "deliver_an_old_message": 1.5, "step": 14, "step_and_lose_the_answer": 1, "leave": 2,
@@ -88,24 +83,11 @@ class Transitions(RuleBasedStateMachine):
         self.site.check()
 
 
-@contextmanager
-def small_ranges() -> Iterator[None]:
-    """As if every range took long enough after RANGE votes."""
-
-    def first_range(source: VoteSource, parameters: Parameters, at_once: int) -> tuple[Ranges, RangeCounts]:
-        ranges = Ranges(parameters, RANGE, RANGE)
-        return ranges, ranges.count(source, 0)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(worker.drawing, "first_range", first_range)
-        yield
-
-
 def test_any_order_of_transitions_counts_every_vote_once(redis_url: str) -> None:
     class Here(Transitions):
         url = redis_url
 
-    with small_ranges():
+    with ranges_of(RANGE):
         run_state_machine_as_test(
             Here, settings=settings(max_examples=40, stateful_step_count=60, deadline=None)
         )

@@ -9,26 +9,19 @@ import pytest
 from smoothcert.cli.local_broker import Broker
 from smoothcert.jobs.broker import connect
 from smoothcert.models.registry import CARD_FILE, WEIGHTS_FILE
-from smoothcert.schemas.card import ModelCard, Preprocessing
 from tests.conftest import fresh_database
-from tests.worker.inside import Inside, ranges_of_one_batch
+from tests.support.cards import card_with
+from tests.support.ranges import ranges_of
+from tests.worker.inside import Inside
 from tests.worker.plant import MODEL, Plant
+from tests.worker.stand_in import BLOCK
 
 
 def write_model(folder: Path, weights_sha256: str = "0" * 64) -> None:
     """A checkpoint that only looks like one."""
     folder.mkdir(exist_ok=True)
-    card = ModelCard(
-        name=folder.name,
-        architecture="none",
-        dataset="none",
-        input_shape=(1, 2, 2),
-        labels=["a", "b", "c"],
-        preprocessing=Preprocessing(mode="L", mean=(0.0,), std=(1.0,)),
-        sigma=0.5,
-        method="none",
-        weights_sha256=weights_sha256,
-        data_license="none",
+    card = card_with(
+        name=folder.name, input_shape=(1, 2, 2), labels=["a", "b", "c"], weights_sha256=weights_sha256
     )
     (folder / CARD_FILE).write_text(card.model_dump_json())
     (folder / WEIGHTS_FILE).write_bytes(b"")
@@ -72,6 +65,6 @@ def inside(redis_url: str, tmp_path: Path) -> Iterator[Inside]:
     """Certifiers in this process; a range is a batch."""
     write_model(tmp_path / MODEL)
     inside = Inside(redis_url, tmp_path)
-    with ranges_of_one_batch():
+    with ranges_of(BLOCK):
         yield inside
     inside.close()

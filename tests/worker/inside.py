@@ -1,17 +1,14 @@
 """Certifiers in this process, on a real broker. Votes cost no time; something may happen between them."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from threading import Timer
 from typing import Any, ClassVar
 
 import numpy as np
-import pytest
 import redis
 from numpy.typing import NDArray
 
-import worker.drawing
 from smoothcert.images.pixels import CertifiedImage
 from smoothcert.jobs.broker import connect
 from smoothcert.jobs.keys import platform_queue, queue_of
@@ -20,8 +17,7 @@ from smoothcert.jobs.store import JobStore, Request
 from smoothcert.schemas.card import ModelCard
 from smoothcert.schemas.job import Job
 from smoothcert.schemas.parameters import Parameters, ProcedureName
-from smoothcert.stats.ranges import RangeCounts, Ranges
-from smoothcert.votes import Counts, VoteRange, VoteSource
+from smoothcert.votes import Counts, VoteRange
 from tests.worker.stand_in import BLOCK, StandInEngine, StandIns, StandInVotes
 from worker.certifier import Certifier
 from worker.settings import Settings
@@ -64,19 +60,6 @@ class Scripted(StandIns):
 
     def check(self, folder: Path, card: ModelCard) -> None:
         Scripted.loading(folder.name)
-
-
-@contextmanager
-def ranges_of_one_batch() -> Iterator[None]:
-    """As if every range took long enough after a batch."""
-
-    def first_range(source: VoteSource, parameters: Parameters, at_once: int) -> tuple[Ranges, RangeCounts]:
-        ranges = Ranges(parameters, BLOCK, BLOCK)
-        return ranges, ranges.count(source, 0)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(worker.drawing, "first_range", first_range)
-        yield
 
 
 class Inside:
