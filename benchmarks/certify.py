@@ -25,12 +25,10 @@ from plain_loop import PlainLoop
 from subjects import SPECS, Measured, load
 from torch import Tensor, nn
 
-from smoothcert.engines.autotune import Subject, Tuning, measure, tune
-from smoothcert.engines.candidates import available_device
+from smoothcert.engines.autotune import Subject, Tuning, available_device, measure, tune
 from smoothcert.engines.config import DeviceKind, EngineConfig
 from smoothcert.engines.engine import Engine
-from smoothcert.engines.hardware import device_name, platform_versions, usable_cpus
-from smoothcert.engines.matmul_rate import peak_matmul_rate
+from smoothcert.engines.hardware import device_name, peak_matmul_rate, platform_versions, usable_cpus
 from smoothcert.votes import VoteRange
 
 N0 = 100

@@ -15,7 +15,7 @@ import numpy as np
 import redis
 from numpy.typing import NDArray
 
-from smoothcert.cli.local_broker import Broker, spawn
+from smoothcert.cli.processes import Broker, spawn
 from smoothcert.images.pixels import CertifiedImage
 from smoothcert.jobs.broker import connect
 from smoothcert.jobs.publisher import TaskPublisher

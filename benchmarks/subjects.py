@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from smoothcert.engines.autotune import Subject
-from smoothcert.engines.matmul_rate import flop_per_vote
+from smoothcert.engines.hardware import flop_per_vote
 from smoothcert.models.architectures import build_network
 from smoothcert.models.checkpoint import load_network
 from smoothcert.models.registry import read_card

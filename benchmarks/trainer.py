@@ -26,7 +26,7 @@ from plain_training import PlainTraining, dataset_of
 from torch import nn
 
 from smoothcert.cli.train import MEASURED, PrecisionOption, use_passive_waiting
-from smoothcert.engines.candidates import default_config
+from smoothcert.engines.autotune import default_config
 from smoothcert.engines.engine import Engine
 from smoothcert.engines.hardware import cpu_model, usable_cpus
 from smoothcert.models.architectures import build_network
@@ -36,8 +36,8 @@ from training.datasets.image_set import ImageSet
 from training.evaluation import evaluate, selected_indices
 from training.log import Log
 from training.log_writer import EvaluationRun
-from training.memory import keep_freed_memory
 from training.recipe import Recipe, build_recipe
+from training.step import keep_freed_memory
 from training.summary import summarize
 from training.trainer import Trainer
 

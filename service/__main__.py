@@ -8,14 +8,22 @@ from types import FrameType
 import structlog
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from service.app import create_app
 from service.cross_site import LOCAL
-from service.http_protocol import PlainHttp
 from service.settings import Settings
 from smoothcert import logs
 from smoothcert.environment import read_environment
 from smoothcert.errors import SmoothCertError
+
+
+class PlainHttp(H11Protocol):
+    """Java's HttpClient and `curl --http2` offer h2c in each first request, so uvicorn's warning is noise."""
+
+    def _unsupported_upgrade_warning(self) -> None:
+        self.logger.debug("An offer to upgrade was not taken.")
+
 
 log = structlog.get_logger(__name__)
 

@@ -17,21 +17,16 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Lifespan
 
-from service import batches, health, job_metrics, jobs, metrics, models, page, signing
-from service.api_keys import KeyFile
+from service import batches, health, jobs, metrics, models, page, signing
 from service.auth import Authentication
 from service.cross_site import TOLD, Origins
 from service.errors import render
-from service.head_requests import HeadRequests
-from service.headers import SecurityHeaders
-from service.limits import FORM_OVERHEAD, BodyLimit
+from service.forms import refuse_unknown
+from service.middleware import FORM_OVERHEAD, REQUEST_ID, BodyLimit, HeadRequests, RequestIds, SecurityHeaders
 from service.openapi import complete_schema
-from service.polling import ConcurrencyLimit
 from service.prefix import Prefix, Proxies
-from service.queries import refuse_unknown
-from service.request_id import HEADER, RequestIds
 from service.settings import Settings
-from service.state import Service, State
+from service.state import ConcurrencyLimit, KeyFile, Service, State
 from smoothcert.errors import BrokerUnavailable, SmoothCertError
 from smoothcert.jobs.broker import connect, evicts
 from smoothcert.jobs.publisher import TaskPublisher
@@ -92,7 +87,7 @@ def _lifespan(settings: Settings, registry: CollectorRegistry, closing: Event) -
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         service = _assemble(settings, registry, closing)
-        registry.register(job_metrics.BrokerMetrics(service.store, service.catalogue))
+        registry.register(metrics.BrokerMetrics(service.store, service.catalogue))
         ProcessCollector(registry=registry)
         service.sender.submit(_warn_of_eviction, service.store.client)
         yield State(service=service)
@@ -138,8 +133,8 @@ def _cors(settings: Settings) -> list[Middleware]:
             CORSMiddleware,
             allow_origins=settings.origins,
             allow_methods=["GET", "HEAD", "POST"],
-            allow_headers=["Authorization", "Idempotency-Key", "Last-Event-ID", TOLD, HEADER],
-            expose_headers=["Location", "Retry-After", "RateLimit", "RateLimit-Policy", HEADER],
+            allow_headers=["Authorization", "Idempotency-Key", "Last-Event-ID", TOLD, REQUEST_ID],
+            expose_headers=["Location", "Retry-After", "RateLimit", "RateLimit-Policy", REQUEST_ID],
         )
     ]
 

@@ -9,11 +9,10 @@ from fastapi import APIRouter, Header, Response
 
 from service.auth import CallerOf
 from service.errors import NotAnImage, NotFound
-from service.examples import BATCH
 from service.forms import ManyImages, described
-from service.links import PrefixOf, batch_linked
-from service.openapi import problems, shows
-from service.request_id import RequestId
+from service.middleware import RequestId
+from service.openapi import BATCH, problems, shows
+from service.prefix import PrefixOf, batch_linked
 from service.state import Service, ServiceOf
 from service.submission import Upload, place, prepare
 from smoothcert.errors import BadImage, SmoothCertError

@@ -10,11 +10,10 @@ from pydantic import BaseModel
 
 from service.auth import CallerOf
 from service.errors import NotFound, NotYet
-from service.examples import CANCELLED, CERTIFICATE, LIST, QUEUED, SUCCEEDED
 from service.forms import OneImage, described
-from service.links import PrefixOf, linked
-from service.openapi import problems, shows
-from service.request_id import RequestId
+from service.middleware import RequestId
+from service.openapi import CANCELLED, CERTIFICATE, LIST, QUEUED, SUCCEEDED, problems, shows
+from service.prefix import PrefixOf, linked
 from service.state import ServiceOf
 from service.submission import Upload, submit
 from service.watch import snapshots, when_ended

@@ -1,13 +1,136 @@
-"""GET /metrics: this process's requests, and the broker's metrics of jobs (job_metrics.py)."""
+"""GET /metrics: this process's requests, and the metrics of jobs and workers that the broker holds."""
 
 import time
+from collections.abc import Iterator
 from http import HTTPMethod
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.state import ServiceOf
+from smoothcert.errors import BrokerUnavailable
+from smoothcert.jobs.metrics import LOSSES, OUTCOMES, Metrics, Queue
+from smoothcert.jobs.store import JobStore
+from smoothcert.models.registry import ModelRegistry
+
+COUNTERS = {  # key: the event's name in `_common.lua`; one value per model
+    "submitted": ("smoothcert_jobs_submitted", "Jobs taken in"),
+    "attempts": ("smoothcert_attempts", "Jobs that a worker began"),
+    "handed_back": ("smoothcert_hand_backs", "Tasks that ended with work left for a successor"),
+    "restarts": ("smoothcert_restarts", "Jobs begun again because nobody could continue their votes"),
+    "resent": ("smoothcert_messages_sent_again", "Messages that were lost on their way to a worker"),
+    "votes": ("smoothcert_votes", "Votes drawn, those drawn twice after a kill counted twice"),
+}
+SPLIT = {  # the same with one more label
+    "jobs": ("smoothcert_jobs", "Jobs that ended", "outcome", OUTCOMES),
+    "lost": ("smoothcert_tasks_lost", "Tasks whose worker or process died", "cause", LOSSES),
+}
+HISTOGRAMS = {
+    "chunk": ("smoothcert_chunk_seconds", "Time spent on one range of votes"),
+    "job": ("smoothcert_job_seconds", "Time from submission to end"),
+}
+
+
+EMPTY = Queue(depth=0, oldest=0.0)
+
+
+class BrokerMetrics(Collector):
+    """Metrics from the job store; only `smoothcert_broker_up` if it does not respond.
+
+    Labels cover every model in the registry, even without jobs, and every model that ever had jobs.
+    """
+
+    def __init__(self, store: JobStore, catalogue: ModelRegistry) -> None:
+        self.store = store
+        self.catalogue = catalogue
+
+    def collect(self) -> Iterator[Metric]:
+        try:
+            counted = self.store.metrics()
+        except BrokerUnavailable:
+            yield GaugeMetricFamily("smoothcert_broker_up", "Whether the broker answers", 0)
+            return
+        models = sorted({*self.catalogue.names(), *counted.models()})
+        yield GaugeMetricFamily("smoothcert_broker_up", "Whether the broker answers", 1)
+        yield GaugeMetricFamily(
+            "smoothcert_running_jobs", "Jobs that workers are at work on", counted.running
+        )
+        yield from _counters(counted, models)
+        yield from _histograms(counted, models)
+        yield from _queues(counted, models)
+        yield from _workers(counted, models)
+
+    def describe(self) -> Iterator[Metric]:
+        """Empty, as registering must not wait for the broker."""
+        return iter(())
+
+
+def _counters(counted: Metrics, models: list[str]) -> Iterator[Metric]:
+    for what, (name, text) in COUNTERS.items():
+        family = CounterMetricFamily(name, text, labels=["model"])
+        for model in models:
+            family.add_metric([model], counted.count(what, model))
+        yield family
+    for what, (name, text, label, values) in SPLIT.items():
+        family = CounterMetricFamily(name, text, labels=["model", label])
+        for model in models:
+            for value in values:
+                family.add_metric([model, value], counted.count(what, model, value))
+        yield family
+
+
+def _histograms(counted: Metrics, models: list[str]) -> Iterator[Metric]:
+    for what, (name, text) in HISTOGRAMS.items():
+        family = HistogramMetricFamily(name, text, labels=["model"])
+        for model in models:
+            histogram = counted.histogram(what, model)
+            family.add_metric([model], histogram.buckets, histogram.seconds)
+        yield family
+
+
+def _queues(counted: Metrics, models: list[str]) -> Iterator[Metric]:
+    depth = GaugeMetricFamily("smoothcert_queue_jobs", "Jobs that wait", labels=["model"])
+    oldest = GaugeMetricFamily(
+        "smoothcert_queue_oldest_seconds", "How long the first of them waits", labels=["model"]
+    )
+    for model in models:
+        queue = counted.queues.get(model, EMPTY)
+        depth.add_metric([model], queue.depth)
+        oldest.add_metric([model], queue.oldest)
+    yield depth
+    yield oldest
+
+
+def _workers(counted: Metrics, models: list[str]) -> Iterator[Metric]:
+    workers = [live.worker for live in counted.workers]
+    serving = GaugeMetricFamily(
+        "smoothcert_workers", "Living workers that take jobs of a model", labels=["model"]
+    )
+    loading = GaugeMetricFamily(
+        "smoothcert_workers_loading", "Living workers that are still loading", labels=["model"]
+    )
+    for model in models:
+        serving.add_metric([model], sum(model in worker.models for worker in workers))
+        loading.add_metric([model], sum(model in worker.loading for worker in workers))
+    yield serving
+    yield loading
+    ages = GaugeMetricFamily(
+        "smoothcert_worker_heartbeat_age_seconds",
+        "Since a living worker's last sign of life",
+        labels=["worker"],
+    )
+    for live in counted.workers:
+        ages.add_metric([live.worker.id], live.age)
+    yield ages
+
 
 STREAMS = "/jobs/{job_id}/events"  # open as long as a job runs, so its duration is no latency
 METHODS = frozenset(HTTPMethod)  # clients may send any word as a method; each would become a new label

@@ -1,15 +1,19 @@
-"""A path prefix in front of all paths, for a proxy that serves the service below one (ASGI: `root_path`)."""
+"""A path prefix in front of all paths and links, for a proxy that serves it below one (ASGI: `root_path`)."""
 
 import re
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Annotated, cast
 
+from fastapi import Depends, Request
 from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from smoothcert.schemas.job import Batch, BatchLinks, Job, Links
+
 PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
-HEADER = "x-forwarded-prefix"
+FORWARDED_PREFIX = "x-forwarded-prefix"
 # Not allowed as a prefix: it would be ambiguous whether a path still has its prefix.
 OUR_OWN = ("jobs", "batches", "models", "keys", "health", "metrics", "docs", "static")
 
@@ -53,7 +57,7 @@ class Prefix:
         await self.app(scope, receive, send)
 
     def _told(self, scope: Scope) -> str:
-        prefix = Headers(scope=scope).get(HEADER, "").rstrip("/")
+        prefix = Headers(scope=scope).get(FORWARDED_PREFIX, "").rstrip("/")
         return prefix if PREFIX.fullmatch(prefix) and self.proxies.trust(scope) else ""
 
 
@@ -61,3 +65,23 @@ def path_of(scope: Scope) -> str:
     """The path without the prefix, as the routes have it."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))
+
+
+async def _prefix(request: Request) -> str:
+    return cast(str, request.scope.get("root_path", ""))
+
+
+PrefixOf = Annotated[str, Depends(_prefix)]
+
+
+def linked(job: Job, prefix: str) -> Job:
+    """The job, with the prefix in its links."""
+    return job.model_copy(update={"links": Links.of(job.id, prefix)}) if prefix else job
+
+
+def batch_linked(batch: Batch, prefix: str) -> Batch:
+    """The batch, with the prefix in its links and those of its jobs."""
+    if not prefix:
+        return batch
+    jobs = [linked(job, prefix) for job in batch.jobs]
+    return batch.model_copy(update={"jobs": jobs, "links": BatchLinks.of(batch.id, prefix)})

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from service.openapi import problems
 from service.state import ServiceOf
-from smoothcert.schemas.signature import PublicKeys
+from smoothcert.schemas.certificate import PublicKeys
 
 router = APIRouter(prefix="/keys", tags=["keys"])
 

@@ -1,17 +1,40 @@
-"""Follows a job by polling its record, for `?wait=` and for event streams."""
+"""Follows a job by polling its record, for `?wait=` and for event streams.
+
+Polling instead of pub/sub: it needs no connection per client, can't lose a notification when the broker
+restarts, and costs little.
+"""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 
 import anyio
 from anyio.to_thread import run_sync
 
-from service.polling import poll_intervals
 from service.state import Service
 from smoothcert.errors import BrokerUnavailable
 from smoothcert.schemas.job import Job
+
+POLL_LEAST, POLL_MOST = 0.01, 0.25  # seconds between two polls
+POLL_SHARE = 0.02  # of the time waited so far; bounds the delay until a job's end is noticed
+POLL_EACH = 0.004  # seconds per waiting client; bounds the rate of all polls together
+
+
+def poll_intervals(
+    timeout: float, waiters: Callable[[], int] = lambda: 1, due: Callable[[], float | None] = lambda: None
+) -> Iterator[float]:
+    """Seconds to sleep between polls, until `timeout` seconds are over. waiters: the number of clients now.
+
+    due: the estimated end of the job (`time.monotonic`), or None. With an estimate, the interval is half the
+    time to or since it; without one, a share of the time waited.
+    """
+    start = time.monotonic()
+    while (waited := (now := time.monotonic()) - start) < timeout:
+        end = due()
+        wanted = POLL_SHARE * waited if end is None else abs(end - now) / 2
+        interval = min(max(wanted, POLL_LEAST), POLL_MOST)
+        yield min(max(interval, POLL_EACH * waiters()), timeout - waited)
 
 
 async def snapshots(service: Service, job: Job, seconds: float) -> AsyncIterator[Job]:

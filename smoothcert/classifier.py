@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothcert.engines.candidates import available_device, default_config
+from smoothcert.engines.autotune import available_device, default_config
 from smoothcert.engines.config import EngineConfig
 from smoothcert.engines.engine import Engine
 from smoothcert.errors import InvalidRequest

@@ -16,9 +16,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from smoothcert.errors import BadKeyFile
-from smoothcert.schemas.certificate import Certificate
+from smoothcert.schemas.certificate import Certificate, PublicKey, PublicKeys, Signature
 from smoothcert.schemas.reading import Document
-from smoothcert.schemas.signature import PublicKey, PublicKeys, Signature
 
 HINT = "Make one with `smoothcert keys signing`, readable by the worker, or unset SMOOTHCERT_SIGNING_KEY."
 

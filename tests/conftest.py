@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 import redis
 
-from smoothcert.cli.local_broker import Broker
+from smoothcert.cli.processes import Broker
 
 # Tools, named as in the reasons of skips, without which a test fails instead; .ci/run sets it.
 REQUIRED = os.environ.get("REQUIRED_TOOLS", "").split()

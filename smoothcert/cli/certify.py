@@ -29,7 +29,7 @@ from smoothcert.files import shown
 if TYPE_CHECKING:
     from smoothcert.classifier import SmoothedClassifier
     from smoothcert.cli.client import ServiceClient
-    from smoothcert.cli.formatting import Certified
+    from smoothcert.cli.output import Certified
     from smoothcert.images.pixels import CertifiedImage
     from smoothcert.schemas.certificate import Certificate
     from smoothcert.schemas.job import Job, Progress
@@ -63,7 +63,7 @@ def certify(
     The answer is the smoothed classifier's class with a radius within which no change of the image changes
     it, or an abstention. PNG, JPEG, WebP, BMP and GIF are taken.
     """
-    from smoothcert.cli.inputs import expand, is_one_file
+    from smoothcert.cli.options import expand, is_one_file
 
     check_out(out)
     options = given(
@@ -93,7 +93,7 @@ def _certifier(
 
 
 def _watch(stream: Stream) -> Any:
-    from smoothcert.cli.formatting import so_far
+    from smoothcert.cli.output import so_far
     from smoothcert.schemas.certificate import Certificate
 
     with progress_bar("votes") as update:
@@ -114,7 +114,7 @@ def _watch_all(certified: Iterator[Certified], of: int) -> list[Certified]:
 
 
 def _print(certified: list[Certified], format_name: Format, out: Path | None, *, alone: bool) -> None:
-    from smoothcert.cli.formatting import as_document, as_table, as_tsv, describe, to_json
+    from smoothcert.cli.output import as_document, as_table, as_tsv, describe, to_json
 
     document = as_document(certified[0][1]) if alone else to_json(certified)
     try:
@@ -163,7 +163,7 @@ class LocalCertifier:
             yield path, last
 
     def _read(self, path: Path) -> CertifiedImage:
-        from smoothcert.cli.inputs import read_file
+        from smoothcert.cli.options import read_file
         from smoothcert.images.decode import read_image
 
         try:
@@ -194,7 +194,7 @@ class RemoteCertifier:
 
     def one(self, path: Path) -> Stream:
         """Certify one file."""
-        from smoothcert.cli.inputs import read_file
+        from smoothcert.cli.options import read_file
 
         job = self._client.submit(shown(path.name), read_file(path), self._fields)
         try:
@@ -207,7 +207,7 @@ class RemoteCertifier:
 
     def all(self, paths: Sequence[Path]) -> Iterator[Certified]:
         """Certify files in batches; results in the order of the paths."""
-        from smoothcert.cli.inputs import slices
+        from smoothcert.cli.options import slices
 
         for part in slices(paths):
             batch = self._client.submit_batch([(shown(path.name), data) for path, data in part], self._fields)

@@ -36,7 +36,7 @@ def find_checkpoint(model: str | None) -> Checkpoint:
 
 def good_setup(checkpoint: Checkpoint) -> "EngineConfig":
     """A good engine config for this machine, without measuring."""
-    from smoothcert.engines.candidates import available_device, default_config
+    from smoothcert.engines.autotune import available_device, default_config
 
     card = checkpoint.card
     return default_config(card.input_shape, available_device(), int8=card.int8_is_as_good)

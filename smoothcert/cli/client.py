@@ -15,8 +15,8 @@ from pydantic import BaseModel, ValidationError
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from smoothcert.errors import InternalError, InvalidRequest
+from smoothcert.schemas.certificate import PublicKeys
 from smoothcert.schemas.job import Batch, Job, Problem
-from smoothcert.schemas.signature import PublicKeys
 
 TIMEOUT = 30.0  # seconds until a silent service counts as gone
 WAIT = 1  # seconds of long polling; the service answers at once when the job ends

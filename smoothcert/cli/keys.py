@@ -16,7 +16,7 @@ from smoothcert.errors import InvalidRequest
 from smoothcert.files import is_stream, write_whole
 
 if TYPE_CHECKING:
-    from smoothcert.schemas.signature import PublicKeys
+    from smoothcert.schemas.certificate import PublicKeys
 
 
 commands = typer.Typer(help="Make, list and revoke API keys; make the key that signs certificates.")
@@ -157,7 +157,7 @@ PRIVATE, PUBLIC = "signing-key.pem", "signing-keys.json"
 
 def make_keys(folder: Path, *, replace: bool) -> PublicKeys:
     """Write a new private key, and add its public key in front of the older ones. Raises InvalidRequest."""
-    from smoothcert.schemas.signature import PublicKeys
+    from smoothcert.schemas.certificate import PublicKeys
     from smoothcert.signing import Signer
 
     private, public = folder / PRIVATE, folder / PUBLIC

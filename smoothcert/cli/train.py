@@ -127,8 +127,8 @@ def fit(
     """
     from smoothcert.engines.hardware import limit_threads_to_quota
     from training.distributed import is_main_process, process_group
-    from training.memory import keep_freed_memory
     from training.run import STATE_FILE, TrainingRun, prepare_run_folder
+    from training.step import keep_freed_memory
     from training.trainer import Trainer
 
     limit_threads_to_quota()

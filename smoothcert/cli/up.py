@@ -153,8 +153,7 @@ def _stop_signals() -> Iterator[None]:
 
 def _start(name: str, arguments: list[str], folder: Path, environment: dict[str, str]) -> SupervisedProcess:
     """Start a Python process. Its log is truncated now and continued by restarts."""
-    from smoothcert.cli.local_broker import spawn
-    from smoothcert.cli.processes import SupervisedProcess
+    from smoothcert.cli.processes import SupervisedProcess, spawn
 
     log = folder / f"{name}.log"
     log.write_bytes(b"")
@@ -212,8 +211,7 @@ def _watch(processes: list[SupervisedProcess], say: Callable[[str], None]) -> No
 @contextmanager
 def _broker(folder: Path, processes: list[SupervisedProcess]) -> Iterator[str]:
     """The URL of the configured broker, or of a local one, which is then supervised, too."""
-    from smoothcert.cli.local_broker import Broker, await_answer
-    from smoothcert.cli.processes import SupervisedProcess
+    from smoothcert.cli.processes import Broker, SupervisedProcess, await_answer
     from smoothcert.jobs.broker import broker_url, need_no_eviction
 
     if url := os.environ.get("SMOOTHCERT_REDIS_URL"):
@@ -231,8 +229,7 @@ def _broker(folder: Path, processes: list[SupervisedProcess]) -> Iterator[str]:
 @contextmanager
 def _stopping(processes: list[SupervisedProcess]) -> Iterator[None]:
     """At exit, stop all processes but the broker: SIGTERM, then SIGKILL."""
-    from smoothcert.cli.local_broker import end
-    from smoothcert.cli.processes import kill_group
+    from smoothcert.cli.processes import end, kill_group
 
     timeout = STOP_TIMEOUT
     try:

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from smoothcert.cli.checkpoints import Checkpoint
     from smoothcert.images.pixels import CertifiedImage
     from smoothcert.schemas.card import ModelCard, Preprocessing
-    from smoothcert.schemas.certificate import Certificate, Shape
+    from smoothcert.schemas.certificate import Certificate, PublicKeys, Shape, Signature
     from smoothcert.schemas.reading import Document, Received
-    from smoothcert.schemas.signature import PublicKeys, Signature
     from smoothcert.stats.verify import Check
 
 
@@ -82,7 +81,7 @@ def read_certificate(path: Path) -> Received:
 
     Raises InternalError: not a certificate, naming the field; InvalidRequest: unreadable.
     """
-    from smoothcert.cli.inputs import read_up_to
+    from smoothcert.cli.options import read_up_to
     from smoothcert.schemas.reading import MAX_BYTES, read_document
 
     if path.is_dir():
@@ -106,7 +105,7 @@ def check_against(
 
     Raises InvalidRequest.
     """
-    from smoothcert.cli.inputs import read_file
+    from smoothcert.cli.options import read_file
     from smoothcert.images.decode import read_image
     from smoothcert.stats.verify import Check
 
@@ -243,7 +242,7 @@ def trusted_keys(public_key: Path | None, url: str | None) -> PublicKeys | None:
     """
     from smoothcert.cli.client import ServiceClient
     from smoothcert.cli.settings import settings
-    from smoothcert.schemas.signature import PublicKeys
+    from smoothcert.schemas.certificate import PublicKeys
 
     if public_key is not None:
         return PublicKeys.read(public_key)

@@ -1,7 +1,7 @@
 """Untrusted image files to exact uint8 pixels, as browsers show them (docs/decisions/0005-images.md).
 
 decode      reads a file of any format: `read_image`
-png, jpeg   the parts of these files that Pillow must not see, and metadata such as orientation
+containers  the parts of PNG and JPEG files that Pillow must not see, and metadata such as orientation
 bmp         decodes the BMP layouts that Pillow reads differently from browsers
 pixels      the result, `CertifiedImage`
 folders     finds image files below a folder

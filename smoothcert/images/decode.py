@@ -23,9 +23,8 @@ from PIL.ImageFile import ImageFile
 
 from smoothcert.errors import BadImage
 from smoothcert.images.bmp import BmpHeader, decode_bmp, is_ours, read_bmp_header
-from smoothcert.images.jpeg import orientation, read_jpeg
+from smoothcert.images.containers import GREY, SIGNATURE, Png, orientation, read_jpeg, read_png
 from smoothcert.images.pixels import CertifiedImage
-from smoothcert.images.png import GREY, SIGNATURE, Png, read_png
 from smoothcert.schemas.card import Preprocessing
 from smoothcert.schemas.certificate import Shape
 

@@ -1,7 +1,6 @@
 """The statistics of a certificate. No I/O.
 
-procedure    one certification as a state machine: it requests votes and adds counts
-state        its state, small enough to store and enough to resume from
+procedure    one certification as a state machine: it requests votes and adds counts; its state, to resume
 ranges       its votes in numbered ranges, counted in any order and merged in order
 schedule     the looks, what each spends of alpha, and when it may stop
 bounds       counts to confidence bounds and a radius, rounded to the safe side

@@ -13,7 +13,7 @@ import httpx2 as httpx
 import pytest
 import redis
 
-from smoothcert.cli.local_broker import Broker, await_answer, end, free_port, spawn
+from smoothcert.cli.processes import Broker, await_answer, end, free_port, spawn
 from tests.worker.conftest import MODEL, write_model
 from tests.worker.plant import ROOT, Plant, eventually
 

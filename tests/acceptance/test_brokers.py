@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 
 from service.app import create_app
 from service.settings import Settings
-from smoothcert.cli.local_broker import Broker, free_port
+from smoothcert.cli.processes import Broker, free_port
 from smoothcert.cli.up import run_deployment
 from smoothcert.errors import BrokerUnavailable, InvalidRequest
 from smoothcert.jobs.broker import broker_url, connect

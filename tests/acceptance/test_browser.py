@@ -13,7 +13,7 @@ from playwright import sync_api as playwright
 
 from service.app import create_app
 from service.settings import Settings
-from smoothcert.cli.local_broker import Broker, free_port
+from smoothcert.cli.processes import Broker, free_port
 from smoothcert.jobs.tasks import Task
 from smoothcert.schemas.job import Progress
 from tests.acceptance.visit import Server, Visit

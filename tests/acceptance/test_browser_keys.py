@@ -8,7 +8,7 @@ import uvicorn
 
 from service.app import create_app
 from service.settings import Settings
-from smoothcert.cli.local_broker import Broker, free_port
+from smoothcert.cli.processes import Broker, free_port
 from smoothcert.schemas.api_keys import Keyring, draw
 from tests.acceptance.test_browser import broker, chromium, playwright, pytestmark, worker
 from tests.acceptance.visit import Server, Visit

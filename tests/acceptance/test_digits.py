@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
-from smoothcert.cli.local_broker import free_port, spawn
+from smoothcert.cli.processes import free_port, spawn
 from smoothcert.models.registry import BUNDLED, ModelRegistry
 
 DATA = Path(__file__).parents[1] / "data"

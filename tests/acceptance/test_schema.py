@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
-from smoothcert.cli.local_broker import Broker, end, free_port, spawn
+from smoothcert.cli.processes import Broker, end, free_port, spawn
 from smoothcert.schemas.api_keys import Keyring, draw
 from tests.service.test_corpus import DIGIT
 from tests.worker.conftest import planted

@@ -13,7 +13,7 @@ from service.app import create_app
 from service.settings import Settings
 from smoothcert.cli.certify import RemoteCertifier
 from smoothcert.cli.client import ServiceClient
-from smoothcert.cli.local_broker import free_port
+from smoothcert.cli.processes import free_port
 from smoothcert.errors import InternalError, InvalidRequest
 from smoothcert.jobs.broker import connect
 from smoothcert.jobs.store import JobStore

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import typer.main
 
-from smoothcert.cli.local_broker import free_port
 from smoothcert.cli.main import commands
+from smoothcert.cli.processes import free_port
 from tests.cli.conftest import DATA, MODEL, ROOT, SETUP, settings_of
 
 DRIVER = Path(__file__).with_name("every_command.py")

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from smoothcert.cli.fanout import FanOut, Workers
-from smoothcert.cli.local_broker import Broker
+from smoothcert.cli.processes import Broker
 from smoothcert.cli.settings import settings
 from smoothcert.jobs.broker import connect
 from smoothcert.jobs.publisher import TaskPublisher

@@ -16,9 +16,8 @@ from smoothcert.cli.verify import verify
 from smoothcert.errors import InternalError
 from smoothcert.models.registry import read_card
 from smoothcert.schemas.card import ModelCard
-from smoothcert.schemas.certificate import Certificate
+from smoothcert.schemas.certificate import Certificate, PublicKeys
 from smoothcert.schemas.reading import read_document
-from smoothcert.schemas.signature import PublicKeys
 from smoothcert.signing import Signer
 from tests.cli.conftest import MODEL, settings_of
 from tests.cli.forging import edits, forgeries, genuine, oracle_card, verdict

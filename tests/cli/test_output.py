@@ -1,9 +1,10 @@
-"""How far a command has come, told without a terminal."""
-
 import pytest
 
-from smoothcert.cli.output import Lines, duration, progress_bar
+from service.openapi import CERTIFICATE
+from smoothcert.cli.output import Lines, describe, duration, progress_bar, so_far
 from smoothcert.cli.train import WINDOW, StepTimer
+from smoothcert.schemas.certificate import Certificate
+from smoothcert.schemas.job import Progress
 
 
 def test_a_line_says_what_is_done_and_how_long_the_rest_takes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,3 +62,12 @@ def test_steps_that_become_much_slower_are_told_once_each_time() -> None:
     assert len(said_at(0.5, 0.5, 3.0, 3.0, 0.5, 0.5, 3.0, 3.0)) == 2
     assert said_at(0.5, 0.9, 0.5, 0.4) == []
     assert said_at(3.0, 3.0, 0.5) == []
+
+
+def test_no_printed_figure_claims_more_than_was_proved() -> None:
+    assert so_far(Progress(samples=1, of=2, radius=0.99996)) == "radius 0.9999 so far"
+    claims = {"radius": 1.23456789, "target_radius": 1.2345678, "target_met": True, "alpha": 0.0010000004}
+    said = describe(Certificate.model_validate(CERTIFICATE | claims))
+    assert "radius 1.2345 " in said
+    assert "target radius 1.2345678: proved" in said
+    assert "at most 0.0010000004 " in said

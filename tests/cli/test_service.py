@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from smoothcert.cli.local_broker import free_port, spawn
+from smoothcert.cli.processes import free_port, spawn
 from smoothcert.schemas.certificate import Certificate
 from tests.cli.conftest import DATA, MODEL, ROOT, SETUP, Command
 

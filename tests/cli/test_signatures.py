@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from smoothcert.schemas.certificate import Certificate
-from smoothcert.schemas.signature import PublicKeys
+from smoothcert.schemas.certificate import Certificate, PublicKeys
 from smoothcert.signing import Signer
 from tests.cli.conftest import DATA, SETUP, Command
 

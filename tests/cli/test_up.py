@@ -16,7 +16,7 @@ import httpx2 as httpx
 import numpy as np
 import pytest
 
-from smoothcert.cli.local_broker import free_port, spawn
+from smoothcert.cli.processes import free_port, spawn
 from smoothcert.cli.up import DIRECT, run_deployment
 from smoothcert.errors import BrokerUnavailable, InternalError, InvalidRequest
 from smoothcert.models.registry import BUNDLED, ModelRegistry

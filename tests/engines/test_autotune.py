@@ -5,9 +5,16 @@ import pytest
 from torch import Tensor, nn
 
 from smoothcert.engines import autotune
-from smoothcert.engines import candidates as trying
-from smoothcert.engines.autotune import Subject, Trial, Tuning, choose_config, measure
-from smoothcert.engines.candidates import candidates, compiled, default_config
+from smoothcert.engines.autotune import (
+    Subject,
+    Trial,
+    Tuning,
+    candidates,
+    choose_config,
+    compiled,
+    default_config,
+    measure,
+)
 from smoothcert.engines.config import EngineConfig
 from smoothcert.engines.engine import Engine
 from smoothcert.errors import InternalError
@@ -74,15 +81,15 @@ def test_a_choice_is_remembered_for_the_same_weights_only(
 def test_int8_is_tried_only_where_its_measured_radius_is_as_good(
     small_network: nn.Module, monkeypatch: pytest.MonkeyPatch, acr: float | None, rounded_acr: float | None
 ) -> None:
-    monkeypatch.setattr(trying, "has_int8", lambda: True)
-    monkeypatch.setattr(trying, "find_spec", lambda name: name)
+    monkeypatch.setattr(autotune, "has_int8", lambda: True)
+    monkeypatch.setattr(autotune, "find_spec", lambda name: name)
     card = card_with(evaluation=measured(acr), int8=Int8(sha256="d" * 64, evaluation=measured(rounded_acr)))
     subject = Subject.of(small_network, card)
     precisions = [setup.precision for setup in subject.candidates("cpu")]
     assert ("int8" in precisions) == (subject.int8_sha256 is not None) == (rounded_acr == 0.697)
     assert precisions[0] == ("int8" if rounded_acr == 0.697 else precisions[0])
     assert "float32" in precisions
-    monkeypatch.setattr(trying, "has_int8", lambda: False)
+    monkeypatch.setattr(autotune, "has_int8", lambda: False)
     assert "int8" not in [setup.precision for setup in subject.candidates("cpu")]
 
 

@@ -2,18 +2,18 @@
 
 import pytest
 
-from smoothcert.engines import candidates as trying
-from smoothcert.engines.candidates import candidates, compiled, default_config
+from smoothcert.engines import autotune
+from smoothcert.engines.autotune import candidates, compiled, default_config
 from smoothcert.engines.config import EngineConfig
 
 
 @pytest.fixture(autouse=True)
 def able_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """OpenVINO is there, bfloat16 and eight-bit integers are multiplied, on six processors."""
-    monkeypatch.setattr(trying, "find_spec", lambda name: name)
-    monkeypatch.setattr(trying, "has_bfloat16", lambda: True)
-    monkeypatch.setattr(trying, "has_int8", lambda: True)
-    monkeypatch.setattr(trying, "usable_cpus", lambda: 6)
+    monkeypatch.setattr(autotune, "find_spec", lambda name: name)
+    monkeypatch.setattr(autotune, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(autotune, "has_int8", lambda: True)
+    monkeypatch.setattr(autotune, "usable_cpus", lambda: 6)
 
 
 def cpu(backend: str, precision: str, batch: int) -> EngineConfig:
@@ -36,8 +36,8 @@ def test_int8_is_tried_first_where_it_may_be_and_the_others_after_it() -> None:
 
 
 def test_what_the_machine_lacks_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trying, "find_spec", lambda name: None)
-    monkeypatch.setattr(trying, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(autotune, "find_spec", lambda name: None)
+    monkeypatch.setattr(autotune, "has_bfloat16", lambda: False)
     tried = candidates((1, 28, 28), "cpu", int8=True)
     assert {(setup.backend, setup.precision) for setup in tried} == {("eager", "float32")}
 
@@ -83,8 +83,8 @@ def test_the_default_is_the_first_candidate_with_as_many_threads_as_asked_for() 
 def test_a_gpu_is_taken_where_there_is_one(
     monkeypatch: pytest.MonkeyPatch, present: bool, device: str
 ) -> None:
-    monkeypatch.setattr(trying.torch.cuda, "is_available", lambda: present)
-    assert trying.available_device() == device
+    monkeypatch.setattr(autotune.torch.cuda, "is_available", lambda: present)
+    assert autotune.available_device() == device
 
 
 def test_what_is_compiled_already_has_no_compiled_form() -> None:

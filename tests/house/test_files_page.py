@@ -17,8 +17,15 @@ from smoothcert.schemas.card import (
     Quantization,
     Rounding,
 )
-from smoothcert.schemas.certificate import Certificate, Engine, InputDigest, Look, ModelDigest
-from smoothcert.schemas.signature import PublicKey, Signature
+from smoothcert.schemas.certificate import (
+    Certificate,
+    Engine,
+    InputDigest,
+    Look,
+    ModelDigest,
+    PublicKey,
+    Signature,
+)
 from training.log import COLUMNS
 from training.log_writer import EvaluationRun
 

@@ -22,8 +22,7 @@ from smoothcert.jobs.workers import WorkerStatus
 from smoothcert.schemas.certificate import Engine
 from smoothcert.schemas.job import Job
 from smoothcert.schemas.parameters import Parameters
-from smoothcert.stats.procedure import Certification, drive
-from smoothcert.stats.state import CertificationState
+from smoothcert.stats.procedure import Certification, CertificationState, drive
 from smoothcert.testing import KnownVotes
 from smoothcert.votes import VoteRange
 from tests.support.cards import card_with

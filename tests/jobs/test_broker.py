@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
-from smoothcert.cli.local_broker import Broker, await_answer, free_port
+from smoothcert.cli.processes import Broker, await_answer, free_port
 from smoothcert.errors import BrokerUnavailable
 from smoothcert.jobs.broker import (
     BadBroker,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from smoothcert.cli.local_broker import Broker
+from smoothcert.cli.processes import Broker
 from smoothcert.errors import BrokerUnavailable
 from smoothcert.jobs.broker import connect
 from smoothcert.jobs.scripts import Scripts

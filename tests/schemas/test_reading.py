@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.examples import CERTIFICATE
+from service.openapi import CERTIFICATE
 from smoothcert.errors import NotACertificate
 from smoothcert.schemas.reading import MAX_BYTES, MAX_DEPTH, read_document
 

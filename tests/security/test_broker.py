@@ -13,12 +13,12 @@ from fastapi.testclient import TestClient
 
 from service.app import create_app
 from service.settings import Settings
-from smoothcert.cli.local_broker import Broker
+from smoothcert.cli.processes import Broker
 from smoothcert.errors import BadKeyFile, BrokerUnavailable
 from smoothcert.jobs.broker import broker_url, connect
 from smoothcert.jobs.keys import queue_of
 from smoothcert.jobs.publisher import TASK, Message, TaskPublisher
-from smoothcert.schemas.signature import PublicKeys
+from smoothcert.schemas.certificate import PublicKeys
 from smoothcert.signing import Signer, signature_problem
 from tests.security.tls import HOST, tls_before
 from tests.service.worker import StandInWorker, certificate, progress

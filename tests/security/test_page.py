@@ -8,7 +8,7 @@ import uvicorn
 
 from service.app import create_app
 from service.settings import Settings
-from smoothcert.cli.local_broker import Broker, free_port
+from smoothcert.cli.processes import Broker, free_port
 from smoothcert.models.registry import CARD_FILE
 from tests.acceptance.test_browser import broker, chromium, pytestmark, visit, worker
 from tests.acceptance.visit import Server, Visit

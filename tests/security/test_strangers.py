@@ -17,7 +17,7 @@ import pytest
 import redis
 from fastapi.testclient import TestClient
 
-from smoothcert.cli.local_broker import Broker, free_port
+from smoothcert.cli.processes import Broker, free_port
 from smoothcert.schemas.api_keys import Keyring, draw
 from tests.conftest import fresh_database
 from tests.security.conftest import Open

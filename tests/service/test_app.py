@@ -9,11 +9,11 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
-from service import examples
+from service import openapi
 from service.app import create_app
 from service.jobs import JobList
 from service.settings import Settings
-from smoothcert.cli.local_broker import free_port
+from smoothcert.cli.processes import free_port
 from smoothcert.jobs.store import JobStore
 from smoothcert.schemas.certificate import Certificate
 from smoothcert.schemas.job import Batch, Job
@@ -129,15 +129,13 @@ def test_the_schema_declares_every_error_as_a_problem(client: TestClient) -> Non
 @pytest.mark.parametrize(
     ("model", "example"),
     [
-        (Job, examples.QUEUED),
-        (Job, examples.SUCCEEDED),
-        (Job, examples.CANCELLED),
-        (JobList, examples.LIST),
-        (Certificate, examples.CERTIFICATE),
-        (Batch, examples.BATCH),
+        (Job, openapi.QUEUED),
+        (Job, openapi.SUCCEEDED),
+        (Job, openapi.CANCELLED),
+        (JobList, openapi.LIST),
+        (Certificate, openapi.CERTIFICATE),
+        (Batch, openapi.BATCH),
     ],
 )
-def test_examples_are_what_the_service_could_answer(
-    model: type[BaseModel], example: examples.Example
-) -> None:
+def test_examples_are_what_the_service_could_answer(model: type[BaseModel], example: openapi.Example) -> None:
     assert model.model_validate(example).model_dump(mode="json", exclude_unset=True) == example

@@ -6,7 +6,7 @@ from fastapi.testclient import TestClient
 
 from service.app import create_app
 from service.settings import Settings
-from smoothcert.schemas.signature import PublicKeys
+from smoothcert.schemas.certificate import PublicKeys
 from smoothcert.signing import Signer, signature_problem
 from tests.service.worker import StandInWorker, certificate, progress
 

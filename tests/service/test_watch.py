@@ -5,8 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from service.polling import POLL_LEAST, POLL_MOST, poll_intervals
-from service.watch import due_at
+from service.watch import POLL_LEAST, POLL_MOST, due_at, poll_intervals
 from smoothcert.schemas.job import Job, Progress
 from smoothcert.schemas.parameters import Parameters
 

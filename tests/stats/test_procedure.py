@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from smoothcert.errors import ImpossibleRequest
 from smoothcert.schemas.parameters import ProcedureName
 from smoothcert.stats.bounds import result_at_look
-from smoothcert.stats.procedure import Certification, drive
+from smoothcert.stats.procedure import Certification, CertificationState, VoteCounts, drive
 from smoothcert.stats.schedule import plan_for
-from smoothcert.stats.state import CertificationState, VoteCounts
 from smoothcert.testing import KnownVotes
 from smoothcert.votes import VoteRange
 from tests.support.certifying import SURE, asked, certify

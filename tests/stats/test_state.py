@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from smoothcert.stats.state import CertificationState, VoteCounts
+from smoothcert.stats.procedure import CertificationState, VoteCounts
 from smoothcert.votes import VoteRange
 
 

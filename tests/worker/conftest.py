@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from smoothcert.cli.local_broker import Broker
+from smoothcert.cli.processes import Broker
 from smoothcert.jobs.broker import connect
 from smoothcert.models.registry import CARD_FILE, WEIGHTS_FILE
 from tests.conftest import fresh_database

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import pytest
 import redis
 
-from smoothcert.cli.local_broker import spawn
+from smoothcert.cli.processes import spawn
 from smoothcert.images.pixels import CertifiedImage
 from smoothcert.jobs.publisher import Message, TaskPublisher
 from smoothcert.jobs.store import JobStore, Request

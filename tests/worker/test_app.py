@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from smoothcert.schemas.signature import PublicKeys
+from smoothcert.schemas.certificate import PublicKeys
 from smoothcert.signing import Signer, signature_problem
 from smoothcert.votes import VoteRange
 from tests.worker.conftest import write_model

@@ -10,7 +10,7 @@ import httpx2 as httpx
 import pytest
 from PIL import Image
 
-from smoothcert.cli.local_broker import free_port
+from smoothcert.cli.processes import free_port
 from tests.cli.test_service import running, wait_until_ready
 from tests.worker.plant import MODEL, Plant, eventually
 
@@ -69,7 +69,7 @@ def test_a_request_is_followed_through_service_and_worker(plant: Plant, site: st
         ("shop-3", ["finished"]),
     ):
         said = lines(plant.folder, request)
-        events = [line["event"] for line in said if line["logger"] != "service.request_id"]
+        events = [line["event"] for line in said if line["logger"] != "service.middleware"]
         assert events == ["submitted", "begun", *last]
         assert {line["job"] for line in said if "job" in line} == {ids[request]}
         assert [line["path"] for line in said if line["event"] == "answered"] == ["/certify"]

@@ -1,7 +1,7 @@
 """The data sets by name. To add one: one file in this folder with a DatasetSpec, and one line in DATASETS.
 
-base.py: DatasetSpec and what training uses by default. torchvision_datasets.py: the named ones. image_set.py:
-loaded images. folder.py, class_tree.py: a folder of one's own images. augment.py: random crops and flips.
+base.py: DatasetSpec, what training uses by default, augmentation. torchvision_datasets.py: the named ones.
+image_set.py: loaded images, and a folder of one's own; class_tree.py finds its classes and splits.
 Data sets are imported on first use, as torch takes seconds to load.
 """
 
@@ -55,7 +55,7 @@ def load_dataset(
     Raises InvalidRequest: no such data set, or its files are missing and cannot be downloaded.
     """
     if name.startswith(FOLDER):
-        from training.datasets.folder import load_folder  # noqa: PLC0415
+        from training.datasets.image_set import load_folder  # noqa: PLC0415
 
         return load_folder(name, split, size, stream=stream)
     spec = find_dataset(name)

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 from torchvision import datasets
 
-from training.datasets.augment import crop_and_flip
-from training.datasets.base import DatasetDefaults, DatasetSpec, Schedule
+from training.datasets.base import DatasetDefaults, DatasetSpec, Schedule, crop_and_flip
 
 MNIST = DatasetSpec(
     read=datasets.MNIST,

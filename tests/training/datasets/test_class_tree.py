@@ -10,7 +10,7 @@ from PIL import Image
 from smoothcert.errors import InvalidRequest
 from smoothcert.images.folders import is_clutter
 from training.datasets.class_tree import ClassTree, split_of
-from training.datasets.folder import load_folder
+from training.datasets.image_set import load_folder
 
 CAFE = [unicodedata.normalize(form, "café") for form in ("NFC", "NFD")]
 

@@ -2,8 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.datasets.augment import crop_and_flip, resized_crop_and_flip
-from training.datasets.base import augmentation_for
+from training.datasets.base import augmentation_for, crop_and_flip, resized_crop_and_flip
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -74,8 +73,8 @@ def test_resized_crops_have_the_area_and_the_ratio_of_the_papers():
 
 
 def test_a_crop_of_the_whole_image_is_the_image(monkeypatch):
-    monkeypatch.setattr("training.datasets.augment.MIN_AREA", 1.0)
-    monkeypatch.setattr("training.datasets.augment.MAX_RATIO", 1.0)
+    monkeypatch.setattr("training.datasets.base.MIN_AREA", 1.0)
+    monkeypatch.setattr("training.datasets.base.MAX_RATIO", 1.0)
     images = torch.randint(0, 256, (20, 3, 16, 16), dtype=torch.uint8, generator=seeded())
     for image, crop in zip(images, resized_crop_and_flip(images, seeded(), 16), strict=True):
         assert torch.equal(crop, image) or torch.equal(crop, image.flip(-1))

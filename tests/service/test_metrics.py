@@ -1,5 +1,3 @@
-"""What /metrics tells of jobs and workers, from a store that real transitions have changed."""
-
 import re
 from collections.abc import Callable
 from pathlib import Path

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from smoothcert.cli.inputs import SLICE, expand, is_one_file, slices
+from smoothcert.cli.options import SLICE, expand, is_one_file, slices
 from smoothcert.errors import InvalidRequest
 
 

@@ -1,5 +1,3 @@
-"""keep_freed_memory, measured in page faults of a new process; the peak memory of a run."""
-
 import os
 import platform
 import subprocess
@@ -8,13 +6,13 @@ import sys
 import pytest
 import torch
 
-from training.memory import CLEAR_REFS, peak_memory_mib, reset_peak_memory
+from training.step import CLEAR_REFS, peak_memory_mib, reset_peak_memory
 
 CPU = torch.device("cpu")
 MUCH = 256  # MiB
 STEPS = """
 import resource, sys, torch
-from training.memory import keep_freed_memory
+from training.step import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 def step():  # as training does: several activations live at once, all freed at the end

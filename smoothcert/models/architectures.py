@@ -1,0 +1,199 @@
+"""Network architectures by name: those of the field that torchvision lacks, and torchvision's classifiers.
+
+LeNet as the field trains it on MNIST: 431 080 parameters, no batch norm, no dropout. ResNets for 32x32
+images (He et al. 2016) with projection shortcuts, as the published checkpoints have. DenseNet-BC for 32x32
+images (Huang et al. 2017); blocks [6,6,6] and growth 12 are DenseNet-40.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from smoothcert.errors import InvalidRequest
+
+
+class LeNet(nn.Module):
+    """Two 5x5 convolutions and two linear layers. Takes (B, 1, 28, 28), gives logits (B, K)."""
+
+    def __init__(self, num_classes: int = 10, in_channels: int = 1) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(in_channels, 20, kernel_size=5),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(20, 50, kernel_size=5),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        )
+        self.head = nn.Sequential(
+            nn.Flatten(), nn.Linear(50 * 4 * 4, 500), nn.ReLU(), nn.Linear(500, num_classes)
+        )
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.features(images_BCHW))
+        return logits
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions around a shortcut: 1x1 convolution + batch norm where the shape changes."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != channels:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(out)) + self.shortcut(x))
+
+
+class CifarResNet(nn.Module):
+    """Three stages of basic blocks, widths 16/32/64. Takes (B, C, 32, 32), gives logits (B, K).
+
+    depth = 6 * blocks_per_stage + 2: 20 has 3 blocks a stage, 110 has 18.
+    """
+
+    def __init__(self, depth: int, num_classes: int = 10, in_channels: int = 3) -> None:
+        super().__init__()
+        assert depth % 6 == 2, "depth is 6 n + 2"
+        blocks = (depth - 2) // 6
+        self.stem = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
+        self.stem_bn = nn.BatchNorm2d(16)
+        self.stages = nn.Sequential(
+            _stage(16, 16, blocks, stride=1),
+            _stage(16, 32, blocks, stride=2),
+            _stage(32, 64, blocks, stride=2),
+        )
+        self.head = nn.Linear(64, num_classes)
+        self._initialise()
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        features = self.stages(F.relu(self.stem_bn(self.stem(images_BCHW))))
+        logits: Tensor = self.head(features.mean(dim=(2, 3)))
+        return logits
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def _stage(in_channels: int, channels: int, blocks: int, stride: int) -> nn.Sequential:
+    first = BasicBlock(in_channels, channels, stride)
+    return nn.Sequential(first, *(BasicBlock(channels, channels, 1) for _ in range(blocks - 1)))
+
+
+class Bottleneck(nn.Module):
+    """BN-ReLU-1x1 (4k) then BN-ReLU-3x3 (k); its output joins its input."""
+
+    def __init__(self, in_channels: int, growth: int) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(in_channels)
+        self.conv1 = nn.Conv2d(in_channels, 4 * growth, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(4 * growth)
+        self.conv2 = nn.Conv2d(4 * growth, growth, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.conv1(F.relu(self.bn1(x)))
+        out = self.conv2(F.relu(self.bn2(out)))
+        return torch.cat((x, out), dim=1)
+
+
+class CifarDenseNet(nn.Module):
+    """Takes (B, C, 32, 32), gives logits (B, K).
+
+    Between two blocks there is a 2x2 average pool only: with compression 1 the published networks have no
+    convolution there.
+    """
+
+    def __init__(
+        self,
+        blocks: tuple[int, ...] = (6, 6, 6),
+        growth: int = 12,
+        num_classes: int = 10,
+        in_channels: int = 3,
+    ) -> None:
+        super().__init__()
+        channels = 2 * growth
+        layers: list[nn.Module] = [nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)]
+        for index, size in enumerate(blocks):
+            if index > 0:
+                layers.append(nn.AvgPool2d(2))
+            layers += [Bottleneck(channels + i * growth, growth) for i in range(size)]
+            channels += size * growth
+        self.features = nn.Sequential(*layers, nn.BatchNorm2d(channels), nn.ReLU())
+        self.head = nn.Linear(channels, num_classes)
+        self._initialise()
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.features(images_BCHW).mean(dim=(2, 3)))
+        return logits
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.zeros_(self.head.bias)
+
+
+Builder = Callable[[int, int], nn.Module]  # (num_classes, in_channels)
+
+ARCHITECTURES: dict[str, Builder] = {
+    "lenet": LeNet,
+    "resnet20": lambda num_classes, in_channels: CifarResNet(20, num_classes, in_channels),
+    "resnet110": lambda num_classes, in_channels: CifarResNet(110, num_classes, in_channels),
+    "densenet40": lambda num_classes, in_channels: CifarDenseNet((6, 6, 6), 12, num_classes, in_channels),
+}
+
+
+class Normalize(nn.Module):
+    """The first layer: (x - mean) / std per channel, pixels in [0,1]. Not trained."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        # Not persistent, as the card holds these values.
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        return (images_BCHW - self.mean) / self.std
+
+
+WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")  # used only by the loss of their authors
+
+
+def build_network(name: str, num_classes: int, mean: Sequence[float], std: Sequence[float]) -> nn.Module:
+    """A base classifier with fresh weights: (B, C, H, W) pixels in [0,1], plus noise, to logits (B, K).
+
+    `name` is one of ARCHITECTURES or any torchvision classifier (3 channels). Raises InvalidRequest.
+    """
+    body = _build_body(name, num_classes, in_channels=len(mean))
+    return nn.Sequential(Normalize(mean, std), body)
+
+
+def _build_body(name: str, num_classes: int, in_channels: int) -> nn.Module:
+    if name in ARCHITECTURES:
+        return ARCHITECTURES[name](num_classes, in_channels)
+    if name not in torchvision.models.list_models(module=torchvision.models):
+        raise InvalidRequest(
+            f"There is no architecture {name!r}; there are: {', '.join(ARCHITECTURES)} "
+            "and the classifiers of torchvision (resnet50, ...)."
+        )
+    if in_channels != 3:
+        raise InvalidRequest(f"{name} takes colour images; these have {in_channels} channel(s).")
+    options = {"aux_logits": False, "init_weights": True} if name in WITH_AUXILIARY_HEADS else {}
+    network: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=num_classes, **options)
+    return network
