@@ -20,7 +20,7 @@ class Recipe:
     mean, std: per channel, pixels in [0,1]. precision: bfloat16 under autocast (slow on processors without
     it). channels_last: memory format, else contiguous. compile: the residual blocks; needs a C++ compiler, on
     CUDA Triton. micro_batch: images per forward pass, if a whole step does not fit into memory. initial:
-    digest of the pretrained weights; None: fresh weights.
+    digest of the pretrained weights; None: fresh weights. vote_shares: digest of those that the method uses.
     """
 
     method_name: str
@@ -36,6 +36,7 @@ class Recipe:
     compile: bool = False
     micro_batch: int | None = None
     initial: str | None = None
+    vote_shares: str | None = None
     method_options: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -54,6 +55,8 @@ class Recipe:
             del values["schedule"]["late"]
         if self.channels_last:
             del values["channels_last"]
+        if self.vote_shares is None:
+            del values["vote_shares"]
         return values
 
 

@@ -196,6 +196,7 @@ def _training_record(trainer: Trainer) -> dict[str, Any]:
     return schedule | {
         "seed": recipe.seed,
         "initial": recipe.initial,
+        **({"vote_shares": recipe.vote_shares} if recipe.vote_shares else {}),
         "micro_batch": recipe.micro_batch,
         "precision": recipe.precision,
         "channels_last": recipe.channels_last,

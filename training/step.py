@@ -7,6 +7,7 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ class Step:
 
     images_u8: the training set (N, C, H, W), or None if each call brings its images. labels_N: of the whole
     set. loss_sum: float32 scalar, sum of the steps' losses. autocast: bfloat16. micro_batch: images per
-    forward pass.
+    forward pass. shares_NK: vote shares of the whole set, for a method that uses them.
     """
 
     network: nn.Module
@@ -37,6 +38,7 @@ class Step:
     loss_sum: Tensor
     autocast: bool
     micro_batch: int | None = None
+    shares_NK: Tensor | None = None
 
     def __call__(self, indices_B: Tensor, images_u8: Tensor | None = None) -> None:
         """Train on these images once. images_u8: (B, C, H, W), if the step holds none.
@@ -49,7 +51,7 @@ class Step:
         for part in (slice(start, start + size) for start in range(0, len(indices_B), size)):
             part_B = indices_B[part]
             images = self._select(part_B) if images_u8 is None else images_u8[part]
-            loss = self._loss(images, self.labels_N[part_B]) * (len(part_B) / len(indices_B))
+            loss = self._loss(images, part_B) * (len(part_B) / len(indices_B))
             loss.backward()  # type: ignore[no-untyped-call]
             self.loss_sum.add_(loss.detach())
         self.optimizer.step()
@@ -58,12 +60,17 @@ class Step:
         assert self.images_u8 is not None
         return self.images_u8.index_select(0, indices_B)
 
-    def _loss(self, images_u8: Tensor, labels_B: Tensor) -> Tensor:
+    def _loss(self, images_u8: Tensor, indices_B: Tensor) -> Tensor:
+        shares: dict[str, Any] = (
+            {} if self.shares_NK is None else {"shares_BK": self.shares_NK.index_select(0, indices_B)}
+        )
         if self.augment is not None:
             images_u8 = self.augment(images_u8, self.generator)
         images_BCHW = images_u8.float().div_(255)
         with torch.autocast(images_u8.device.type, torch.bfloat16, enabled=self.autocast):
-            return self.method.loss(self.network, images_BCHW, labels_B, self.progress, self.generator)
+            return self.method.loss(
+                self.network, images_BCHW, self.labels_N[indices_B], self.progress, self.generator, **shares
+            )
 
 
 class CudaGraphStep:

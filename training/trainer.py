@@ -61,8 +61,13 @@ class Trainer:
     them.
     """
 
-    def __init__(self, recipe: Recipe, images: ImageSet, device: torch.device) -> None:
-        """Raises InvalidRequest: unknown architecture, or one that does not fit the images."""
+    def __init__(
+        self, recipe: Recipe, images: ImageSet, device: torch.device, shares_NK: Tensor | None = None
+    ) -> None:
+        """shares_NK: vote shares of the images, for a method that uses them.
+
+        Raises InvalidRequest: unknown architecture, or one that does not fit the images.
+        """
         self.recipe = recipe
         self.images = images
         self.position = Position()
@@ -74,7 +79,7 @@ class Trainer:
             torch.manual_seed(recipe.seed)  # for the fresh weights and dropout
             self.network = fresh_network(recipe, images).to(device)
             self._optimizer = _optimizer(self.network, recipe)
-            self._step = self._build_step(images)
+            self._step = self._build_step(images, shares_NK)
         self._run_step: CudaGraphStep | Step = (
             CudaGraphStep(self._step, self._stream)
             if self._stream and self._step.images_u8 is not None and not distributed.is_distributed()
@@ -198,7 +203,7 @@ class Trainer:
         if changed and isinstance(self._run_step, CudaGraphStep):
             self._run_step.reset()
 
-    def _build_step(self, images: ImageSet) -> Step:
+    def _build_step(self, images: ImageSet, shares_NK: Tensor | None) -> Step:
         device, recipe = self.device, self.recipe
         self._slices = _slices(len(images.labels), recipe.schedule.batch, recipe.method.chunks)
         self.network.train()
@@ -222,6 +227,7 @@ class Trainer:
             loss_sum=torch.zeros((), device=device),
             autocast=recipe.precision == "bfloat16",
             micro_batch=recipe.micro_batch,
+            shares_NK=None if shares_NK is None else shares_NK.to(device),
         )
 
     def _on_stream(self) -> AbstractContextManager[Any]:

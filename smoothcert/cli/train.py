@@ -12,10 +12,12 @@ import typer
 
 from smoothcert.cli.options import Dataset
 from smoothcert.cli.output import note, progress_bar, show
+from smoothcert.errors import InvalidRequest
 
 if TYPE_CHECKING:
     import torch
 
+    from smoothcert.cli.teacher import Teaching
     from smoothcert.schemas.card import ModelCard
     from training.datasets.image_set import ImageSet
     from training.pretrained import PretrainedWeights
@@ -28,6 +30,7 @@ PRECISION = "Of autocast; `auto` times a few steps and takes the fastest."  # he
 MEASURED = ("precision", "channels_last", "compile")  # fields of a recipe that are measured
 WINDOW = 30.0  # seconds of one measurement
 SLOWER = 2.0  # times the fastest window, from which on a warning is printed
+TEACHER_VOTES = 10_000  # of each image, as published
 METHOD_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}  # the method's own fields
 
 Arch = Annotated[str | None, typer.Option(help="Network; else the one published for the data set.")]
@@ -41,6 +44,13 @@ Stream = Annotated[
 ]
 MicroBatch = Annotated[
     int | None, typer.Option(min=1, help="Images of one forward pass; else all of a step's.")
+]
+Teacher = Annotated[
+    str | None,
+    typer.Option(help="Of cat-rs: whose votes weigh the images.  [default: one is trained beside --out]"),
+]
+TeacherVotes = Annotated[
+    int, typer.Option(min=1, help="Of cat-rs: the teacher's votes on each training image.")
 ]
 Init = Annotated[
     Path | None, typer.Option(metavar="PATH", help="Weights to start from: checkpoint, safetensors, .pt.")
@@ -65,6 +75,8 @@ def train(
     micro_batch: MicroBatch = None,
     init: Init = None,
     new_head: Annotated[bool, typer.Option("--new-head", help="The last layer starts fresh.")] = False,
+    teacher: Teacher = None,
+    teacher_votes: TeacherVotes = TEACHER_VOTES,
 ) -> None:
     """Train a base classifier.
 
@@ -73,6 +85,7 @@ def train(
     Started by torchrun, several processes, one a GPU, train one network together.
     """
     use_passive_waiting()
+    from smoothcert.cli.teacher import Teaching
     from training.datasets import load_dataset
     from training.pretrained import PretrainedWeights
     from training.recipe import build_recipe, parse_options, run_name
@@ -94,7 +107,10 @@ def train(
         initial=initial.digest if initial else None,
     )
     folder = out or Path("runs") / run_name(recipe)
-    card = fit(recipe, images, folder, resume=resume, initial=initial, precision=precision)
+    if teacher is not None and not recipe.method.uses_vote_shares:
+        raise InvalidRequest(f"--teacher is an option of cat-rs alone; {method} has none.")
+    teaching = Teaching(teacher, teacher_votes)
+    card = fit(recipe, images, folder, resume=resume, initial=initial, precision=precision, teaching=teaching)
     if card is not None:
         text = (
             f"loss {card.training['final_loss']}, {card.training['seconds']} s, {card.training['precision']}"
@@ -119,32 +135,60 @@ def fit(
     resume: bool,
     initial: PretrainedWeights | None = None,
     precision: PrecisionOption = "auto",
+    teaching: Teaching | None = None,
 ) -> ModelCard | None:
     """Train or resume a run, on a GPU if there is one, and export the checkpoint.
 
     precision: `auto` measures which one is fastest, with memory format and compiling; a resumed run keeps its
-    own. Under torchrun all processes train together; the first returns the card, the others None.
+    own. teaching: of a method that uses vote shares; else it is unused.
+    Under torchrun all processes train together; the first returns the card, the others None.
     """
     from smoothcert.engines.hardware import limit_threads_to_quota
     from training.distributed import is_main_process, process_group
     from training.run import STATE_FILE, TrainingRun, prepare_run_folder
     from training.step import keep_freed_memory
     from training.trainer import Trainer
+    from training.vote_shares import shares_digest
 
     limit_threads_to_quota()
     keep_freed_memory()
+    shares_NK = _shares(recipe, images, folder, teaching, precision)
+    if shares_NK is not None:
+        recipe = replace(recipe, vote_shares=shares_digest(shares_NK))
     with process_group() as device:
         if images.summary and is_main_process():
             note(images.summary)
         prepare_run_folder(folder, resume=resume)
         recipe = _decided(recipe, images, device, precision, folder / STATE_FILE)
-        trainer = Trainer(recipe, images, device)
+        trainer = Trainer(recipe, images, device, shares_NK)
         if initial is not None:
             trainer.start_from(initial.fitted(trainer.network))
         session = TrainingRun(trainer, folder, resume=resume)
         _run(session, shown=is_main_process())
         card = session.export()
         return card if is_main_process() else None
+
+
+def _shares(
+    recipe: Recipe, images: ImageSet, folder: Path, teaching: Teaching | None, precision: PrecisionOption
+) -> torch.Tensor | None:
+    """The vote shares that the method uses, if it does; a teacher that nobody named is trained first."""
+    from smoothcert.cli.checkpoints import Checkpoint
+    from smoothcert.cli.teacher import Teaching, fitting_teacher, teacher_folder, teacher_recipe, vote_shares
+    from smoothcert.models.registry import CARD_FILE, read_card
+    from training.run import STATE_FILE
+
+    if not recipe.method.uses_vote_shares:
+        return None
+    teaching = teaching or Teaching()
+    if teaching.teacher is not None:
+        return vote_shares(fitting_teacher(teaching.teacher, images), images, folder, teaching.votes)
+    beside = teacher_folder(recipe, folder)
+    if not (beside / CARD_FILE).is_file():
+        note(f"training the teacher {beside.name}: Gaussian noise, sigma = 0.25")
+        resume = (beside / STATE_FILE).exists()
+        fit(teacher_recipe(recipe), images, beside, resume=resume, precision=precision)
+    return vote_shares(Checkpoint(beside, read_card(beside)), images, folder, teaching.votes)
 
 
 def _decided(

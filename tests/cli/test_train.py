@@ -118,3 +118,31 @@ def test_training_takes_no_more_threads_than_a_container_is_granted(
         assert (trained.returncode, torch.get_num_threads()) == (0, 1), trained.stderr
     finally:
         torch.set_num_threads(before)
+
+
+def test_cat_rs_trains_its_teacher_once_for_every_noise_level(inside: Command, tmp_path: Path) -> None:
+    asked = ("train", "cat-rs", *ASKED[:4], "--epochs", "1", "--teacher-votes", "2", "--precision", "float32")
+    first = inside(*asked, "--sigma", "0.5", "--steps", "1", "--out", tmp_path / "half")
+    assert first.returncode == 0, first.stderr
+    assert "training the teacher mnist-lenet-teacher: Gaussian noise, sigma = 0.25" in first.stderr
+    assert "counting 2 votes of mnist-lenet-teacher on each of 200 images" in first.stderr
+    teacher = read_card(tmp_path / "mnist-lenet-teacher")
+    assert (teacher.method, teacher.sigma, teacher.training["epochs"]) == ("gaussian", 0.25, 1)
+    second = inside(*asked, "--sigma", "1", "--steps", "1", "--out", tmp_path / "one")
+    assert second.returncode == 0, second.stderr
+    assert "teacher" not in second.stderr
+    shares = {read_card(tmp_path / name).training["vote_shares"] for name in ("half", "one")}
+    assert len(shares) == 1
+    named = inside(
+        *(*asked, "--sigma", "1", "--steps", "1", "--out", tmp_path / "again"),
+        *("--teacher", tmp_path / "mnist-lenet-teacher"),
+    )
+    assert named.returncode == 0, named.stderr
+    assert read_card(tmp_path / "again").weights_sha256 == read_card(tmp_path / "one").weights_sha256
+
+
+def test_a_teacher_of_a_method_without_one_is_refused(inside: Command, tmp_path: Path) -> None:
+    done = inside("train", "gaussian", *ASKED, "--out", tmp_path / "run", "--teacher", "any")
+    assert done.returncode == 2
+    assert "--teacher is an option of cat-rs alone; gaussian has none." in done.stderr
+    assert not (tmp_path / "run/card.json").exists()

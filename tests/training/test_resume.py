@@ -29,6 +29,8 @@ RUNS = [
     ("smoothadv", SHORT),
     ("smoothadv", SHORT | {"attack": "ddn"}),
     ("smoothadv-consistency", SHORT),
+    ("smoothmix", SHORT | {"one_step_adversary": True}),
+    ("cat-rs", {"steps": 2}),
     ("macer", {"num_noises": 4, "beta": 1.0}),  # its robust term waits for the third epoch
 ]
 

@@ -13,6 +13,7 @@ MNIST = DatasetSpec(
     defaults=DatasetDefaults("lenet", Schedule(epochs=90, lr=0.01, lr_step=30), (0.0,), (1.0,)),
     augment=None,
     family="mnist",
+    method_schedules={"cat-rs": Schedule(epochs=150, lr=0.01, lr_step=50)},
 )
 FASHION_MNIST = replace(
     MNIST,

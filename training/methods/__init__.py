@@ -20,6 +20,8 @@ METHODS = {
     "consistency": "training.methods.consistency:Consistency",
     "smoothadv": "training.methods.smoothadv:SmoothAdv",
     "smoothadv-consistency": "training.methods.smoothadv_consistency:SmoothAdvConsistency",
+    "smoothmix": "training.methods.smoothmix:SmoothMix",
+    "cat-rs": "training.methods.catrs:CatRs",
     "macer": "training.methods.macer:Macer",
 }
 

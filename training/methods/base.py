@@ -8,7 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,8 @@ class Method(ABC):
     Each field is an option of the command line; `help` in its metadata describes it. Registered in
     training.methods.METHODS.
     """
+
+    uses_vote_shares: ClassVar[bool] = False  # loss takes `shares_BK`: see training.vote_shares
 
     sigma: float = field(metadata={"help": "noise level, in units of pixels in [0,1]"})
     num_noises: int = field(default=1, metadata={"help": "noises per image in one step (m)"})
@@ -116,6 +118,11 @@ def cross_entropy(log_target: Tensor, log_probs: Tensor) -> Tensor:
 def entropy(log_probs: Tensor) -> Tensor:
     """H(F): (..., K) to (...)."""
     return cross_entropy(log_probs, log_probs)
+
+
+def warmed_up(progress: TrainingProgress, warmup: int) -> Tensor:
+    """A share that grows by 1/warmup an epoch from 1/warmup to 1: a scalar."""
+    return ((progress.epoch.floor() + 1) / max(warmup, 1)).clamp_max(1)
 
 
 def require_positive(**options: float) -> None:

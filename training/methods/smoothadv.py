@@ -28,6 +28,7 @@ from training.methods.base import (
     require_at_least,
     require_one_of,
     require_positive,
+    warmed_up,
 )
 
 EPSILON_UNIT = 1 / 256  # published values are in 255ths but the published code divides by 256
@@ -208,5 +209,4 @@ class SmoothAdv(Method):
 
     def radius(self, progress: TrainingProgress) -> Tensor:
         """epsilon of this epoch, pixels in [0,1]: a scalar. The first epoch has 1/warmup of it."""
-        full = self.epsilon * EPSILON_UNIT
-        return full * ((progress.epoch.floor() + 1) / max(self.warmup, 1)).clamp_max(1)
+        return self.epsilon * EPSILON_UNIT * warmed_up(progress, self.warmup)

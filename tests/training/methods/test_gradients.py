@@ -4,9 +4,14 @@ import pytest
 import torch
 
 from training.methods import METHODS, build_method
-from training.methods.smoothadv import SmoothAdv
 
 STEP = 1e-6
+ATTACKS = {  # the part of a method that its gradient does not flow through
+    "smoothadv": "attacked",
+    "smoothadv-consistency": "attacked",
+    "smoothmix": "attack",
+    "cat-rs": "attacked_noise",
+}
 LOSSES = [
     ("gaussian", {"num_noises": 2}),
     ("stability", {"num_noises": 2}),
@@ -17,6 +22,9 @@ LOSSES = [
     ("smoothadv", {"num_noises": 2, "steps": 3}),
     ("smoothadv", {"num_noises": 2, "steps": 3, "attack": "ddn"}),
     ("smoothadv-consistency", {"num_noises": 2, "steps": 3}),
+    ("smoothmix", {"num_noises": 2, "steps": 3}),
+    ("smoothmix", {"num_noises": 2, "steps": 2, "one_step_adversary": True}),
+    ("cat-rs", {"num_noises": 2, "steps": 3}),
     ("macer", {"num_noises": 4, "beta": 1.0}),
 ]
 
@@ -31,12 +39,11 @@ def shift(network, direction, length):
 def test_the_gradient_is_that_of_the_loss_with_the_attack_held_fixed(problem, monkeypatch, name, options):
     method = build_method(name, "mnist", 0.5, **options)
     problem.loss(method).backward()
-    if isinstance(method, SmoothAdv):  # no gradient flows through the attack, so it is held fixed
-        found = []
-        attack = SmoothAdv.attacked
-        monkeypatch.setattr(SmoothAdv, "attacked", lambda *args: found.append(attack(*args)) or found[0])
+    if (attack_name := ATTACKS.get(name)) is not None:  # no gradient flows through the attack: held fixed
+        found, attack = [], getattr(type(method), attack_name)
+        monkeypatch.setattr(type(method), attack_name, lambda *args: found.append(attack(*args)) or found[0])
         problem.loss(method)
-        monkeypatch.setattr(SmoothAdv, "attacked", lambda *_: found[0])
+        monkeypatch.setattr(type(method), attack_name, lambda *_: found[0])
     generator = torch.Generator().manual_seed(8)
     parameters = list(problem.network.parameters())
     direction = [torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in parameters]

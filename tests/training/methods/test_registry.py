@@ -12,7 +12,7 @@ from training.methods import METHODS, build_method, defaults, option_names
 from training.methods.base import TrainingProgress
 
 VARIANTS = [(name, {}) for name in METHODS] + [(name, {"attack": "ddn"}) for name in METHODS if "adv" in name]
-SCHEDULED = {"macer", "smoothadv", "smoothadv-consistency"}  # their losses grow with the epoch
+SCHEDULED = {"macer", "smoothadv", "smoothadv-consistency", "smoothmix"}  # their losses grow with the epoch
 DATASETS = [*DATASETS, "folder:pictures"]
 
 
@@ -38,6 +38,20 @@ def both(num_noises, steps, epsilon, weight):
     return smoothadv(num_noises, steps, epsilon, weight=weight, entropy_weight=0.5)
 
 
+def smoothmix(num_noises, steps, step_size, *, one_step=False):
+    attack = {
+        "num_noises": num_noises,
+        "steps": steps,
+        "step_size": step_size,
+        "one_step_adversary": one_step,
+    }
+    return attack | {"weight": 5, "warmup": 10}
+
+
+def cat_rs(weight):
+    return {"num_noises": 4, "steps": 4, "epsilon": 1, "weight": weight}
+
+
 def macer(weight, *, deferred):
     return {"num_noises": 16, "weight": weight, "gamma": 8, "beta": 16, "deferred": deferred}
 
@@ -55,6 +69,14 @@ PUBLISHED = {  # by method and data set, at sigma = 0.25, 0.5 and 1
     ("smoothadv", "imagenet"): [smoothadv(1, 1, 255), smoothadv(1, 1, 255), smoothadv(1, 1, 512)],
     ("smoothadv-consistency", "mnist"): [both(4, 10, 255, 1)] * 3,
     ("smoothadv-consistency", "cifar10"): [both(4, 10, 255, 2), both(2, 10, 512, 1), both(2, 10, 512, 1)],
+    ("smoothmix", "mnist"): [smoothmix(4, steps, 1) for steps in (2, 4, 8)],
+    ("smoothmix", "cifar10"): [
+        smoothmix(2, 4, 0.5),
+        smoothmix(2, 4, 1, one_step=True),
+        smoothmix(2, 4, 2, one_step=True),
+    ],
+    ("cat-rs", "mnist"): [cat_rs(weight) for weight in (1, 1, 2)],
+    ("cat-rs", "cifar10"): [cat_rs(weight) for weight in (0.5, 1, 2)],
     ("macer", "mnist"): [macer(weight, deferred=True) for weight in (16, 16, 6)],
     ("macer", "cifar10"): [macer(12, deferred=deferred) for deferred in (False, False, True)],
 }
@@ -79,6 +101,12 @@ def test_the_weight_that_made_the_printed_tables_is_legacys(dataset, weight):
 def test_the_weight_of_consistency_follows_its_form(form, weight):
     assert build_method("consistency", "mnist", 0.25, form=form).weight == weight
     assert build_method("consistency", "mnist", 0.25, form=form, weight=7.0).weight == 7.0
+
+
+@pytest.mark.parametrize(("weight", "steps"), [(1, (3, 4, 8)), (5, (2, 4, 8)), (None, (2, 4, 8))])
+def test_the_steps_of_smoothmix_follow_its_weight_on_mnist(weight, steps):
+    given = {} if weight is None else {"weight": weight}
+    assert tuple(defaults("smoothmix", "mnist", s, **given)["steps"] for s in (0.25, 0.5, 1.0)) == steps
 
 
 def test_an_unknown_method_is_refused():
@@ -126,7 +154,11 @@ def test_a_batch_is_one_step_or_one_per_noise(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["gaussian", "stability", "consistency", "smoothadv", "smoothadv-consistency"]
+    "name",
+    [
+        *("gaussian", "stability", "consistency", "smoothadv"),
+        *("smoothadv-consistency", "smoothmix", "cat-rs"),
+    ],
 )
 def test_published_runs_take_one_step_per_noise_except_macers(name):
     assert build_method(name, "mnist", 0.5, num_noises=3).chunks == 3
