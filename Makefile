@@ -37,7 +37,7 @@ MUTATED := build/mutants/tree
 MIRROR = $(patsubst smoothcert/%,tests/%,$(dir $(MODULE)))test_$(notdir $(MODULE))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types imports format unit duplicates coverage mutants faults soak images bench docs lock lowest audit release-check clean
+.PHONY: help run test lint types imports format unit duplicates coverage mutants faults soak images bench docs lock lowest audit verifier release-check clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -98,8 +98,11 @@ bench: $(DEV_STAMP) ## measure this machine: start to first page, post to certif
 docs: $(DEV_STAMP) ## write docs/cli.md from the commands, methods and data sets
 	$(BIN)/python -m docs.write_cli
 
-release-check: $(DEV_STAMP) build/lock/bin/uv ## can this tree be released? leaves wheel and sdist in build/release
+release-check: $(DEV_STAMP) build/lock/bin/uv ## can this tree be released? leaves wheel, sdist and verify.pyz in build/release
 	$(BIN)/python -m tests.release --uv build/lock/bin/uv
+
+verifier: $(DEV_STAMP) ## build/release/verify.pyz: verifies certificates with Python alone
+	$(BIN)/python -m tests.release.verifier build/release/verify.pyz
 
 lock: build/lock/bin/uv ## resolve requirements.lock again; UPGRADE=1 takes newer versions
 	UV_CUSTOM_COMPILE_COMMAND="make lock" build/lock/bin/uv pip compile pyproject.toml --all-extras --group dev \

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from smoothcert.errors import BadKeyFile
 from smoothcert.schemas.certificate import Certificate, PublicKey, PublicKeys, Signature
-from smoothcert.schemas.reading import Document
+from smoothcert.schemas.json_text import Document
 
 HINT = "Make one with `smoothcert keys signing`, readable by the worker, or unset SMOOTHCERT_SIGNING_KEY."
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from smoothcert.environment import CHECKOUT, how_to_install
+from tests.support.issuing import certificate_for
 
 
 def test_a_checkout_is_named_by_its_path(tmp_path: Path) -> None:
@@ -43,3 +44,24 @@ def test_a_missing_broker_is_told_with_the_path() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert how_to_install("broker") in done.stderr
+
+
+HEAVY = ("torch", "scipy", "redis", "celery", "structlog", "cryptography", "rfc8785", "statsmodels", "pandas")
+
+
+def test_a_certificate_is_verified_by_the_base_installation(tmp_path: Path) -> None:
+    document = tmp_path / "cert.json"
+    document.write_text(certificate_for({}).model_dump_json())
+    script = (
+        f"import sys; sys.modules.update(dict.fromkeys({HEAVY!r}));"
+        f"sys.argv[1:] = ['verify', {str(document)!r}, *sys.argv[1:]];"
+        "from smoothcert.cli.main import app; app()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    keys = tmp_path / "keys.json"
+    keys.write_text('{"keys": []}')
+    signed = [sys.executable, "-c", script, "--public-key", str(keys)]
+    done = subprocess.run(signed, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith(how_to_install("verify"))

@@ -17,7 +17,8 @@ from smoothcert.errors import BadCheckpoint, InvalidRequest
 from smoothcert.files import try_writing, write_whole
 from smoothcert.models.checkpoint import save_checkpoint
 from smoothcert.models.registry import CARD_FILE
-from smoothcert.schemas.card import NAME, ModelCard, Preprocessing
+from smoothcert.schemas.card import ModelCard, Preprocessing
+from smoothcert.schemas.limits import NAME
 from training.distributed import is_main_process
 from training.methods import hyperparameters
 from training.trainer import EpochRecord, Position, Trainer

@@ -151,7 +151,7 @@ def describe(certificate: Certificate) -> str:
     drawn = f"{c.n} votes at sigma {c.sigma:g}, error probability at most {c.alpha}"
     votes = sorted(((count, k) for k, count in enumerate(c.counts) if count), reverse=True)[:3]
     counted = ", ".join(f"class {k}: {count}" for count, k in votes)
-    lines = [_answer(c), f"{c.model.name}, {c.procedure}: {drawn} ({counted})"]
+    lines = [_answer(c), *_examples(c), f"{c.model.name}, {c.procedure}: {drawn} ({counted})"]
     lines += [f"the image was {', '.join(c.input.preprocessing)}"] * bool(c.input.preprocessing)
     if c.target_met is not None:
         lines.append(f"target radius {c.target_radius}: {'proved' if c.target_met else 'not proved'}")
@@ -197,6 +197,20 @@ def _answer(c: Certificate) -> str:
     if c.procedure == "predict":
         return f"{named}, without a radius"
     return f"{named}, certified within l2 radius {rounded_down(c.radius)} (pixels in [0,1])"
+
+
+def _examples(c: Certificate) -> list[str]:
+    """What the radius covers, in levels of 255 and in pixels."""
+    implied, covered = c.implied, []
+    if implied and implied.linf_levels:
+        covered.append(f"a shift of every value by up to {_plural(implied.linf_levels, 'level')} of 255")
+    if implied and implied.pixels:
+        covered.append(f"any change of up to {_plural(implied.pixels, 'pixel')}")
+    return [f"that covers {', and '.join(covered)}"] if covered else []
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" + "s" * (count > 1)
 
 
 def so_far(progress: Progress) -> str:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from smoothcert.images.pixels import CertifiedImage
     from smoothcert.schemas.card import ModelCard, Preprocessing
     from smoothcert.schemas.certificate import Certificate, PublicKeys, Shape, Signature
-    from smoothcert.schemas.reading import Document, Received
+    from smoothcert.schemas.json_text import Document
+    from smoothcert.schemas.reading import Received
     from smoothcert.stats.verify import Check
 
 
@@ -82,7 +83,8 @@ def read_certificate(path: Path) -> Received:
     Raises InternalError: not a certificate, naming the field; InvalidRequest: unreadable.
     """
     from smoothcert.cli.options import read_up_to
-    from smoothcert.schemas.reading import MAX_BYTES, read_document
+    from smoothcert.schemas.json_text import MAX_BYTES
+    from smoothcert.schemas.reading import read_document
 
     if path.is_dir():
         raise InternalError(f"{path} is not a certificate: it is a directory.")

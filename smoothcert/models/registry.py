@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from smoothcert.errors import BadCheckpoint, UnknownModel
 from smoothcert.files import read_bounded
-from smoothcert.schemas.card import NAME, ModelCard
+from smoothcert.schemas.card import ModelCard
+from smoothcert.schemas.limits import NAME
 
 BUNDLED = Path(__file__).resolve().parents[2] / "models"
 DEFAULT_MODEL = "mnist-lenet-consistency-0.50"  # for all settings

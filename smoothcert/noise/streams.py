@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smoothcert.noise.table import LANE_BITS, REST_BITS, UNSETTLED, NoiseTable
-from smoothcert.schemas.certificate import SEED
+from smoothcert.schemas.limits import SEED
 from smoothcert.votes import Stage
 
 _STAGE_KEY: dict[Stage, int] = {"selection": 0, "estimation": 1}

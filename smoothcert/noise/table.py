@@ -14,10 +14,7 @@ Notation: m integer noise in steps of 1/255; sigma in pixels in [0,1]; a word is
 non-negative int64.
 """
 
-import math
-from bisect import bisect_left
 from dataclasses import dataclass
-from decimal import Context, Decimal, localcontext
 from fractions import Fraction
 from functools import lru_cache
 from itertools import count, takewhile
@@ -25,9 +22,9 @@ from itertools import count, takewhile
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothcert.schemas.parameters import check_sigma
+from smoothcert.noise.normal import BITS, slack_of, threshold
+from smoothcert.schemas.limits import check_sigma
 
-BITS = 63
 LANE_BITS = 16  # enough for most draws: one table look-up
 REST_BITS = BITS - LANE_BITS
 UNSETTLED = np.int16(-(2**15))  # in `first_level`: a threshold lies inside this cell, so more bits are needed
@@ -35,40 +32,6 @@ _LAST_WORD = 2**BITS - 1
 
 Int16 = NDArray[np.int16]
 Int64 = NDArray[np.int64]
-
-
-_PRECISE = Context(prec=50)
-_NEGLIGIBLE = Decimal("1e-46")  # relative; the series' rest is at most a few times its last term
-_DENSITY_AT_ZERO = Decimal(
-    "0.398942280401432677939946059934381868475858631164934657665925829671"
-)  # 1/sqrt(2 pi)
-
-
-def above_half(a: Fraction) -> Decimal:
-    """Phi(a) - 1/2 for a >= 0, as density(a) * (a + a^3/3 + a^5/(3*5) + ...)."""
-    assert a >= 0
-    with localcontext(_PRECISE):
-        x = Decimal(a.numerator) / Decimal(a.denominator)
-        square = x * x
-        term = total = x
-        odd = 1
-        while term > total * _NEGLIGIBLE or odd < 2 * square:
-            odd += 2
-            term = term * square / odd
-            total += term
-        return _DENSITY_AT_ZERO * (-square / 2).exp() * total
-
-
-def cumulative(a: Fraction) -> Decimal:
-    """Phi(a), absolute error below 1e-40."""
-    with localcontext(_PRECISE):
-        return Decimal("0.5") + above_half(a) if a >= 0 else Decimal("0.5") - above_half(-a)
-
-
-def scaled_cumulative(a: Fraction, bits: int) -> int:
-    """2^bits * Phi(a), to the nearest integer (for up to 100 bits)."""
-    with localcontext(_PRECISE):
-        return int((cumulative(a) * 2**bits).to_integral_value())
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +61,7 @@ class NoiseTable:
     @property
     def slack_per_pixel(self) -> float:
         """Total variation between the drawn law and P, rounded up."""
-        return _slack_of(len(self.thresholds_T))
+        return slack_of(len(self.thresholds_T))
 
 
 @lru_cache(maxsize=16)
@@ -115,31 +78,6 @@ def noise_table(sigma: float) -> NoiseTable:
     return NoiseTable(sigma, lowest, thresholds, at_start, first_level)
 
 
-@lru_cache(maxsize=256)
-def slack(sigma: float, num_pixels: int) -> float:
-    """Total variation between the drawn noise of one image and the Gaussian, rounded up.
-
-    Subtract it from lower and add it to upper bounds. num_pixels: C*H*W. 2e-13 for MNIST at sigma 0.5, 8e-11
-    for 224x224 colour images at sigma 1. Does not build the table, which takes seconds at the largest sigma.
-    """
-    check_sigma(sigma)
-    level, beyond = Fraction(sigma), math.ceil(10 * 255 * sigma) + 1  # Phi(10) is 1 to 63 bits
-    above_half = bisect_left(range(beyond), 2**BITS, key=lambda m: _threshold(level, m))
-    return math.nextafter(_slack_of(2 * above_half) * num_pixels, 1.0)
-
-
-def _slack_of(thresholds: int) -> float:
-    """Clipping: thresholds left out lie within half a unit of 0 or 1, so at most one unit (2^-63) of mass
-    moves on each side. Rounding: each threshold is off by less than one unit, and moves at most that much.
-    """
-    return (thresholds + 2) * 2.0**-BITS
-
-
 def _thresholds_above_half(sigma: Fraction) -> list[int]:
     """The thresholds above one half and below 2^63, sorted."""
-    return list(takewhile(lambda word: word < 2**BITS, (_threshold(sigma, m) for m in count())))
-
-
-def _threshold(sigma: Fraction, m: int) -> int:
-    """round(2^63 * Phi((m + 1/2) / (255 sigma)))"""
-    return scaled_cumulative(Fraction(2 * m + 1, 510) / sigma, BITS)
+    return list(takewhile(lambda word: word < 2**BITS, (threshold(sigma, m) for m in count())))

@@ -1,20 +1,16 @@
 """card.json, which describes a checkpoint without its weights, and int8.json, its quantization."""
 
 import json
-import re
 from hashlib import sha256
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from smoothcert.schemas.limits import CHANNELS, MAX_LABELS, MAX_SIDE, NAME
 from smoothcert.schemas.parameters import Sigma
 
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 INT8 = "int8"  # the precision, as engine configs and certificates name it
 INT8_ACR_MARGIN = 0.005
-MAX_SIDE = 4096  # pixels; no card may ask for an image larger than an upload may be
-MAX_LABELS = 100_000
-CHANNELS = {"L": 1, "RGB": 3}
 
 # Cards are untrusted input, so every number has a bound and every text a maximum length.
 Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]

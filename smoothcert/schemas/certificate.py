@@ -3,7 +3,6 @@
 Also its signature, and the public keys that check one.
 """
 
-import re
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -57,8 +56,6 @@ class PublicKeys(BaseModel):
 
 Bound = Literal["one_sided", "runner_up"]
 Shape = tuple[int, int, int]  # C,H,W of an image
-SEED = re.compile(r"[0-9a-fA-F]{32}")
-SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
 class Look(BaseModel):
@@ -107,6 +104,22 @@ class Engine(BaseModel):
     versions: dict[str, str] = Field(default_factory=dict)
 
 
+class Implied(BaseModel):
+    """What the l2 radius implies, rounded down; all 0 if there is none. From `radius` and `input.shape`.
+
+    A change stays within the radius if its l1 norm is below `l1`, if every value changes by less than `linf`
+    (pixels in [0,1]), if every value changes by at most `linf_levels` of 255, or if at most `pixels` pixels
+    (all their channels) change, however much.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    l1: float = Field(ge=0, description="every change with a smaller l1 norm is covered")
+    linf: float = Field(ge=0, description="every change of each value by less than this is covered")
+    linf_levels: int = Field(ge=0, le=255, description="every value may change by so many of 255 levels")
+    pixels: int = Field(ge=0, description="any so many pixels may change freely, in all channels")
+
+
 class Certificate(BaseModel):
     """A proved radius, or an abstention, with its evidence (docs/api.md).
 
@@ -123,6 +136,7 @@ class Certificate(BaseModel):
     label: str | None
     radius: float = Field(ge=0, description="l2, pixels in [0,1], rounded down; 0 when abstained")
     norm: Literal["l2"] = "l2"
+    implied: Implied | None = Field(default=None, description="the radius in other units")
     sigma: float
     alpha: float
     n0: int

@@ -6,17 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from smoothcert.errors import ImpossibleRequest, InvalidRequest
+from smoothcert.errors import ImpossibleRequest
+from smoothcert.schemas.limits import LARGEST_SIGMA, LEAST_SIGMA, MAX_N, MAX_N0, MIN_ALPHA
 
 ProcedureName = Literal["anytime", "certify", "predict"]
 
 DEFAULT_N0 = 100
 DEFAULT_N = 100_000
 DEFAULT_ALPHA = 0.001
-MIN_ALPHA = 1e-12  # far below it the arithmetic of the bounds fails
-MAX_N = 10_000_000  # votes; hours on the slowest model
-LEAST_SIGMA = 1e-4  # below 2e-4 the noise does not reach another pixel value at 63 bits
-LARGEST_SIGMA = 12.0  # beyond it pixel plus noise would not fit 16 bits
 
 # How the anytime procedure divides alpha; `smoothcert.stats.schedule` lays out the looks with these.
 FINAL_SHARE = 0.9  # of alpha, kept for the last look
@@ -34,14 +31,6 @@ Sigma = Annotated[
 ]
 
 
-def check_sigma(sigma: float) -> None:
-    """Raises InvalidRequest if sigma is out of range."""
-    if not LEAST_SIGMA <= sigma <= LARGEST_SIGMA:
-        raise InvalidRequest(
-            f"sigma must be from {LEAST_SIGMA:g} to {LARGEST_SIGMA:g}, for pixels from 0 to 1; got {sigma}."
-        )
-
-
 class Question(BaseModel):
     """What a caller chooses: procedure, number of votes, failure probability. Radii: l2, pixels in [0,1]."""
 
@@ -53,7 +42,7 @@ class Question(BaseModel):
             description="anytime (default), certify (Cohen et al. 2019) or predict (class only, no radius)"
         ),
     ] = "anytime"
-    n0: Annotated[int, Field(ge=1, le=1_000_000, description="selection samples")] = DEFAULT_N0
+    n0: Annotated[int, Field(ge=1, le=MAX_N0, description="selection samples")] = DEFAULT_N0
     n: Annotated[int, Field(ge=1, le=MAX_N, description="estimation samples")] = DEFAULT_N
     alpha: Annotated[float, Field(ge=MIN_ALPHA, lt=1, description="failure probability")] = DEFAULT_ALPHA
     target_radius: Annotated[

@@ -1,9 +1,11 @@
 """Builds the Certificate document from a Result and the identity of model, image, seed and engine."""
 
+import math
 from datetime import UTC, datetime
+from fractions import Fraction
 
 from smoothcert.schemas.card import ModelCard
-from smoothcert.schemas.certificate import Certificate, Engine, InputDigest, ModelDigest
+from smoothcert.schemas.certificate import Certificate, Engine, Implied, InputDigest, ModelDigest, Shape
 from smoothcert.schemas.parameters import Parameters
 from smoothcert.stats.procedure import Result
 
@@ -28,6 +30,7 @@ def build_certificate(
         predicted_class=winner,
         label=None if winner is None else card.labels[winner],
         radius=result.radius,
+        implied=implied_by(result.radius, input_digest.shape),
         sigma=parameters.sigma,
         alpha=parameters.alpha,
         n0=parameters.n0,
@@ -53,3 +56,27 @@ def build_certificate(
         engine=engine,
         issued_at=datetime.now(UTC),
     )
+
+
+def implied_by(radius: float, shape_CHW: Shape) -> Implied:
+    """What an l2 radius implies for images of this shape, in exact arithmetic, rounded down.
+
+    l1: |d|_2 <= |d|_1. linf: |d|_2 <= sqrt(C*H*W) |d|_inf. pixels: k pixels, each channel of which changes
+    by at most 1, give |d|_2 <= sqrt(C*k).
+    """
+    channels, height, width = shape_CHW
+    square, values = Fraction(radius) ** 2, channels * height * width
+    linf = radius / math.sqrt(values)
+    while Fraction(linf) ** 2 * values > square:
+        linf = math.nextafter(linf, 0.0)
+    return Implied(
+        l1=radius,
+        linf=linf,
+        linf_levels=min(math.isqrt(_greatest_below(square * 255**2 / values)), 255),
+        pixels=min(_greatest_below(square / channels), height * width),
+    )
+
+
+def _greatest_below(value: Fraction) -> int:
+    """The greatest whole number below `value`; 0 if there is none from 0 up."""
+    return max(math.ceil(value) - 1, 0)

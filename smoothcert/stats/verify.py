@@ -4,26 +4,40 @@ Not checked here: that the votes were drawn (replay), on this image by this netw
 signature. Each of those adds its own Checks.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
-from smoothcert.errors import ImpossibleRequest
-from smoothcert.noise.table import slack
-from smoothcert.schemas.card import CHANNELS, MAX_LABELS, MAX_SIDE, NAME
-from smoothcert.schemas.certificate import SEED, SHA256, Certificate, Look
-from smoothcert.schemas.parameters import MIN_ALPHA, Parameters, refuse_impossible
+from smoothcert.noise.normal import slack
+from smoothcert.schemas.limits import (
+    CHANNELS,
+    LARGEST_SIGMA,
+    LEAST_SIGMA,
+    MAX_LABELS,
+    MAX_N,
+    MAX_N0,
+    MAX_SIDE,
+    MIN_ALPHA,
+    NAME,
+    SEED,
+    SHA256,
+)
 from smoothcert.stats import recompute
+
+if TYPE_CHECKING:  # so that it runs without pydantic
+    from smoothcert.schemas.certificate import Certificate, Look
 
 TOLERANCE = 1e-8  # relative, on the alpha of a look
 P_SHORTFALL = 1e-8  # absolute: how far a bound may lie on its conservative side
 SHORTFALL = 1e-6  # relative and absolute: how far a radius may lie below the one recomputed
-# How far either may lie on the other side (bound: absolute; radius: relative to it or sigma), as the
-# recomputation
-# is not rounded conservatively.
-EXCESS = 1e-9
+# How far either may lie on the other side (bound: absolute; radius: relative to it or sigma): what rounding
+# to a float may add.
+EXCESS = 1e-12
 MAX_LOOKS = 100  # the rule gives 57 at the largest n allowed
 
 
@@ -52,8 +66,8 @@ class Report:
 class Proof:
     """The bounds and the radius that the counts prove."""
 
-    p_lower: float
-    p_upper: float
+    p_lower: Decimal
+    p_upper: Decimal
     radius: float
 
 
@@ -73,16 +87,25 @@ def verify(certificate: Certificate) -> Report:
 
 def _checks_of_question(certificate: Certificate) -> Iterator[Check]:
     """The rules for a request, applied to the one that was answered. Its n is that of the last look."""
-    n = _most_drawn(certificate)
-    values = {name: getattr(certificate, name, None) for name in Parameters.model_fields} | {"n": n}
-    try:
-        refuse_impossible(Parameters.model_validate(values, strict=True))
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0])
-        yield Check("schedule" if name == "n" else name, False, f"no such request: {first['msg']}")
-    except ImpossibleRequest as error:
-        yield Check("schedule", False, f"no such request: {error}".removesuffix("."))
+    c, n = certificate, _most_drawn(certificate)
+    target, tolerance = c.target_radius, c.tolerance
+    for field, possible, rule in (
+        ("procedure", c.procedure in ("anytime", "certify", "predict"), "there is no other than these three"),
+        ("n0", 1 <= c.n0 <= MAX_N0, f"must be from 1 to {MAX_N0}"),
+        ("schedule", 1 <= n <= MAX_N, f"the last look must be at 1 to {MAX_N} votes"),
+        ("alpha", MIN_ALPHA <= c.alpha < 1, f"must be at least {MIN_ALPHA:g} and below 1"),
+        ("target_radius", target is None or 0 < target < math.inf, "must be above 0"),
+        ("tolerance", tolerance is None or 0 < tolerance < 1, "must be above 0 and below 1"),
+        ("sigma", LEAST_SIGMA <= c.sigma <= LARGEST_SIGMA, f"must be from {LEAST_SIGMA} to {LARGEST_SIGMA}"),
+    ):
+        if not possible:
+            yield Check(field, False, f"no such request: {rule}")
+            return
+    stops_early = target is not None or tolerance is not None
+    if not recompute.could_certify(
+        c.procedure, n, c.alpha, sigma=c.sigma, target=target, stops_early=stops_early
+    ):
+        yield Check("schedule", False, f"no such request: {n} votes could never certify, or reach the target")
 
 
 def _checks_of_evidence(certificate: Certificate) -> Iterator[Check]:
@@ -146,8 +169,9 @@ def _checks_of_claims(certificate: Certificate) -> Iterator[Check]:
     proof = _prove(certificate)
     certified = _is_certified(certificate, proof)
     outcome = "certified" if certified else "abstained"
-    yield Check("p_lower", _is_bound(certificate.p_lower, proof.p_lower), _follows(proof.p_lower))
-    yield Check("p_upper", _is_bound(1 - certificate.p_upper, 1 - proof.p_upper), _follows(proof.p_upper))
+    yield Check("p_lower", _is_bound(Decimal(certificate.p_lower), proof.p_lower), _follows(proof.p_lower))
+    beyond = Decimal(1) - Decimal(certificate.p_upper)
+    yield Check("p_upper", _is_bound(beyond, 1 - proof.p_upper), _follows(proof.p_upper))
     yield Check("radius", _proved(certificate, proof.radius), _follows(proof.radius))
     yield Check("outcome", certificate.outcome == outcome, f"the counts say {outcome}")
     winner = _leader(certificate) if certified else None
@@ -156,6 +180,41 @@ def _checks_of_claims(certificate: Certificate) -> Iterator[Check]:
         yield Check("label", False, "goes with predicted_class")
     met = _target_met(certificate)
     yield Check("target_met", certificate.target_met == met, f"the radius says {met}")
+    if certificate.implied is not None:
+        yield from _checks_of_implied(certificate)
+    if certificate.implied is not None:
+        yield from _checks_of_implied(certificate)
+
+
+def _checks_of_implied(certificate: Certificate) -> Iterator[Check]:
+    """Each claim lies within the radius; the next larger one does not."""
+    claimed, square = certificate.implied, Fraction(certificate.radius) ** 2
+    assert claimed is not None
+    channels, height, width = certificate.input.shape
+    values = channels * height * width
+    level, pixel = Fraction(values, 255**2), Fraction(channels)  # their squared norms
+    shift, count = claimed.linf_levels, claimed.pixels
+    for name, holds in (
+        ("l1", _is_nearly(claimed.l1, 1, square)),
+        ("linf", _is_nearly(claimed.linf, values, square)),
+        ("linf_levels", _is_greatest(shift, 255, shift**2 * level, (shift + 1) ** 2 * level, square)),
+        ("pixels", _is_greatest(count, height * width, count * pixel, (count + 1) * pixel, square)),
+    ):
+        if not holds:
+            yield Check(f"implied.{name}", False, "is not what the radius implies")
+    yield Check("implied", True, "")
+
+
+def _is_nearly(norm: float, factor: int, square: Fraction) -> bool:
+    """Whether factor * norm**2 is at most `square`, and nearly that."""
+    if not math.isfinite(norm):
+        return False
+    return square * (1 - Fraction(2 * EXCESS)) <= factor * Fraction(norm) ** 2 <= square
+
+
+def _is_greatest(count: int, limit: int, covered: Fraction, more: Fraction, square: Fraction) -> bool:
+    """Whether `count` is the greatest from 0 to `limit` that the radius covers."""
+    return 0 <= count <= limit and (count == 0 or covered < square) and (count == limit or more >= square)
 
 
 def _is_certified(certificate: Certificate, proof: Proof) -> bool:
@@ -214,12 +273,13 @@ def _second(certificate: Certificate, top: int) -> int:
 def _prove(certificate: Certificate) -> Proof:
     look = _look(certificate)
     if look is None or certificate.procedure == "predict":
-        return Proof(0.0, 1.0, 0.0)
+        return Proof(Decimal(0), Decimal(1), 0.0)
     (n, alpha, runner_up), top = look, _leader(certificate)
     lower = recompute.lower_bound(certificate.counts[top], n, alpha - runner_up)
     upper = recompute.upper_bound(_second(certificate, top), n, runner_up)
-    p_lower = max(0.0, lower - certificate.slack)
-    p_upper = min(1.0, upper + certificate.slack, 1 - p_lower)
+    off = Decimal(certificate.slack)
+    p_lower = max(Decimal(0), lower - off)
+    p_upper = min(Decimal(1), upper + off, 1 - p_lower)
     return Proof(p_lower, p_upper, recompute.radius(certificate.sigma, p_lower, p_upper))
 
 
@@ -238,10 +298,10 @@ def _target_met(certificate: Certificate) -> bool | None:
     return certificate.radius >= certificate.target_radius
 
 
-def _is_bound(claimed: float, proved: float) -> bool:
+def _is_bound(claimed: Decimal, proved: Decimal) -> bool:
     """Whether a lower bound is conservative and close. For an upper bound, pass its distances from 1."""
-    most = proved + EXCESS if proved else 0.0
-    return max(0.0, proved - P_SHORTFALL) <= claimed <= most
+    most = proved + Decimal(EXCESS) if proved else Decimal(0)
+    return claimed.is_finite() and max(Decimal(0), proved - Decimal(P_SHORTFALL)) <= claimed <= most
 
 
 def _proved(certificate: Certificate, proved: float) -> bool:
@@ -250,5 +310,5 @@ def _proved(certificate: Certificate, proved: float) -> bool:
     return least <= certificate.radius <= most
 
 
-def _follows(figure: float) -> str:
+def _follows(figure: float | Decimal) -> str:
     return f"from the counts follows {figure:.10g}"

@@ -25,7 +25,7 @@ from scipy import stats
 
 from smoothcert.cli.verify import verify
 from smoothcert.errors import InternalError
-from smoothcert.noise.table import slack
+from smoothcert.noise.normal import slack
 from smoothcert.schemas.card import ModelCard
 from smoothcert.schemas.certificate import Engine, InputDigest
 from smoothcert.schemas.parameters import Parameters
@@ -175,7 +175,7 @@ def figures_of(d: Document) -> Document:
     figures = {"p_lower": p_lower, "p_upper": p_upper, "radius": radius, "predicted_class": top}
     target = d["target_radius"]
     met = None if target is None else radius >= target
-    return figures | {"outcome": "certified", "label": str(top), "target_met": met}
+    return figures | {"outcome": "certified", "label": str(top), "target_met": met, "implied": None}
 
 
 def verdict(path: Path, document: bytes, card: Card, *, meant: bool) -> str:

@@ -109,16 +109,16 @@ def test_the_oracle_finds_what_is_not_proved(card: ModelCard) -> None:
 
 
 def test_fields_of_later_versions_are_left_alone(card: ModelCard, path: Path) -> None:
-    document = edited(card, 0, implied={"linf": 0.01, "deeper": [1]}, asked_before=3)
+    document = edited(card, 0, impressed={"linf": 0.01, "deeper": [1]}, later=3)
     assert verdict(path, document, oracle_card(card), meant=True) == "held"
-    assert read_document(document).unknown == ["implied", "asked_before"]
+    assert read_document(document).unknown == ["impressed", "later"]
 
 
 def test_certificates_of_the_first_version_still_hold(card: ModelCard, path: Path) -> None:
-    """Before `drawn`, the classifier's digest, tolerance and signatures."""
+    """Before `drawn`, `implied`, the classifier's digest, tolerance and signatures."""
     for document in genuine(card):
         for later in ("tolerance", "drawn", "signature"):
             if document[later] is None or later == "drawn":
                 del document[later]
-        del document["model"]["classifier_sha256"]
+        del document["model"]["classifier_sha256"], document["implied"]
         assert verdict(path, json.dumps(document).encode(), oracle_card(card), meant=True) == "held"

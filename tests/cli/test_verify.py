@@ -100,7 +100,8 @@ def scaled(certificate: Path, tmp_path: Path, factor: float) -> Path:
     """With sigma and radius so many times as large: the counts prove it, for another sigma."""
     document = json.loads(certificate.read_text())
     changes = {name: document[name] * factor for name in ("sigma", "radius")}
-    return edited(certificate, tmp_path, **changes, slack=1e-10)
+    changes |= {"p_lower": document["p_lower"] - 1e-10, "p_upper": document["p_upper"] + 1e-10}
+    return edited(certificate, tmp_path, **changes, slack=1e-10, implied=None)
 
 
 def test_sigma_and_classes_are_those_of_the_models_card(
@@ -194,9 +195,9 @@ def test_a_seed_that_is_none_is_found_without_replay(
 def test_what_nobody_confirms_is_named_in_the_last_line(
     inside: Command, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    document = edited(certificate, tmp_path, asked_before=3)
+    document = edited(certificate, tmp_path, later=3)
     last = inside("verify", document, "--image", IMAGE, "--replay").stdout.splitlines()[-1]
-    assert last == "unsigned, so only its sender's word: issued_at, asked_before"
+    assert last == "unsigned, so only its sender's word: issued_at, later"
     monkeypatch.setenv("SMOOTHCERT_MODELS", str(tmp_path))
     settings.cache_clear()
     first, *_, last = inside("verify", certificate).stdout.splitlines()

@@ -20,6 +20,7 @@ from smoothcert.schemas.card import (
 from smoothcert.schemas.certificate import (
     Certificate,
     Engine,
+    Implied,
     InputDigest,
     Look,
     ModelDigest,
@@ -35,7 +36,7 @@ SECTION_OF = {
     "A checkpoint: a folder": [
         ModelCard, Preprocessing, Evaluation, Protocol, Int8, Quantization, Calibration, Rounding
     ],
-    "A certificate": [Certificate, Look, ModelDigest, InputDigest, Engine, Signature],
+    "A certificate": [Certificate, Implied, Look, ModelDigest, InputDigest, Engine, Signature],
     "A log of an evaluation": [EvaluationRun],
     "Keys": [ApiKey, PublicKey],
 }  # fmt: skip

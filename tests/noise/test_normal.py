@@ -3,7 +3,7 @@ from fractions import Fraction
 import mpmath
 import pytest
 
-from smoothcert.noise.table import above_half, cumulative, scaled_cumulative
+from smoothcert.noise.normal import above_half, cumulative, scaled_cumulative
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from smoothcert.errors import InvalidRequest
-from smoothcert.noise.table import BITS, REST_BITS, UNSETTLED, NoiseTable, noise_table, slack
+from smoothcert.noise.normal import BITS, slack
+from smoothcert.noise.table import REST_BITS, UNSETTLED, NoiseTable, noise_table
 
 SIGMAS = [0.12, 0.25, 0.5, 1.0]
 

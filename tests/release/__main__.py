@@ -1,4 +1,4 @@
-"""Can this tree be released? Prints what is wrong, and leaves wheel and sdist in build/release.
+"""Can this tree be released? Prints what is wrong, and leaves wheel, sdist and verify.pyz in build/release.
 
 make release-check
 """
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from tests.release import build, tree
+from tests.release.verifier import build_verifier
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "build" / "release"
@@ -30,6 +31,7 @@ def wrong_in_build(root: Path, uv: Path) -> list[str]:
     """Problems of wheel and sdist, one a line."""
     shutil.rmtree(OUT, ignore_errors=True)
     wheel, sdist = build.build(root, uv, OUT)
+    build_verifier(OUT / "verify.pyz")
     packages, present = build.committed(root), {path.name for path in root.iterdir()}
     print(f"{wheel.name}: {wheel.stat().st_size:,} bytes; {sdist.name}: {sdist.stat().st_size:,} bytes")
     return [

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from smoothcert.noise.table import slack
+from smoothcert.noise.normal import slack
 from smoothcert.schemas.certificate import Look
 from smoothcert.schemas.parameters import Parameters
 from smoothcert.stats.procedure import Certification, drive

@@ -1,14 +1,16 @@
 """How exactly figures are held to what follows from the counts, and the ends of what is accepted."""
 
 import math
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pytest
 
-from smoothcert.noise.table import slack
+from smoothcert.noise.normal import slack
 from smoothcert.schemas.certificate import Certificate, Look
-from smoothcert.schemas.parameters import MAX_N, Parameters
+from smoothcert.schemas.limits import MAX_N
+from smoothcert.schemas.parameters import Parameters
 from smoothcert.stats import recompute
 from smoothcert.stats.procedure import Certification, drive
 from smoothcert.testing import KnownVotes
@@ -24,8 +26,8 @@ def test_a_radius_is_not_forgiven_its_ninth_digit() -> None:
 def test_what_lies_within_the_arithmetics_own_error_is_not_held_against_anybody() -> None:
     certificate = certificate_for({})
     for field, safe, unsafe in [
-        ("p_lower", -1e-8, 1e-9),
-        ("p_upper", 1e-8, -1e-9),
+        ("p_lower", -1e-8, 1e-10),
+        ("p_upper", 1e-8, -1e-10),
         ("radius", -1e-6, 1e-9),
     ]:
         claimed = getattr(certificate, field)
@@ -58,10 +60,10 @@ def test_at_the_largest_sigma_a_radius_is_held_to_as_many_digits_as_at_others() 
     for _ in drive(certification, KnownVotes(SURE), 5000):
         pass
     certificate = issued(certification)
-    p_lower = recompute.lower_bound(certificate.counts[1], 150, 0.001) - certificate.slack
+    p_lower = recompute.lower_bound(certificate.counts[1], 150, 0.001) - Decimal(certificate.slack)
     proved = recompute.radius(12.0, p_lower, 1 - p_lower)
     scale = max(12.0, proved)
-    for error, holds in [(-1e-6, True), (1e-9, True), (-1.3e-6, False), (1.3e-9, False)]:
+    for error, holds in [(-1e-6, True), (1e-12, True), (-1.3e-6, False), (1.3e-12, False)]:
         claimed = proved + 0.8 * error * scale
         assert (wrong_field(certificate, radius=claimed) is None) == holds
 
@@ -89,7 +91,7 @@ def test_a_certificate_of_next_to_nothing_needs_a_proof_of_it() -> None:
 def test_a_radius_that_rounding_down_has_left_nothing_of_is_an_abstention() -> None:
     """With its slack chosen so that p_lower is above one half by less than rounding takes away."""
     certificate = certificate_for({"procedure": "certify"})
-    p_lower = recompute.lower_bound(certificate.counts[1], certificate.n, certificate.alpha)
+    p_lower = float(recompute.lower_bound(certificate.counts[1], certificate.n, certificate.alpha))
     nothing: dict[str, Any] = {"outcome": "abstained", "predicted_class": None, "label": None, "radius": 0.0}
     hair: dict[str, Any] = {"slack": p_lower - 0.5 - 1e-9, "p_lower": 0.5 + 1e-9, "p_upper": 0.5 - 1e-9}
     assert wrong_field(certificate, **nothing, **hair) is None

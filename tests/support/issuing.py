@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from smoothcert.noise.table import slack
+from smoothcert.noise.normal import slack
 from smoothcert.schemas.certificate import Certificate, Engine, InputDigest
 from smoothcert.schemas.parameters import Parameters
 from smoothcert.stats.certificate import build_certificate
@@ -41,6 +41,7 @@ def certificate_for(wish: dict[str, Any], probabilities: list[float] = SURE) -> 
 
 
 def wrong_field(certificate: Certificate, **edits: Any) -> str | None:
-    """Which field is refused after editing these, or None when all holds."""
+    """Which field is refused after editing these, or None when all holds. Another radius implies nothing."""
+    edits = {"implied": None} | edits if "radius" in edits else edits
     wrong = verify(certificate.model_copy(update=edits)).first_wrong
     return wrong.field if wrong else None

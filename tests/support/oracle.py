@@ -1,8 +1,8 @@
 """Does a document prove what it claims? Decided apart from the program: own parsing, exact tails by mpmath.
 
 Nothing of smoothcert is used, nor its way to the bounds. A figure may exceed what is proved by as little
-as `verify` says it forgives (1e-9 of a bound, 1e-9 of sigma or of the radius), and be smaller by any amount:
-less is claimed then.
+as `verify` says it forgives (1e-12 of a bound, and of sigma or of the radius), and be smaller by any
+amount: less is claimed then.
 """
 
 import datetime
@@ -15,7 +15,7 @@ import mpmath
 from mpmath import mpf
 from scipy import stats
 
-FORGIVEN = mpf("1.01e-9")
+FORGIVEN = mpf("1.01e-12")
 HEX = "[0-9a-fA-F]"
 TOP_LEVEL = {
     "outcome": str,
@@ -79,6 +79,7 @@ def why_not(data: bytes, card: Card, *, meant: bool = False) -> str | None:
         _is_question(document)
         _is_evidence(document)
         _claims_what_follows(document)
+        _implies_no_more(document)
         if meant:
             _is_by(document["model"], card)
         if document["model"]["sha256"] == card.weights and (meant or document["model"]["name"] == card.name):
@@ -252,6 +253,25 @@ def _claims_what_follows(d: dict[str, Any]) -> None:
     proved = mpf(d["sigma"]) / 2 * (_quantile(p_lower) - _quantile(p_upper)) if p_upper < p_lower else 0
     need(radius <= (proved + FORGIVEN * max(proved, d["sigma"]) if proved else 0), "radius")
     need(d["outcome"] == "abstained" or (proved and radius > 0), "certified without a radius")
+
+
+def _implies_no_more(d: dict[str, Any]) -> None:
+    """Every change that `implied` covers is within the radius."""
+    claims = d.get("implied")
+    if claims is None:
+        return
+    need(_is(claims, dict), "implied")
+    need(all(_is(claims.get(name), float) and claims[name] >= 0 for name in ("l1", "linf")), "implied")
+    need(
+        all(_is(claims.get(name), int) and claims[name] >= 0 for name in ("linf_levels", "pixels")), "implied"
+    )
+    channels, height, width = d["input"]["shape"]
+    values, radius = channels * height * width, mpf(d["radius"])
+    need(claims["l1"] <= radius, "implied.l1")
+    need(claims["linf"] * mpmath.sqrt(values) <= radius, "implied.linf")
+    levels, pixels = claims["linf_levels"], claims["pixels"]
+    need(levels == 0 or levels * mpmath.sqrt(values) < 255 * radius, "implied.linf_levels")
+    need(pixels == 0 or mpmath.sqrt(pixels * channels) < radius, "implied.pixels")
 
 
 def _bounds(d: dict[str, Any], top: int, look: tuple[int, mpf, mpf]) -> tuple[mpf, mpf]:

@@ -9,7 +9,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from smoothcert.errors import InvalidRequest
-from smoothcert.schemas.parameters import check_sigma
+from smoothcert.schemas.limits import check_sigma
 
 if TYPE_CHECKING:
     from training.methods.base import Method

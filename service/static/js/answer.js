@@ -96,9 +96,7 @@ function confidence(alpha) {
 }
 
 function guarantee({ certificate, name, radius }) {
-  const values = certificate.input.shape.reduce((a, b) => a * b, 1);
-  const pixels = Math.ceil(radius * radius / certificate.input.shape[0]) - 1;
-  const levels = Math.ceil((255 * radius) / Math.sqrt(values)) - 1;
+  const { pixels, linf_levels: levels } = certificate.implied || { pixels: 0, linf_levels: 0 };
   const within = [];
   if (levels > 0) within.push(`shifting every value by up to ${levels} of 255 levels`);
   if (pixels > 0) within.push(`turning any ${pixels === 1 ? "one pixel" : `${pixels} pixels`} from black to white`);

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from smoothcert.models.architectures import build_network
-from smoothcert.schemas.card import NAME
+from smoothcert.schemas.limits import NAME
 from training.datasets import DATASETS, defaults_family, find_dataset
 from training.datasets.base import IMAGENET, DatasetSpec, Family, augmentation_for, dataset_defaults
 

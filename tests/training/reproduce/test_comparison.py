@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from smoothcert.errors import InvalidRequest
-from smoothcert.schemas.card import NAME, ModelCard, Preprocessing
+from smoothcert.schemas.card import ModelCard, Preprocessing
+from smoothcert.schemas.limits import NAME
 from training.log import Evidence, Log, Row
 from training.methods import hyperparameters
 from training.reproduce.comparison import (

@@ -1,0 +1,140 @@
+"""The single-file verifier: `python verify.pyz DOC.json...`, with nothing but the standard library.
+
+It checks that every figure follows from the counts, as `smoothcert verify` does. Model, image, votes and
+signature need the installed command. `make verifier` builds it, together with the JSON schemas of the
+documents, which are derived from the pydantic models.
+"""
+
+import json
+import pkgutil
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from smoothcert.errors import NotACertificate, SmoothCertError
+from smoothcert.schemas.json_text import MAX_BYTES, Document, parse_document
+from smoothcert.stats.verify import Report, verify
+
+SCHEMAS = "schemas.json"  # {name: JSON schema}
+USAGE = "usage: python verify.pyz CERT.json..."
+TYPES: dict[str, tuple[type, ...]] = {
+    "object": (dict,),
+    "array": (list,),
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "null": (type(None),),
+}
+Schema = dict[str, Any]
+
+
+def main(arguments: list[str]) -> int:
+    """Verify documents. Returns the exit status: 0 all hold, 1 one does not, 2 wrong usage."""
+    if not arguments or arguments[0].startswith("-"):
+        print(USAGE, file=sys.stderr if arguments[:1] not in (["-h"], ["--help"]) else sys.stdout)
+        return 0 if arguments[:1] in (["-h"], ["--help"]) else 2
+    return max(_verified(Path(argument)) for argument in arguments)
+
+
+def _verified(path: Path) -> int:
+    try:
+        report = check(path.read_bytes())
+    except OSError as error:
+        return _refuse(f"{path} can't be read: {error.strerror}.", 2)
+    except SmoothCertError as error:
+        return _refuse(f"{path} is not a certificate: {error}.", 1)
+    wrong = report.first_wrong
+    if wrong:
+        return _refuse(f"{path} is refused: {wrong.field}: {wrong.reason}.", 1)
+    fields = ", ".join(dict.fromkeys(check.field for check in report.checks))
+    print(f"{path} holds: checked {fields}")  # noqa: T201
+    print("not compared with a model, an image or a signature; `smoothcert verify` does that")  # noqa: T201
+    return 0
+
+
+def _refuse(message: str, status: int) -> int:
+    print("verify:", " ".join(message.split()), file=sys.stderr)  # noqa: T201
+    return status
+
+
+def check(data: bytes) -> Report:
+    """The checks of a document. Raises NotACertificate, naming the field."""
+    if len(data) > MAX_BYTES:
+        raise NotACertificate("the file", f"is larger than {MAX_BYTES} bytes")
+    return verify(typed(parse_document(data), schemas()["certificate"]))
+
+
+def schemas() -> dict[str, Schema]:
+    """The schemas that were packed with the verifier."""
+    text = pkgutil.get_data("smoothcert", SCHEMAS)
+    assert text is not None, "verify.pyz is incomplete"
+    loaded: dict[str, Schema] = json.loads(text)
+    return loaded
+
+
+def typed(document: Document, schema: Schema) -> Any:
+    """A document as objects with attributes, defaults filled in. Raises NotACertificate, naming the field.
+
+    Values of the wrong type are rejected, never converted, as in `schemas.reading`.
+    """
+    return _typed(document, schema, schema.get("$defs", {}), "")
+
+
+def _typed(value: Any, schema: Schema, definitions: dict[str, Schema], path: str) -> Any:
+    if "$ref" in schema:
+        schema = definitions[schema["$ref"].rpartition("/")[2]]
+    if "anyOf" in schema:
+        chosen = [one for one in schema["anyOf"] if (one.get("type") == "null") == (value is None)]
+        _need(chosen, path, "must not be null")
+        return _typed(value, chosen[0], definitions, path)
+    _check_value(value, schema, path)
+    if isinstance(value, dict):
+        return _typed_object(value, schema, definitions, path)
+    if isinstance(value, list):
+        items = schema.get("prefixItems") or [schema.get("items", {})] * len(value)
+        _need(len(items) == len(value), path, f"must have {len(items)} items")
+        return [
+            _typed(item, kind, definitions, f"{path}.{index}")
+            for index, (item, kind) in enumerate(zip(value, items, strict=True))
+        ]
+    return value
+
+
+def _typed_object(value: Document, schema: Schema, definitions: dict[str, Schema], path: str) -> Any:
+    if "properties" not in schema:  # a mapping
+        kind = schema.get("additionalProperties", {})
+        return {name: _typed(item, kind, definitions, f"{path}.{name}") for name, item in value.items()}
+    fields = {}
+    for name, kind in schema["properties"].items():
+        where = f"{path}.{name}".removeprefix(".")
+        _need(name in value or name not in schema.get("required", ()), where, "is missing")
+        if name in value:
+            fields[name] = _typed(value[name], kind, definitions, where)
+        else:
+            fields[name] = kind.get("default")
+    return SimpleNamespace(**fields)
+
+
+def _check_value(value: Any, schema: Schema, path: str) -> None:
+    kind = schema.get("type")
+    if kind is not None:
+        right = isinstance(value, TYPES[kind]) and (kind == "boolean") == isinstance(value, bool)
+        _need(right, path, f"must be a value of type {kind}")
+    _need("const" not in schema or value == schema["const"], path, f"must be {schema.get('const')!r}")
+    _need("enum" not in schema or value in schema["enum"], path, f"must be one of {schema.get('enum')}")
+    if isinstance(value, int | float):
+        _need(schema.get("minimum", value) <= value <= schema.get("maximum", value), path, "is out of range")
+    if isinstance(value, str):
+        _need(re.search(schema.get("pattern", ""), value), path, "has another form")
+        _need(schema.get("format") != "date-time" or TIMESTAMP.fullmatch(value), path, "is no RFC 3339 time")
+
+
+TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+
+
+def _need(holds: object, path: str, reason: str) -> None:
+    if not holds:
+        raise NotACertificate(path or "the document", reason)
