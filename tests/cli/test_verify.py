@@ -101,6 +101,7 @@ def scaled(certificate: Path, tmp_path: Path, factor: float) -> Path:
     document = json.loads(certificate.read_text())
     changes = {name: document[name] * factor for name in ("sigma", "radius")}
     changes |= {"p_lower": document["p_lower"] - 1e-10, "p_upper": document["p_upper"] + 1e-10}
+    changes["radius"] *= 1 - 1e-8
     return edited(certificate, tmp_path, **changes, slack=1e-10, implied=None)
 
 
