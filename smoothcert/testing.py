@@ -28,6 +28,7 @@ class KnownVotes:
     """
 
     slack = 0.0
+    at_once = _BLOCK
 
     def __init__(self, probabilities: list[float], seed: int = 0) -> None:
         """probabilities: one for each class, summing to at most 1."""
@@ -35,8 +36,8 @@ class KnownVotes:
         self._limits = np.cumsum(probabilities)
         self._seed = seed
 
-    def count(self, votes: VoteRange) -> Counts:
-        """Votes per class in this range, shape (K,)."""
+    def count(self, votes: VoteRange, until: int = 0) -> Counts:
+        """Votes per class in this range, shape (K,). until: of no effect."""
         counts = np.zeros(self.num_classes + 1, dtype=np.int64)
         for block in range(votes.start // _BLOCK, -(-votes.stop // _BLOCK)):
             begin = block * _BLOCK

@@ -39,3 +39,14 @@ class VoteSource(Protocol):
     slack: float
 
     def count(self, votes: VoteRange) -> Counts: ...
+
+
+class BatchedVotes(VoteSource, Protocol):
+    """A source that computes votes in batches. at_once: votes under way at the same time.
+
+    until: the votes from votes.stop to here are expected next; the source may start them.
+    """
+
+    at_once: int
+
+    def count(self, votes: VoteRange, until: int = 0) -> Counts: ...

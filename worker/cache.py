@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from smoothcert.images.pixels import CertifiedImage
 from smoothcert.models.registry import ModelRegistry
 from smoothcert.schemas.card import ModelCard
-from worker.voting import BatchedVotes, EngineBuilder, VotingEngine, Wanted
+from smoothcert.votes import BatchedVotes
+from worker.voting import EngineBuilder, VotingEngine, Wanted
 
 MOST_ENGINES = 4  # kept at once; the least recently used is evicted
 

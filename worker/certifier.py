@@ -100,7 +100,7 @@ class Certifier:
         deadline = time.monotonic() + self._slice
         while True:
             if task.range != NO_RANGE:
-                drawing.draw(task.range)
+                drawing.draw(task.range, deadline)
             if drawing.is_finished():
                 break
             leaving = task.range == NO_RANGE or time.monotonic() >= deadline

@@ -30,6 +30,7 @@ class Drawing:
             self._take_in({k: RangeCounts.model_validate_json(text) for k, text in task.counts.items()})
         self._drawn: tuple[int, RangeCounts] | None = None  # not delivered yet
         self._votes, self._seconds = 0, 0.0
+        self._expected = task.range if task.main else NO_RANGE
 
     def is_finished(self) -> bool:
         """Whether the procedure needs no more votes."""
@@ -46,13 +47,19 @@ class Drawing:
         """Votes drawn for the last range, and the seconds they took."""
         return self._votes, self._seconds
 
-    def draw(self, k: int) -> None:
-        """Draws range k. The first range of a job sets the size of all ranges."""
+    def draw(self, k: int, until: float) -> None:
+        """Draws range k. The first range of a job sets the size of all ranges.
+
+        until: monotonic time from which no further range is drawn. Before it, the votes of the next range are
+        started if nobody else seems to draw ranges of this job.
+        """
         start = time.perf_counter()
         if self._ranges is None:
-            self._ranges, counted = first_range(self._source, self._task.parameters, self._source.at_once)
+            self._ranges, counted = first_range(self._source, self._task.parameters)
         else:
-            counted = self._ranges.count(self._source, k)
+            is_last = time.monotonic() + self._seconds >= until
+            counted = self._ranges.count(self._source, k, ahead=k == self._expected and not is_last)
+        self._expected = k + 1
         self._votes, self._seconds = counted.votes - self._ranges.start(k), time.perf_counter() - start
         self._drawn = k, counted
         self._take_in({k: counted})

@@ -8,15 +8,9 @@ from numpy.typing import NDArray
 
 from smoothcert.schemas.card import ModelCard
 from smoothcert.schemas.certificate import Engine as Description
-from smoothcert.votes import VoteSource
+from smoothcert.votes import BatchedVotes
 
 Wanted = Description | str  # the engine that a job is pinned to, or an engine config as text
-
-
-class BatchedVotes(VoteSource, Protocol):
-    """A source of votes for one image. at_once: votes computed together (batch size times streams)."""
-
-    at_once: int
 
 
 class VotingEngine(Protocol):

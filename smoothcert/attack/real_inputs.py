@@ -15,7 +15,7 @@ from smoothcert.engines.config import EngineConfig
 from smoothcert.engines.cuda import fixed_kernels
 from smoothcert.engines.engine import check_runnable, cpu_voter
 from smoothcert.engines.pytorch import compile_voter, ready_voter
-from smoothcert.noise.sampler import Batch, BatchVoter, Sampler
+from smoothcert.noise.sampler import BatchVoter, Sampler
 from smoothcert.noise.streams import BatchStream
 from smoothcert.schemas.certificate import Shape
 from smoothcert.votes import Stage
@@ -79,9 +79,9 @@ class RealSampler(Sampler):
         self._real_HWC = 255 * torch.from_numpy(np.ascontiguousarray(image_CHW.transpose(1, 2, 0)))
         assert self._real_HWC.dtype == torch.float64
 
-    def _start(self, slot: int, batch: Batch, stage: Stage) -> None:
+    def _start(self, slot: int, stage: Stage, index: int) -> None:
         pixels_BHWC = self._pixels[slot]
-        normals = BatchStream(self._seed, stage, batch.index).normals(pixels_BHWC.numel())
+        normals = BatchStream(self._seed, stage, index).normals(pixels_BHWC.numel())
         real_BHWC = torch.from_numpy(normals).view(pixels_BHWC.shape).mul_(self._steps).add_(self._real_HWC)
         pixels_BHWC.copy_(real_BHWC.round_().clamp_(_GRID.min, _GRID.max))
         self._voter.start(slot, pixels_BHWC)

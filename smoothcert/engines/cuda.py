@@ -142,8 +142,11 @@ class CudaSampler:
         self._ones_B = torch.ones(self._size, dtype=torch.int64, device=voter.device)
         self._generator = torch.Generator(device=voter.device)
 
-    def count(self, votes: VoteRange) -> Counts:
-        """Votes per class, shape (K,), int64. Additive over ranges; the same for the same seed."""
+    def count(self, votes: VoteRange, until: int = 0) -> Counts:
+        """Votes per class, shape (K,), int64. Additive over ranges; the same for the same seed.
+
+        until: of no effect; the samplers of one voter share its buffers.
+        """
         counts = torch.zeros(self.num_classes + 1, dtype=torch.int64, device=self._ones_B.device)
         self._step.base_HWC.copy_(self._base_HWC)
         for batch in batches(votes, self._size):

@@ -51,11 +51,14 @@ class BatchVoter(Protocol):
     def classes(self, slot: int) -> NDArray[np.int64]: ...  # shape (B,)
 
 
+_Key = tuple[Stage, int]  # stage and index of a batch
+
+
 @dataclass(frozen=True)
 class _Evaluated:
     """The last batch evaluated: a range that continues inside it reuses its classes."""
 
-    key: tuple[Stage, int] | None
+    key: _Key | None
     classes_B: NDArray[np.int64]
 
 
@@ -77,39 +80,61 @@ class Sampler:
         self._voter = voter
         self._seed = seed
         self._last = _Evaluated(None, np.empty(0, dtype=np.int64))
+        self._free = deque(range(voter.slots))
+        self._started: deque[tuple[int, _Key]] = deque()  # slot and batch, the oldest first
         self._size = size
         self._image_HWC = torch.from_numpy(image_HWC.astype(np.int16))
         self._noise = GridNoise(noise_table(sigma), size * image_HWC.size)
         self._pixels = [torch.empty(voter.shape_BHWC, dtype=torch.int16) for _ in range(voter.slots)]
 
-    def count(self, votes: VoteRange) -> Counts:
-        """Votes per class, shape (K,), int64. Additive over ranges; the same for the same seed."""
+    def count(self, votes: VoteRange, until: int = 0) -> Counts:
+        """Votes per class, shape (K,), int64. Additive over ranges; the same for the same seed.
+
+        until: the votes from votes.stop to here are expected next. Their first batches are started, so that
+        the voter stays busy until they are requested.
+        """
         counts = np.zeros(self.num_classes, dtype=np.int64)
-        free = deque(range(self._voter.slots))
-        started: deque[tuple[int, Batch]] = deque()  # slot and batch, the oldest first
+        planned = self._plan(votes, until)
         for batch in batches(votes, self._size):
-            if self._last.key == (votes.stage, batch.index):
-                counts += self._count(self._last.classes_B, batch)
-                continue
-            if not free:
-                slot, oldest = started.popleft()
-                counts += self._collect(slot, oldest, votes.stage)
-                free.append(slot)
-            started.append((free.popleft(), batch))
-            self._start(*started[-1], votes.stage)
-        for slot, batch in started:
-            counts += self._collect(slot, batch, votes.stage)
+            if self._last.key != (votes.stage, batch.index):
+                self._fill(planned)
+                self._last = self._finish_oldest()
+            assert self._last.key == (votes.stage, batch.index)
+            counts += self._count(self._last.classes_B, batch)
+        self._fill(planned)
         return counts
 
-    def _start(self, slot: int, batch: Batch, stage: Stage) -> None:
+    def _plan(self, votes: VoteRange, until: int) -> deque[_Key]:
+        """The batches to start, in order: without the last one evaluated, and those already under way."""
+        stop = max(votes.stop, until) if self._voter.slots > 1 else votes.stop
+        wanted = batches(VoteRange(votes.stage, votes.start, stop), self._size)
+        keys = deque((votes.stage, batch.index) for batch in wanted)
+        if keys and keys[0] == self._last.key:
+            keys.popleft()
+        if any(key != other for (_, key), other in zip(self._started, keys, strict=False)):
+            while self._started:  # other votes were expected
+                self._finish_oldest()
+        for _ in range(min(len(self._started), len(keys))):
+            keys.popleft()
+        return keys
+
+    def _fill(self, planned: deque[_Key]) -> None:
+        """Starts planned batches as long as slots are free."""
+        while planned and self._free:
+            self._start(self._free[0], *planned[0])
+            self._started.append((self._free.popleft(), planned.popleft()))
+
+    def _start(self, slot: int, stage: Stage, index: int) -> None:
         pixels_BHWC = self._pixels[slot]
-        self._noise.draw(BatchStream(self._seed, stage, batch.index), pixels_BHWC.view(-1))
+        self._noise.draw(BatchStream(self._seed, stage, index), pixels_BHWC.view(-1))
         self._voter.start(slot, pixels_BHWC.add_(self._image_HWC))
 
-    def _collect(self, slot: int, batch: Batch, stage: Stage) -> Counts:
-        classes_B = self._voter.classes(slot)
-        self._last = _Evaluated((stage, batch.index), classes_B)
-        return self._count(classes_B, batch)
+    def _finish_oldest(self) -> _Evaluated:
+        slot, key = self._started[0]
+        evaluated = _Evaluated(key, self._voter.classes(slot))
+        self._started.popleft()
+        self._free.append(slot)
+        return evaluated
 
     def _count(self, classes_B: NDArray[np.int64], batch: Batch) -> Counts:
         shifted = classes_B[batch.first : batch.last] - NO_CLASS  # bincount takes no negative numbers

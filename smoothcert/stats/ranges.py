@@ -15,12 +15,10 @@ from pydantic import BaseModel, ConfigDict
 from smoothcert.schemas.parameters import Parameters
 from smoothcert.stats.procedure import Certification
 from smoothcert.stats.schedule import plan_for
-from smoothcert.votes import Counts, VoteRange, VoteSource
+from smoothcert.votes import BatchedVotes, Counts, VoteRange, VoteSource
 
 FIRST_SECONDS = 0.1  # of range 0: what it takes to measure the speed of the engine
-# Of the others: what a kill costs, and the time between two reports.
-MIN_SECONDS, MAX_SECONDS = 0.25, 0.5
-PARTS = 256  # of a large job, so that many workers end together
+RANGE_SECONDS = 0.5  # of the others: what a kill costs, and the time between two reports
 BATCHES_EACH = 4  # of a range, at least, for each batch that the engine has under way at once
 
 
@@ -56,11 +54,17 @@ class Ranges:
         """First estimation vote of range k."""
         return self.first_votes + (k - 1) * self.range_votes if k else 0
 
-    def count(self, source: VoteSource, k: int) -> RangeCounts:
-        """Draw range k, independently of the state of the certification."""
+    def count(self, source: BatchedVotes, k: int, *, ahead: bool = False) -> RangeCounts:
+        """Draw range k, independently of the state of the certification.
+
+        ahead: range k+1 is expected next.
+        """
         stop = min(self.start(k + 1), self.parameters.n)
+        until = min(self.start(k + 2), self.parameters.n) if ahead else stop
         selection = None if k else _selection(source, self.parameters)
-        return RangeCounts(selection=selection, pieces=_pieces(source, self.parameters, self.start(k), stop))
+        return RangeCounts(
+            selection=selection, pieces=_pieces(source, self.parameters, self.start(k), stop, until)
+        )
 
     def merge(self, certification: Certification, folded: int, counts: Iterable[RangeCounts]) -> int:
         """Adds ranges `folded`, folded+1, ...; votes past a look that stops are left out.
@@ -77,27 +81,18 @@ class Ranges:
         return folded
 
 
-def first_range(source: VoteSource, parameters: Parameters, at_once: int) -> tuple[Ranges, RangeCounts]:
-    """Draws range 0 and lets its time decide how large ranges are.
-
-    at_once: votes that the engine has under way at the same time (batch size times streams).
-    """
+def first_range(source: BatchedVotes, parameters: Parameters) -> tuple[Ranges, RangeCounts]:
+    """Draws range 0 and lets its time decide how large ranges are."""
     selection = _selection(source, parameters)
-    step, drawn, start = BATCHES_EACH * at_once, 0, time.monotonic()
+    step, drawn, start = BATCHES_EACH * source.at_once, 0, time.monotonic()
     pieces: list[tuple[int, tuple[int, ...]]] = []
     while not drawn or (drawn < parameters.n and time.monotonic() - start < FIRST_SECONDS):
         stop = min(drawn + step, parameters.n)
-        pieces += _pieces(source, parameters, drawn, stop)
+        pieces += _pieces(source, parameters, drawn, stop, stop)
         drawn = stop
     seconds = max(time.monotonic() - start, 1e-6)
-    ranges = Ranges(parameters, drawn, _range_votes(parameters.n, drawn / seconds, step))
-    return ranges, RangeCounts(selection=selection, pieces=tuple(pieces))
-
-
-def _range_votes(n: int, votes_per_second: float, step: int) -> int:
-    """Votes of about a PARTS-th of a job, of MIN_SECONDS at least and MAX_SECONDS at most, in whole steps."""
-    seconds = min(max(n / votes_per_second / PARTS, MIN_SECONDS), MAX_SECONDS)
-    return max(round(votes_per_second * seconds / step), 1) * step
+    steps = max(round(RANGE_SECONDS * drawn / seconds / step), 1)
+    return Ranges(parameters, drawn, steps * step), RangeCounts(selection=selection, pieces=tuple(pieces))
 
 
 def _selection(source: VoteSource, parameters: Parameters) -> tuple[int, ...] | None:
@@ -107,11 +102,11 @@ def _selection(source: VoteSource, parameters: Parameters) -> tuple[int, ...] | 
 
 
 def _pieces(
-    source: VoteSource, parameters: Parameters, start: int, stop: int
+    source: BatchedVotes, parameters: Parameters, start: int, stop: int, until: int
 ) -> tuple[tuple[int, tuple[int, ...]], ...]:
     looks = plan_for(parameters).looks
     edges = [start, *(look.n for look in looks if start < look.n < stop), stop]
-    counted = [(b, source.count(VoteRange("estimation", a, b))) for a, b in pairwise(edges)]
+    counted = [(b, source.count(VoteRange("estimation", a, b), until)) for a, b in pairwise(edges)]
     return tuple((b, tuple(counts_K.tolist())) for b, counts_K in counted)
 
 

@@ -33,7 +33,7 @@ FINISHED = re.compile(rb'"job": "([^"]+)"[^\n]*"event": "finished"|"event": "fin
 class _AtOnce(SampledVotes):
     """The stand-in's votes without its slowness."""
 
-    def count(self, votes: VoteRange) -> np.ndarray:
+    def count(self, votes: VoteRange, until: int = 0) -> np.ndarray:
         return self.draw(votes)
 
 

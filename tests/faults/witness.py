@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from smoothcert.schemas.certificate import Engine as Description
-from smoothcert.votes import Counts, VoteRange
-from worker.voting import BatchedVotes
+from smoothcert.votes import BatchedVotes, Counts, VoteRange
 
 BOOK, ENGINES = "WITNESS_BOOK", "WITNESS_ENGINES"  # environment: the file, the builder that is watched
 
@@ -20,12 +19,12 @@ class Watched:
         self._source, self._seed = source, seed
         self.num_classes, self.slack, self.at_once = source.num_classes, source.slack, source.at_once
 
-    def count(self, votes: VoteRange) -> Counts:
+    def count(self, votes: VoteRange, until: int = 0) -> Counts:
         line = f"{self._seed:032x} {votes.stage} {votes.start} {votes.stop}\n"
         book = os.open(os.environ[BOOK], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         os.write(book, line.encode())  # one write at the end of a file: lines of two workers don't mix
         os.close(book)
-        return self._source.count(votes)
+        return self._source.count(votes, until)
 
 
 class WatchedEngine:

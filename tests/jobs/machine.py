@@ -4,6 +4,7 @@ Tasks are drawn by the product's own code (worker.drawing); votes are known by t
 is missing or twice shows in the sums.
 """
 
+import math
 import secrets
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -37,10 +38,6 @@ MODEL = "m"
 CARD = card_with(name=MODEL, input_shape=(1, 2, 2), labels=["a", "b", "c"])
 
 
-class Votes(KnownVotes):
-    at_once = 1
-
-
 class FakeEngine:
     """Casts the same known votes on every platform, and says which it is."""
 
@@ -49,11 +46,11 @@ class FakeEngine:
     def __init__(self, platform: str) -> None:
         self.description = Engine(device=platform, backend="b", precision="p", batch=1)
 
-    def sampler(self, *_: Any) -> Votes:
+    def sampler(self, *_: Any) -> KnownVotes:
         return VOTES
 
 
-VOTES = Votes([0.7, 0.2, 0.06])
+VOTES = KnownVotes([0.7, 0.2, 0.06])
 LOADED = {platform: Loaded(CARD, FakeEngine(platform), None) for platform in ("x", "y")}
 
 
@@ -132,7 +129,7 @@ class Site:
         drawing, task = hand.drawing, hand.task
         assert drawing is not None
         if task.range != NO_RANGE:
-            drawing.draw(task.range)
+            drawing.draw(task.range, math.inf)
         if drawing.is_finished():
             self.finish(hand)
             return

@@ -31,6 +31,10 @@ class LinearVoter:
         self._bias = bias
         self._waiting: dict[int, NDArray[np.int16]] = {}
 
+    @property
+    def under_way(self) -> int:
+        return len(self._waiting)
+
     def start(self, slot: int, pixels_BHWC: Tensor) -> None:
         assert slot not in self._waiting
         self._waiting[slot] = (
@@ -89,6 +93,37 @@ def test_ranges_may_come_in_any_order() -> None:
     one = sampler(centred(slots=3))
     parts = [one.count(votes(a, a + 100)) for a in (200, 0, 300, 100)]
     assert np.array_equal(sum(parts), sampler(centred()).count(votes(0, 400)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    size=st.integers(1, 90),
+    slots=st.integers(1, 4),
+    requests=st.lists(st.tuples(st.integers(0, 300), st.integers(0, 100), st.integers(0, 300)), max_size=8),
+)
+def test_votes_that_were_expected_change_no_counts(
+    size: int, slots: int, requests: list[tuple[int, int, int]]
+) -> None:
+    one = sampler(centred(size, slots))
+    for start, length, ahead in requests:
+        wanted = votes(start, start + length)
+        expected = sampler(centred(size)).count(wanted)
+        assert np.array_equal(one.count(wanted, until=start + length + ahead), expected)
+
+
+def test_expected_votes_are_started_before_they_are_requested_and_evaluated_once() -> None:
+    voter = centred(size=10, slots=3)
+    one = sampler(voter)
+    one.count(votes(0, 45), until=400)
+    assert (len(voter.seen), voter.under_way) == (5, 3)
+    one.count(votes(45, 100))
+    assert (len(voter.seen), voter.under_way) == (10, 0)
+
+
+def test_a_voter_that_works_one_batch_at_a_time_is_not_asked_for_more() -> None:
+    voter = centred(size=10)
+    sampler(voter).count(votes(0, 45), until=400)
+    assert (len(voter.seen), voter.under_way) == (5, 0)
 
 
 def test_a_range_that_goes_on_inside_a_batch_evaluates_it_once() -> None:

@@ -8,14 +8,14 @@ import pytest
 import worker.drawing
 from smoothcert.schemas.parameters import Parameters
 from smoothcert.stats.ranges import RangeCounts, Ranges
-from smoothcert.votes import VoteSource
+from smoothcert.votes import BatchedVotes
 
 
 @contextmanager
 def ranges_of(votes: int) -> Iterator[None]:
     """Every range has so many estimation votes."""
 
-    def first_range(source: VoteSource, parameters: Parameters, at_once: int) -> tuple[Ranges, RangeCounts]:
+    def first_range(source: BatchedVotes, parameters: Parameters) -> tuple[Ranges, RangeCounts]:
         ranges = Ranges(parameters, votes, votes)
         return ranges, ranges.count(source, 0)
 

@@ -31,8 +31,9 @@ AT_ONCE = 1e-9  # seconds a slice: each range has a task of its own
 class ScriptedVotes(StandInVotes):
     """The stand-in's votes, at once, after whatever is to happen before them."""
 
-    def count(self, votes: VoteRange) -> Counts:
+    def count(self, votes: VoteRange, until: int = 0) -> Counts:
         Scripted.asked.append(votes)
+        Scripted.expected.append(until)
         Scripted.before(len(Scripted.asked))
         return self.draw(votes)
 
@@ -45,10 +46,12 @@ class ScriptedEngine(StandInEngine):
 class Scripted(StandIns):
     """before: what happens before the first, second, ... votes are counted. loading: before a model is.
 
+    asked: the votes that were counted. expected: up to which vote more were expected with each of these.
     wanted: the engines that were asked for.
     """
 
     asked: ClassVar[list[VoteRange]] = []
+    expected: ClassVar[list[int]] = []
     before: ClassVar[Callable[[int], object]]
     loading: ClassVar[Callable[[str], object]]
     wanted: ClassVar[list[Wanted | None]] = []
@@ -69,6 +72,7 @@ class Inside:
         self.url, self.folder = url, folder
         self.client: redis.Redis = connect(url)
         self.store = JobStore(self.client)
+        Scripted.expected = []
         Scripted.asked, Scripted.before, Scripted.loading = [], _nothing, _nothing
         Scripted.wanted = []
         self._timers: list[Timer] = []

@@ -34,7 +34,7 @@ class StandInVotes:
         self._first = int(image_CHW.flat[0])
         self._seed = seed
 
-    def count(self, votes: VoteRange) -> Counts:
+    def count(self, votes: VoteRange, until: int = 0) -> Counts:
         time.sleep(votes.votes / SPEED)
         if self._first == 255:
             os.abort()

@@ -16,7 +16,7 @@ from tests.worker.plant import MODEL, ROOT, Plant, eventually
 from tests.worker.stand_in import StandInVotes
 
 SEED = "0123456789abcdef" * 2
-LONG = 150_000  # votes: 1.5 s of the stand-in
+LONG = 250_000  # votes: 2.5 s of the stand-in
 
 Counts = tuple[list[int], list[int]]  # selection, estimation
 

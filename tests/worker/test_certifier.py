@@ -130,6 +130,30 @@ def test_a_helper_draws_other_ranges_of_the_same_job(inside: Inside) -> None:
     assert len(set(estimation)) == len(estimation) == 8, "each range was drawn once"
 
 
+def test_a_task_alone_says_which_votes_it_expects_to_need_next(inside: Inside) -> None:
+    inside.draw(inside.certifier(), inside.submit(n=4 * BLOCK))
+    estimation = list(zip(Scripted.asked, Scripted.expected, strict=True))[1:]
+    assert [(votes.stop // BLOCK, until // BLOCK) for votes, until in estimation] == [
+        (1, 1),  # its time decides how large the next range is
+        (2, 3),
+        (3, 4),
+        (4, 4),
+    ]
+
+
+def test_a_task_at_the_end_of_its_slice_expects_no_further_votes(inside: Inside) -> None:
+    inside.run(inside.certifier(slice=AT_ONCE), inside.submit())
+    assert all(until <= votes.stop for votes, until in zip(Scripted.asked, Scripted.expected, strict=True))
+
+
+def test_a_helper_does_not_expect_the_range_after_its_first(inside: Inside) -> None:
+    job_id, helper = inside.submit(), inside.certifier("w2")
+    at(5, lambda: inside.help(helper, job_id))
+    inside.draw(inside.certifier(), job_id)
+    assert (Scripted.asked[5].stop // BLOCK, Scripted.expected[5] // BLOCK) == (5, 5)
+    assert (Scripted.asked[6].stop // BLOCK, Scripted.expected[6] // BLOCK) == (6, 7)
+
+
 def test_a_helper_leaves_for_a_job_that_waits_and_its_range_is_drawn_by_another(inside: Inside) -> None:
     job_id, helper = inside.submit(), inside.certifier("w2")
     waiting: list[str] = []
