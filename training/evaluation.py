@@ -6,7 +6,7 @@ Each row can be replayed from its own seed.
 import hashlib
 import time
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,7 +26,7 @@ from smoothcert.votes import VoteSource
 from training.datasets.image_set import ImageSet
 from training.log import Evidence, Row
 from training.log_writer import EvaluationRun
-from training.summary import average_certified_radius, certified_accuracy
+from training.summary import abstention_rate, average_certified_radius, certified_accuracy
 
 CHUNK = 16_384  # votes between two progress reports; a multiple of usual batch sizes
 SEED_BYTES = 16
@@ -83,9 +83,15 @@ def _certify(
     seed = int(image_seed(run.seed, idx), 16)
     source = engine.sampler(images.images_u8[idx].numpy(), run.sigma, seed)
     certification = Certification(parameters, source.num_classes, slack=source.slack)
+    label = int(images.labels[idx])
     for progress in drive(certification, source, CHUNK):
         yield EvaluationProgress(idx, progress.samples, progress.of)
-    row = row_of(certification.result, run, idx, int(images.labels[idx]), time.perf_counter() - started)
+        if run.skip_wrong and certification.candidate not in (None, label):
+            break
+    row = row_of(certification.result, run, idx, label, time.perf_counter() - started)
+    if row.skipped:
+        assert certification.candidate is not None
+        row = replace(row, predict=certification.candidate)
     yield EvaluationProgress(idx, run.n, run.n, row)
 
 
@@ -113,7 +119,7 @@ def card_figures(rows: Sequence[Row], run: EvaluationRun) -> Evaluation:
         images=len(rows),
         acr=average_certified_radius(rows),
         certified_accuracy=accuracy_on_grid(rows),
-        abstention_rate=sum(row.abstained for row in rows) / max(len(rows), 1),
+        abstention_rate=abstention_rate(rows),
         protocol=card_schema.Protocol(
             split=run.split,
             every=run.every,

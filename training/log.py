@@ -31,7 +31,7 @@ class Evidence:
     """The vote counts and parameters: enough to recompute the radius, and to redraw the votes."""
 
     n0: int
-    n: int  # estimation votes drawn
+    n: int  # estimation votes drawn; 0: left out, as the chosen class is wrong
     alpha: float
     sigma: float
     bound: str
@@ -56,6 +56,14 @@ class Row:
     @property
     def abstained(self) -> bool:
         return self.predict < 0
+
+    @property
+    def skipped(self) -> bool:
+        """Whether the estimation votes were left out, as the chosen class is wrong: `--skip-wrong`.
+
+        It counts 0 at every radius. Whether it would have been an abstention is unknown.
+        """
+        return self.evidence is not None and self.evidence.n == 0
 
     @property
     def right(self) -> bool:

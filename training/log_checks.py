@@ -51,6 +51,7 @@ def _check_alone(log: Log) -> Iterator[str]:
     yield from _collapse(log)
     yield from _contradictions(log)
     yield from _unproved_radii(log)
+    yield from _skipped(log)
 
 
 def _compare(log: Log, other: Log) -> Iterator[str]:
@@ -126,6 +127,15 @@ def _contradictions(log: Log) -> Iterator[str]:
         yield f"contradiction: in {excess} rows the counts add up to more than the n votes drawn"
 
 
+def _skipped(log: Log) -> Iterator[str]:
+    skipped = sum(row.skipped for row in log.rows)
+    if skipped:
+        yield (
+            f"{skipped} images with a wrong chosen class got no estimation votes (--skip-wrong): ACR and "
+            "certified accuracy are those of the full run, abstention rate and p_A are unknown"
+        )
+
+
 def _unproved_radii(log: Log) -> Iterator[str]:
     over = sum(_exceeds_maximum(row, row.evidence) for row in log.rows if row.evidence)
     if over:
@@ -157,5 +167,6 @@ def _infer_protocol(log: Log) -> tuple[float, int, float] | None:
 
 
 def _values_of(log: Log, parameter: str) -> list[Any]:
-    """The different values of a parameter, sorted; empty without evidence."""
-    return sorted({getattr(row.evidence, parameter) for row in log.rows if row.evidence is not None})
+    """The different values of a parameter in rows with votes, sorted; empty without evidence."""
+    rows = (row for row in log.rows if not row.skipped)
+    return sorted({getattr(row.evidence, parameter) for row in rows if row.evidence is not None})

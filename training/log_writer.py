@@ -26,6 +26,7 @@ class EvaluationRun(BaseModel):
     data_sha256: of a folder's classes, labels, file names and sizes; absent from older logs.
     setup: the engine config as text; another one is another base classifier.
     int8_sha256: of the rounding, if the engine config is int8.
+    skip_wrong: whether images whose chosen class is wrong get no estimation votes.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -47,6 +48,7 @@ class EvaluationRun(BaseModel):
     seed: int
     setup: str
     int8_sha256: str | None = None
+    skip_wrong: bool = False
 
 
 def run_path(log: Path) -> Path:

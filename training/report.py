@@ -152,7 +152,7 @@ def _table_rows(summaries: Sequence[Summary], bold: Callable[[str], str], spread
             str(s.images),
             f"{marked[0][i]}{spread}{(s.acr_interval[1] - s.acr):.4f}",
             *(column[i] for column in marked[1:]),
-            f"{100 * s.abstention_rate:.1f}",
+            "unknown" if s.abstention_rate is None else f"{100 * s.abstention_rate:.1f}",
         ]
         for i, s in enumerate(summaries)
     ]

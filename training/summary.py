@@ -24,7 +24,8 @@ Interval = tuple[float, float]
 class Summary:
     """One log's figures. radii: as the user wrote them ("0.25"), one per certified accuracy.
 
-    p_correct: quantiles over images of the share of noisy copies classified right; None without evidence.
+    abstention_rate: None if unknown. p_correct: quantiles over images of the share of noisy copies classified
+    right; None without evidence, or if images were skipped.
     """
 
     log: str
@@ -34,7 +35,7 @@ class Summary:
     radii: tuple[str, ...]
     certified_accuracy: tuple[float, ...]
     certified_accuracy_intervals: tuple[Interval, ...]
-    abstention_rate: float
+    abstention_rate: float | None
     p_correct: dict[str, float] | None
     seconds_per_image: float
     warnings: tuple[str, ...]
@@ -51,7 +52,7 @@ def summarize(log: Log, radii: Sequence[str], others: Sequence[Log] = ()) -> Sum
         radii=tuple(radii),
         certified_accuracy=tuple(shares),
         certified_accuracy_intervals=tuple(wilson_interval(share, len(log.rows)) for share in shares),
-        abstention_rate=_mean([row.abstained for row in log.rows]),
+        abstention_rate=abstention_rate(log.rows),
         p_correct=_p_correct_quantiles(log.rows),
         seconds_per_image=_mean([row.seconds for row in log.rows]),
         warnings=tuple(check_log(log, others)),
@@ -74,7 +75,7 @@ def mean_over_seeds(summaries: Sequence[Summary]) -> Summary:
         radii=summaries[0].radii,
         certified_accuracy=tuple(map(fmean, accuracies)),
         certified_accuracy_intervals=tuple(map(_within_shares, map(student_interval, accuracies))),
-        abstention_rate=fmean(s.abstention_rate for s in summaries),
+        abstention_rate=_mean_if_known([s.abstention_rate for s in summaries]),
         p_correct=_mean_quantiles(summaries),
         seconds_per_image=fmean(s.seconds_per_image for s in summaries),
         warnings=tuple(_seed_warnings(summaries)),
@@ -94,8 +95,18 @@ def certified_accuracy(rows: Sequence[Row], radius: float) -> float:
     return _mean([row.right and (row.radius > radius or radius == 0) for row in rows])
 
 
+def abstention_rate(rows: Sequence[Row]) -> float | None:
+    """The share of abstentions; None if images were skipped, each of which might have been one."""
+    return None if any(row.skipped for row in rows) else _mean([row.abstained for row in rows])
+
+
 def shares_classified_right(rows: Sequence[Row]) -> list[float]:
-    """p_A of every row with evidence, sorted: the share of noisy copies classified as the label."""
+    """p_A of every row with evidence, sorted: the share of noisy copies classified as the label.
+
+    Empty if images were skipped: those left are the easy ones.
+    """
+    if any(row.skipped for row in rows):
+        return []
     return sorted(
         row.evidence.counts[row.label] / row.evidence.n
         for row in rows
@@ -151,6 +162,11 @@ def _seed_warnings(summaries: Sequence[Summary]) -> list[str]:
         for kind in ("mixed alpha", "mixed n", "mixed bound", "not the same images")
         if any(warning.startswith(kind) for s in summaries for warning in s.warnings)
     ]
+
+
+def _mean_if_known(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if len(known) == len(values) else None
 
 
 def _within_shares(interval: Interval) -> Interval:

@@ -59,6 +59,9 @@ def evaluate(
         bool, typer.Option("--workers", help="By the workers of SMOOTHCERT_REDIS_URL, not by this process.")
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a log after a kill.")] = False,
+    skip_wrong: Annotated[
+        bool, typer.Option("--skip-wrong", help="No estimation votes where the chosen class is wrong.")
+    ] = False,
     update_card: Annotated[
         bool, typer.Option("--update-card", help="Write the figures into the card.")
     ] = False,
@@ -66,7 +69,8 @@ def evaluate(
     """Certify a data set's images into a log.
 
     Each row carries its evidence, and a killed run continues with --resume without repeating an image.
-    With --workers each image is a job of theirs; the rows are the same.
+    With --workers each image is a job of theirs; the rows are the same. With --skip-wrong, ACR and certified
+    accuracy are those of the full run, for as little as half the votes; the abstention rate stays unknown.
     """
     from smoothcert.cli.checkpoints import find_checkpoint
     from training.report import DEFAULT_RADII, parse_radii, to_markdown
@@ -86,6 +90,7 @@ def evaluate(
         resume=resume,
         workers=workers,
         update_card=update_card,
+        skip_wrong=skip_wrong,
     )
     show(to_markdown([summarize(outcome.log, parse_radii(DEFAULT_RADII))]))
 
@@ -124,10 +129,12 @@ def run_evaluation(
     resume: bool,
     workers: bool = False,
     update_card: bool = False,
+    skip_wrong: bool = False,
 ) -> Outcome:
     """Certify the images that the log lacks, here or by workers.
 
-    update_card: write the figures into the card. Raises InvalidRequest before the first vote.
+    update_card: write the figures into the card. skip_wrong: no estimation votes where the chosen class is
+    wrong. Raises InvalidRequest before the first vote.
     """
     from smoothcert.cli.fanout import FanOut
     from smoothcert.cli.settings import settings
@@ -137,6 +144,8 @@ def run_evaluation(
     from training.log_writer import LogWriter, read_run
 
     refuse_impossible(request)
+    if skip_wrong:
+        _check_skip_wrong(request, workers=workers)
     if update_card:
         require_updatable_card(checkpoint.folder, selection.dataset)
     images = load_images(checkpoint, selection)
@@ -145,6 +154,7 @@ def run_evaluation(
     if worker_pool and kept is None and setup is None and settings().setup is None:
         setup = worker_pool.setup(images, request)
     run = describe_run(checkpoint, request, selection, images, kept=kept, seed=seed, setup=setup)
+    run = run.model_copy(update={"skip_wrong": skip_wrong})
     indices = selected_indices(len(images), run.every, selection.limit)
     if update_card and not indices:
         raise InvalidRequest(
@@ -161,6 +171,16 @@ def run_evaluation(
     if update_card:
         write_card_figures(checkpoint.folder, rows, run)
     return Outcome(run, Log(shown(out), tuple(rows), of=run.split_images))
+
+
+def _check_skip_wrong(request: Parameters, *, workers: bool) -> None:
+    if request.procedure != "certify":
+        raise InvalidRequest(
+            f"--skip-wrong needs --procedure certify, not {request.procedure}: only there an image is lost "
+            "once the selection votes name a wrong class."
+        )
+    if workers:
+        raise InvalidRequest("--skip-wrong is for votes drawn here: workers don't know the labels.")
 
 
 def load_images(checkpoint: Checkpoint, selection: Selection) -> ImageSet:

@@ -92,7 +92,8 @@ class Protocol(BaseModel):
 class Evaluation(BaseModel):
     """Figures measured on the test split.
 
-    Shares in [0,1]; keys of certified_accuracy: l2 radii, two digits.
+    Shares in [0,1]; keys of certified_accuracy: l2 radii, two digits. abstention_rate: None if it was not
+    measured.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -100,7 +101,7 @@ class Evaluation(BaseModel):
     images: int
     acr: Finite
     certified_accuracy: dict[str, Finite]
-    abstention_rate: Finite
+    abstention_rate: Finite | None
     protocol: Protocol
 
 

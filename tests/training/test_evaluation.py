@@ -1,5 +1,6 @@
 """Evaluation with a classifier of known vote probabilities in place of a network."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,10 @@ from training.evaluation import (
     selected_indices,
     write_card_figures,
 )
-from training.log import Row, format_row, read_log
+from training.log import Row, format_row, parse_log, read_log
 from training.log_writer import EvaluationRun, LogWriter, read_run, run_path
+from training.report import to_markdown
+from training.summary import abstention_rate, average_certified_radius, summarize
 
 CLASSES = 3
 IMAGES = 12
@@ -111,6 +114,43 @@ def test_rows_hold_the_answer_and_the_evidence(images: ImageSet) -> None:
         # Clopper-Pearson at alpha = .001 is below the share of votes, and far above 1/2
         assert 0.8 < row.evidence.p_lower < row.evidence.counts[row.predict] / 1000
         assert 0.4 < row.radius < 0.65
+
+
+def test_skipping_wrong_images_saves_their_votes_and_changes_no_figure(images: ImageSet) -> None:
+    """Image 4 is labelled wrong; with half of the votes right, others are chosen wrong or abstain, too."""
+    for share in (0.9, 0.6, 0.5):
+        full = certify(images, range(IMAGES), StandIn(share))
+        fast = certify(images, range(IMAGES), StandIn(share), RUN.model_copy(update={"skip_wrong": True}))
+        skipped = [row for row in fast if row.skipped]
+        assert 4 in {row.idx for row in skipped}
+        for slow, quick in zip(full, fast, strict=True):
+            if quick.skipped:
+                assert (quick.radius, quick.correct, sum(quick.evidence.counts)) == (0.0, False, 0)  # type: ignore[union-attr]
+                assert not slow.right
+                assert slow.predict in (quick.predict, -1)
+            else:
+                assert replace(quick, seconds=0) == replace(slow, seconds=0)
+        assert average_certified_radius(fast) == average_certified_radius(full)
+        assert accuracy_on_grid(fast) == accuracy_on_grid(full)
+        assert abstention_rate(fast) is None
+        assert abstention_rate(full) == sum(row.abstained for row in full) / IMAGES
+        figures = card_figures(fast, RUN)
+        assert (figures.acr, figures.abstention_rate) == (card_figures(full, RUN).acr, None)
+        assert figures.protocol == card_figures(full, RUN).protocol
+
+
+def test_a_skipped_row_is_read_as_it_was_written_and_said_in_the_report(images: ImageSet) -> None:
+    rows = certify(images, range(IMAGES), run=RUN.model_copy(update={"skip_wrong": True}))
+    log = parse_log("".join(map(format_row, rows)), "log")
+    assert [row.idx for row in log.rows if row.skipped] == [4]
+    assert log.rows[4].predict == 1
+    summary = summarize(log, ("0", "0.5"))
+    assert (summary.abstention_rate, summary.p_correct) == (None, None)
+    assert any(
+        "1 images with a wrong chosen class got no estimation votes" in text for text in summary.warnings
+    )
+    assert not any(text.startswith(("mixed", "contradiction")) for text in summary.warnings)
+    assert "unknown" in to_markdown([summary])
 
 
 def test_an_undecided_image_is_an_abstention(images: ImageSet) -> None:

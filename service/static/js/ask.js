@@ -100,9 +100,13 @@ export function showModels(listed) {
   showChoice();
 }
 
+function abstains(rate) {
+  return rate === null ? "" : `, abstains ${percent(rate)}`;
+}
+
 function model(card, xEnd, checked) {
   const measured = card.evaluation;
-  const acr = measured ? `ACR ${measured.acr.toFixed(3)}, abstains ${percent(measured.abstention_rate)}` : "not measured yet";
+  const acr = measured ? `ACR ${measured.acr.toFixed(3)}${abstains(measured.abstention_rate)}` : "not measured yet";
   const radio = make("input", { type: "radio", name: "model", value: card.name, checked, disabled: Boolean(card.refused), "aria-label": `${subject(card)}, ${card.name}, ${acr}` });
   return make(
     "label",
