@@ -1,80 +1,246 @@
-"""A smoothed classifier: a checkpoint, run by an engine, whose predictions come with a certificate."""
+"""A smoothed classifier: a base classifier, run by an engine, whose predictions come with a certificate."""
 
+import logging
+import math
+import re
 import secrets
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-from numpy.typing import NDArray
+from pydantic import ValidationError
 
-from smoothcert.engines.autotune import available_device, default_config
+from smoothcert.engines.as_given import AsGivenEngine
+from smoothcert.engines.autotune import Subject, choose_config
+from smoothcert.engines.capture import Captured, Classifier, Scores, capture, name_of
 from smoothcert.engines.config import EngineConfig
 from smoothcert.engines.engine import Engine
+from smoothcert.environment import cache_folder, models_folder
 from smoothcert.errors import InvalidRequest
-from smoothcert.images.decode import read_image
+from smoothcert.images.arrays import certified_image
+from smoothcert.images.decode import to_png
 from smoothcert.images.pixels import CertifiedImage
 from smoothcert.models.checkpoint import load_network
-from smoothcert.models.registry import CARD_FILE, ModelRegistry, read_card
-from smoothcert.schemas.card import ModelCard
-from smoothcert.schemas.certificate import Certificate
+from smoothcert.models.registry import BUNDLED, CARD_FILE, ModelRegistry, read_card
+from smoothcert.notebook import Point, Sight
+from smoothcert.progress import Update, progress_bar
+from smoothcert.schemas.card import ModelCard, Preprocessing
+from smoothcert.schemas.certificate import Certificate, Shape
+from smoothcert.schemas.certificate import Engine as EngineDescription
 from smoothcert.schemas.job import Progress
-from smoothcert.schemas.parameters import Parameters
+from smoothcert.schemas.limits import CHANNELS, MAX_LABELS, MAX_SIDE, SEED, check_sigma
+from smoothcert.schemas.parameters import DEFAULT_ALPHA, DEFAULT_N, DEFAULT_N0, Parameters, ProcedureName
 from smoothcert.stats.certificate import build_certificate
 from smoothcert.stats.procedure import Certification, drive
+from smoothcert.votes import Counts, VoteRange, VoteSource
+
+if TYPE_CHECKING:
+    from torch import nn
 
 CHUNK = 8192  # votes between two progress reports
-Image = str | Path | bytes | NDArray[np.uint8]
+FIRST_CHUNK = 64  # votes, with a deadline
+log = logging.getLogger("smoothcert")
 
 
-@dataclass(frozen=True)
 class SmoothedClassifier:
     """g(x) = argmax_c P(f(x + delta) = c), delta ~ N(0, sigma^2 I), as in Cohen et al. 2019.
 
-    Not thread-safe: engines use all threads of the process.
+    card: name, sigma, shape, labels. notes: what was done to a given module, in words. opaque: why its votes
+    can be redrawn by nobody else; None for checkpoints and captured modules. Not thread-safe: engines use all
+    threads.
     """
 
     card: ModelCard
-    engine: Engine
+    notes: tuple[str, ...]
+    opaque: str | None
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        *,
+        sigma: float,
+        num_classes: int,
+        input_shape: Sequence[int],
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        labels: Sequence[str] | None = None,
+        name: str | None = None,
+        engine: str | None = None,
+    ) -> None:
+        """A module or function given in Python.
+
+        classifier: a torch.nn.Module, or a callable, on float32 images (B,C,H,W) in [0,1]; it returns scores
+        (B, num_classes). A module is copied and put into evaluation mode, on any device. sigma: pixels in
+        [0,1]. input_shape: (C,H,W), C 1 or 3. mean, std: one a channel; (x - mean) / std is what the
+        classifier gets. labels: names of the classes. name: of the model, in certificates. engine: as
+        certificates name it; by default the one that measures fastest here, at first use. Raises
+        InvalidRequest, in words: the classifier fails, or is no function of one image at a time.
+        """
+        shape = _checked_shape(input_shape)
+        check_sigma(_number(sigma, "sigma"))
+        names = _checked_labels(labels, num_classes)
+        means, stds = _per_channel(mean, "mean", shape[0]), _per_channel(std, "std", shape[0])
+        if stds and min(stds) <= 0:
+            raise InvalidRequest("std must be positive.")
+        captured = capture(classifier, shape, len(names), sigma, means, stds)
+        self.card = ModelCard(
+            name=_model_name(name or name_of(classifier)),
+            architecture=f"torch.export sha256 {captured.graph_sha256}",
+            dataset="",
+            input_shape=shape,
+            labels=names,
+            preprocessing=Preprocessing(
+                mode="L" if shape[0] == 1 else "RGB",
+                mean=means or (0.0,) * shape[0],
+                std=stds or (1.0,) * shape[0],
+            ),
+            sigma=sigma,
+            method="given in Python",
+            weights_sha256=captured.weights_sha256,
+            data_license="",
+        )
+        self.notes, self.opaque = captured.notes, captured.opaque
+        self._network: nn.Module | None = captured.network
+        self._structure: str | None = captured.graph_sha256
+        self._engine_text = engine
+        for note in (*self.notes, *(_said_of_opaque(captured))):
+            log.info("%s: %s", self.card.name, note)
 
     @classmethod
     def load(cls, model: str | Path, engine: str | None = None) -> Self:
-        """The bundled model of this name, or that of a checkpoint folder. Takes a few seconds.
+        """The model of this name, or that of a checkpoint folder. Takes a few seconds.
 
-        engine: an engine as certificates name it, for example `cpu:eager/2-threads:float32:128`; by default a
-        good one for this machine. Raises UnknownModel, BadCheckpoint, InvalidRequest, InternalError.
+        engine: as certificates name it, for example `cpu:eager/2-threads:float32:128`; by default the one
+        that measures fastest here, at first use. Raises UnknownModel, BadCheckpoint, InvalidRequest,
+        InternalError.
         """
-        folder = Path(model)
-        if (folder / CARD_FILE).is_file():
-            card = read_card(folder)
-        else:
-            registry = ModelRegistry()
-            folder, card = registry.folder(str(model)), registry.card(str(model))
-        default = default_config(card.input_shape, available_device(), int8=card.int8_is_as_good)
-        config = EngineConfig.parse(engine) if engine else default
-        return cls(card, Engine(load_network(folder, card), card.input_shape, len(card.labels), config))
+        folder, card = _find(model)
+        if engine is not None:
+            EngineConfig.parse(engine)
+        made = cls._of(card, engine)
+        made._network = load_network(folder, card)
+        return made
 
-    def certify(self, image: Image, *, seed: str | None = None, **parameters: Any) -> Certificate:
-        """The certificate of one image: a file's path or bytes, or uint8 pixels of shape (C, H, W).
+    @classmethod
+    def of(cls, card: ModelCard, engine: Engine) -> Self:
+        """A checkpoint's card with an engine that was built already."""
+        made = cls._of(card, None)
+        made.engine = engine
+        return made
 
-        parameters: fields of `Parameters`, such as n, n0, alpha, procedure, target_radius. seed: 128 bits,
-        hexadecimal; random by default, as a known seed lets an attacker choose the image against the noise.
-        Raises BadImage, InvalidRequest, ValidationError (of pydantic, a ValueError).
+    @classmethod
+    def _of(cls, card: ModelCard, engine: str | None) -> Self:
+        made = cls.__new__(cls)
+        made.card, made.notes, made.opaque = card, (), None
+        made._network, made._structure, made._engine_text = None, None, engine
+        return made
+
+    @cached_property
+    def engine(self) -> Engine | AsGivenEngine:
+        """Built at first use. Measuring the candidates takes seconds, once a classifier and machine."""
+        assert self._network is not None
+        if self.opaque is not None:
+            return self._as_given(EngineConfig.parse(self._engine_text).batch if self._engine_text else None)
+        if self._engine_text is not None:
+            return self._built(EngineConfig.parse(self._engine_text))
+        subject = Subject.of(self._network, self.card)
+        if self._structure is not None:  # the speed of a module doesn't depend on its weights
+            subject = replace(subject, model_sha256=self._structure)
+        return self._built(choose_config(subject, cache_folder()))
+
+    def engine_for(self, claimed: EngineDescription) -> Engine | AsGivenEngine:
+        """The engine that a certificate names, to redraw its votes. Raises InvalidRequest, InternalError."""
+        if self.opaque is not None:
+            return self._as_given(claimed.batch)
+        if self._network is None or claimed == self.engine.description:
+            return self.engine
+        return self._built(EngineConfig.of(claimed))
+
+    def _built(self, config: EngineConfig) -> Engine:
+        assert self._network is not None
+        return Engine(self._network, self.card.input_shape, len(self.card.labels), config)
+
+    def _as_given(self, batch: int | None) -> AsGivenEngine:
+        scores = self._network
+        assert isinstance(scores, Scores)
+        classes = len(self.card.labels)
+        return AsGivenEngine(scores, self.card.input_shape, classes, device=scores.home, batch=batch)
+
+    def certify(  # noqa: PLR0917  # in the order of the published procedure's parameters
+        self,
+        image: Any,
+        n: int = DEFAULT_N,
+        n0: int = DEFAULT_N0,
+        alpha: float = DEFAULT_ALPHA,
+        procedure: ProcedureName = "anytime",
+        target_radius: float | None = None,
+        tolerance: float | None = None,
+        deadline: float | None = None,
+        seed: int | str | None = None,
+        progress: bool = False,
+    ) -> Certificate:
+        """The certificate of one image.
+
+        image: a path, the bytes of a file, a PIL image, uint8 pixels (H,W), (H,W,C) or (C,H,W), or floats in
+        [0,1] that are multiples of 1/255. n, n0: estimation and selection votes. alpha: failure probability.
+        procedure: `anytime`, `certify` (Cohen et al. 2019, Algorithm 1) or `predict` (a class, no radius).
+        target_radius: stop once this l2 radius is proved or hopeless. tolerance: stop once at most this share
+        of the radius is missing. deadline: seconds, after which the best certificate so far is returned.
+        seed: an int or 32 hexadecimal digits; random by default, as a known seed lets an attacker choose the
+        image against the noise. progress: show a bar on stderr. Raises BadImage, InvalidRequest.
         """
-        checked = Parameters.model_validate({**parameters, "sigma": self.card.sigma})
-        *_, certificate = self.stream(self._read(image), checked, seed or secrets.token_hex(16))
-        assert isinstance(certificate, Certificate)
-        return certificate
+        pixels = certified_image(image, self.card)
+        parameters = self._parameters(
+            n=n, n0=n0, alpha=alpha, procedure=procedure, target_radius=target_radius, tolerance=tolerance
+        )
+        if deadline is not None and not _number(deadline, "deadline") > 0:
+            raise InvalidRequest("deadline must be a number of seconds above 0.")
+        steps = self.stream(pixels, parameters, checked_seed(seed), deadline)
+        with progress_bar("votes", shown=progress) as report:
+            return _last(steps, pixels, report)
+
+    def predict(
+        self,
+        image: Any,
+        n: int = 1000,
+        alpha: float = DEFAULT_ALPHA,
+        seed: int | str | None = None,
+    ) -> int | None:
+        """The smoothed classifier's class, right with probability 1-alpha; None for an abstention.
+
+        PREDICT of Cohen et al. 2019. n: votes. Raises BadImage, InvalidRequest.
+        """
+        return self.certify(image, n=n, alpha=alpha, procedure="predict", seed=seed).predicted_class
+
+    def certify_many(
+        self, images: Iterable[Any], progress: bool = False, **parameters: Any
+    ) -> Iterator[Certificate]:
+        """The certificates of images, in their order, one at a time as they are asked for.
+
+        parameters: those of `certify`. progress: show a bar on stderr.
+        """
+        total = len(images) if isinstance(images, Sized) else 0
+        with progress_bar("images", shown=progress) as report:
+            for done, image in enumerate(images, 1):
+                yield self.certify(image, **parameters)
+                report(done, max(total, done), "")
 
     def stream(
-        self, image: CertifiedImage, parameters: Parameters, seed: str
+        self,
+        image: CertifiedImage,
+        parameters: Parameters,
+        seed: str,
+        deadline: float | None = None,
     ) -> Iterator[Progress | Certificate]:
-        """Progress after every CHUNK votes, then the certificate. Raises ImpossibleRequest."""
+        """Progress after every few thousand votes, then the certificate. Raises ImpossibleRequest."""
+        end = None if deadline is None else time.monotonic() + deadline
         source = self.engine.sampler(image.to_array(), parameters.sigma, int(seed, 16))
         certification = Certification(parameters, source.num_classes, slack=source.slack)
-        yield from drive(certification, source, CHUNK)
-        yield build_certificate(
+        yield from drive(certification, source, CHUNK) if end is None else _until(end, certification, source)
+        certificate = build_certificate(
             certification.result,
             parameters,
             card=self.card,
@@ -82,16 +248,145 @@ class SmoothedClassifier:
             seed=seed,
             engine=self.engine.description,
         )
+        if self.opaque is not None:
+            model = certificate.model.model_copy(update={"opaque": self.opaque})
+            certificate = certificate.model_copy(update={"model": model})
+        yield certificate
 
-    def _read(self, image: Image) -> CertifiedImage:
-        if isinstance(image, np.ndarray):
-            if image.dtype != np.uint8 or image.shape != self.card.input_shape:
-                shape = "x".join(map(str, self.card.input_shape))
-                raise InvalidRequest(f"{self.card.name} takes uint8 pixels of shape {shape} (C, H, W).")
-            return CertifiedImage.of(image.tobytes(), self.card.input_shape, ["pixels as given"])
-        if isinstance(image, bytes):
-            return read_image(image, self.card)
+    def _parameters(self, **options: Any) -> Parameters:
+        """Raises InvalidRequest naming the parameter."""
         try:
-            return read_image(Path(image).read_bytes(), self.card)
-        except OSError as error:
-            raise InvalidRequest(f"{image} can't be read: {error.strerror}.") from error
+            return Parameters.model_validate({**options, "sigma": self.card.sigma})
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise InvalidRequest(f"{first['loc'][0]}={first['input']!r}: {first['msg']}.") from error
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.card.input_shape))
+        lines = [f"<SmoothedClassifier {self.card.name}: sigma {self.card.sigma:g}, {shape}, "]
+        lines[0] += f"{len(self.card.labels)} classes>"
+        lines += [f"note: {note}" for note in self.notes]
+        if self.opaque is not None:
+            lines.append(f"runs as it is, so nobody else can redraw its votes: {self.opaque}")
+        return "\n".join(lines)
+
+
+def load(model: str | Path, engine: str | None = None) -> SmoothedClassifier:
+    """A model by the name of a bundled checkpoint, or by its folder (`smoothcert add` makes them, from ONNX
+    too).
+
+    See `SmoothedClassifier.load`.
+    """
+    return SmoothedClassifier.load(model, engine)
+
+
+def checked_seed(seed: int | str | None) -> str:
+    """128 bits, hexadecimal; fresh random ones for None. Raises InvalidRequest."""
+    if seed is None:
+        return secrets.token_hex(16)
+    if isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**128:
+        return f"{seed:032x}"
+    if isinstance(seed, str) and SEED.fullmatch(seed):
+        return seed.lower()
+    raise InvalidRequest(f"seed={seed!r}: a seed is an int below 2**128 or 32 hexadecimal digits.")
+
+
+def _find(model: str | Path) -> tuple[Path, ModelCard]:
+    folder = Path(model)
+    if (folder / CARD_FILE).is_file():
+        return folder, read_card(folder)
+    registry = ModelRegistry(models_folder(BUNDLED))
+    return registry.folder(str(model)), registry.card(str(model))
+
+
+def _until(end: float, certification: Certification, source: VoteSource) -> Iterator[Progress]:
+    """Draw votes until `end` (monotonic), in ranges that take a small part of the time left."""
+    began, size, timed = time.monotonic(), FIRST_CHUNK, _Timed(source)
+    while (now := time.monotonic()) < end:
+        votes = certification.request(size)
+        if votes is None:
+            return
+        certification.add(votes, timed.count(votes))
+        yield certification.progress
+        rate = timed.drawn / max(time.monotonic() - began, 1e-9)
+        size = max(1, min(CHUNK, int(rate * (end - now) / 8)))
+
+
+class _Timed:
+    """Counts the votes drawn from a source."""
+
+    def __init__(self, source: VoteSource) -> None:
+        self._source = source
+        self.drawn = 0
+
+    def count(self, votes: VoteRange) -> Counts:
+        self.drawn += votes.votes
+        return self._source.count(votes)
+
+
+def _last(steps: Iterator[Progress | Certificate], image: CertifiedImage, report: Update) -> Certificate:
+    """The certificate at the end, with what a notebook shows beside it."""
+    growth: list[Point] = []
+    for step in steps:
+        if isinstance(step, Certificate):
+            step.__dict__["sight"] = Sight(partial(to_png, image), tuple(growth))
+            return step
+        growth.append((float(step.samples), step.radius or 0.0))
+        report(step.samples, step.of, f"radius {step.radius or 0:.3f}")
+    raise AssertionError("the stream ends in a certificate")
+
+
+def _said_of_opaque(captured: Captured) -> list[str]:
+    return [f"it runs as it is, and nobody else can redraw its votes: {captured.opaque}"] * bool(
+        captured.opaque
+    )
+
+
+def _checked_shape(input_shape: Sequence[int]) -> Shape:
+    shape = tuple(input_shape) if isinstance(input_shape, Iterable) else ()
+    if len(shape) != 3 or not all(isinstance(side, int) and 1 <= side <= MAX_SIDE for side in shape):
+        raise InvalidRequest(f"input_shape={input_shape!r}: it is (C, H, W), such as (3, 32, 32).")
+    if shape[0] not in CHANNELS.values():
+        raise InvalidRequest(f"input_shape={shape}: images have 1 channel (grey) or 3 (RGB).")
+    return shape
+
+
+def _checked_labels(labels: Sequence[str] | None, num_classes: int) -> list[str]:
+    if (
+        isinstance(num_classes, bool)
+        or not isinstance(num_classes, int)
+        or not 2 <= num_classes <= MAX_LABELS
+    ):
+        raise InvalidRequest(f"num_classes={num_classes!r}: a classifier has 2 to {MAX_LABELS} classes.")
+    names = [str(k) for k in range(num_classes)] if labels is None else [str(label) for label in labels]
+    if len(names) != num_classes:
+        raise InvalidRequest(f"There are {len(names)} labels, but num_classes is {num_classes}.")
+    return names
+
+
+def _per_channel(values: Sequence[float] | None, name: str, channels: int) -> tuple[float, ...] | None:
+    if values is None:
+        return None
+    several = values if isinstance(values, Iterable) else [values]
+    numbers = tuple(_number(value, name) for value in several)
+    if len(numbers) != channels:
+        raise InvalidRequest(
+            f"{name} has {len(numbers)} numbers for {channels} channel(s): give one a channel."
+        )
+    return numbers
+
+
+def _number(value: Any, name: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise InvalidRequest(f"{name}={value!r} is no number.") from error
+    if not math.isfinite(number):
+        raise InvalidRequest(f"{name}={value!r} is not finite.")
+    return number
+
+
+def _model_name(text: str) -> str:
+    """As models are named in certificates: small letters, digits, dots, _ and -."""
+    plain = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("._-")[:100]
+    return plain or "classifier"

@@ -1,5 +1,6 @@
 """Settings from environment variables, and the command that installs an optional extra."""
 
+import os
 import shlex
 from pathlib import Path
 from typing import TypeVar
@@ -7,6 +8,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from smoothcert.errors import InvalidRequest
+from smoothcert.files import from_home
 
 PREFIX = "SMOOTHCERT_"
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -39,3 +41,13 @@ def how_to_install(extra: str, checkout: Path = CHECKOUT) -> str:
     if (checkout / "pyproject.toml").is_file():
         return f"pip install -e {shlex.quote(f'{checkout}[{extra}]')}"
     return f"install the extra `{extra}` from the repository or file that SmoothCert was installed from"
+
+
+def models_folder(bundled: Path) -> Path:
+    """The folder of checkpoint folders: SMOOTHCERT_MODELS, else the bundled one."""
+    return Path(os.environ.get(f"{PREFIX}MODELS") or bundled)
+
+
+def cache_folder() -> Path:
+    """Where measured engines are kept: SMOOTHCERT_CACHE, else below the home folder."""
+    return from_home(Path(os.environ.get(f"{PREFIX}CACHE") or "~/.cache/smoothcert"))

@@ -11,6 +11,8 @@ SmoothCertError
     ├── BadCheckpoint
     ├── BrokerUnavailable
     ├── NotACertificate     a document that can't be a certificate; names the field
+    ├── NotProved           a certificate that does not hold; names the field
+    ├── JobFailed           a job of a service that ended without a certificate
     ├── BadKeyFile          a file of API keys or signing keys
     └── QueueFull
 """
@@ -58,6 +60,19 @@ class NotACertificate(InternalError):
         super().__init__(f"{field}: {reason}")
         self.field = field
         self.reason = reason
+
+
+class NotProved(InternalError):
+    """The certificate does not hold."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+class JobFailed(InternalError):
+    """The job ended without a certificate."""
 
 
 class BrokerUnavailable(InternalError):

@@ -3,7 +3,6 @@
 Each row can be replayed from its own seed.
 """
 
-import hashlib
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,12 +23,11 @@ from smoothcert.schemas.parameters import Parameters
 from smoothcert.stats.procedure import Certification, Result, drive
 from smoothcert.votes import VoteSource
 from training.datasets.image_set import ImageSet
-from training.log import Evidence, Row
-from training.log_writer import EvaluationRun
-from training.summary import abstention_rate, average_certified_radius, certified_accuracy
+from training.log import Evidence, Row, average_certified_radius, certified_accuracy
+from training.log_writer import EvaluationRun, image_seed
+from training.summary import abstention_rate
 
 CHUNK = 16_384  # votes between two progress reports; a multiple of usual batch sizes
-SEED_BYTES = 16
 ABSTAINED = -1
 GRID_STEP = 5  # of the card's radii, in hundredths
 
@@ -53,11 +51,6 @@ class EvaluationProgress:
 def parameters_of(run: EvaluationRun) -> Parameters:
     """The request that is made for every image."""
     return Parameters.model_validate({name: getattr(run, name) for name in Parameters.model_fields})
-
-
-def image_seed(run_seed: int, idx: int) -> str:
-    """The seed of one image, 128 bits in hexadecimal: sha256 of the run's seed and the index."""
-    return hashlib.sha256(f"{run_seed}:{idx}".encode()).digest()[:SEED_BYTES].hex()
 
 
 def selected_indices(total: int, every: int, limit: int | None) -> range:

@@ -6,10 +6,11 @@ Two kinds are read. The field's has six columns, `idx label predict radius corre
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from smoothcert.errors import InvalidRequest
@@ -80,6 +81,24 @@ class Log:
     rows: tuple[Row, ...]
     torn: bool = False
     of: int | None = None
+
+
+def average_certified_radius(rows: Sequence[Row]) -> float:
+    """ACR: mean of radius x correct, where an abstention is not correct."""
+    return fmean(credited_radii(rows)) if rows else 0.0
+
+
+def credited_radii(rows: Sequence[Row]) -> list[float]:
+    """Each row's radius, 0 unless it is right."""
+    return [row.radius if row.right else 0.0 for row in rows]
+
+
+def certified_accuracy(rows: Sequence[Row], radius: float) -> float:
+    """The share classified right, without abstention, with a radius larger than `radius`.
+
+    Certified radii are positive even if a log prints 0.000, so at 0 every right answer counts.
+    """
+    return fmean(row.right and (row.radius > radius or radius == 0) for row in rows) if rows else 0.0
 
 
 def format_row(row: Row) -> str:

@@ -5,6 +5,7 @@ pipe receives the rows alone.
 """
 
 import fcntl
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ from smoothcert.files import is_stream, open_stream, write_whole
 from smoothcert.schemas.parameters import ProcedureName
 from training.log import COLUMNS, Row, format_row, parse_log
 
+SEED_BYTES = 16
 HEADER = "\t".join(COLUMNS) + "\n"
 
 
@@ -49,6 +51,11 @@ class EvaluationRun(BaseModel):
     setup: str
     int8_sha256: str | None = None
     skip_wrong: bool = False
+
+
+def image_seed(run_seed: int, idx: int) -> str:
+    """The seed of one image, 128 bits in hexadecimal: sha256 of the run's seed and the index."""
+    return hashlib.sha256(f"{run_seed}:{idx}".encode()).digest()[:SEED_BYTES].hex()
 
 
 def run_path(log: Path) -> Path:

@@ -12,7 +12,7 @@ from statsmodels.stats.proportion import proportion_confint
 from statsmodels.stats.weightstats import DescrStatsW
 
 from smoothcert.errors import InvalidRequest
-from training.log import Log, Row
+from training.log import Log, Row, average_certified_radius, certified_accuracy, credited_radii
 from training.log_checks import check_log
 
 ERROR = 0.05  # 1 - confidence level of the intervals
@@ -82,19 +82,6 @@ def mean_over_seeds(summaries: Sequence[Summary]) -> Summary:
     )
 
 
-def average_certified_radius(rows: Sequence[Row]) -> float:
-    """ACR: mean of radius x correct, where an abstention is not correct."""
-    return _mean(_credited_radii(rows))
-
-
-def certified_accuracy(rows: Sequence[Row], radius: float) -> float:
-    """The share classified right, without abstention, with a radius larger than `radius`.
-
-    Certified radii are positive even if a log prints 0.000, so at 0 every right answer counts.
-    """
-    return _mean([row.right and (row.radius > radius or radius == 0) for row in rows])
-
-
 def abstention_rate(rows: Sequence[Row]) -> float | None:
     """The share of abstentions; None if images were skipped, each of which might have been one."""
     return None if any(row.skipped for row in rows) else _mean([row.abstained for row in rows])
@@ -132,12 +119,8 @@ def _acr_interval(rows: Sequence[Row]) -> Interval:
     """The normal interval of the mean; of a single image only the mean."""
     if len(rows) < 2:
         return (acr := average_certified_radius(rows)), acr
-    low, high = DescrStatsW(_credited_radii(rows)).zconfint_mean(alpha=ERROR)
+    low, high = DescrStatsW(credited_radii(rows)).zconfint_mean(alpha=ERROR)
     return max(0.0, float(low)), float(high)
-
-
-def _credited_radii(rows: Sequence[Row]) -> list[float]:
-    return [row.radius if row.right else 0.0 for row in rows]
 
 
 def _p_correct_quantiles(rows: Sequence[Row]) -> dict[str, float] | None:

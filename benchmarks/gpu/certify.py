@@ -16,8 +16,8 @@ from smoothcert.engines.engine import Engine
 from smoothcert.models.checkpoint import load_network
 from smoothcert.models.registry import ModelRegistry
 from training.evaluation import evaluate, write_card_figures
+from training.log import average_certified_radius
 from training.log_writer import EvaluationRun, LogWriter
-from training.summary import average_certified_radius
 
 
 def certify(folder: Path, args: argparse.Namespace, deadline: float) -> None:

@@ -13,9 +13,10 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from smoothcert.cli.options import N0, Alpha, Dataset, EngineOption, N, Procedure, given, parameters
-from smoothcert.cli.output import check_out, progress_bar, show, show_json, show_table
+from smoothcert.cli.output import check_out, show, show_json, show_table
 from smoothcert.errors import InvalidRequest
 from smoothcert.files import is_stream, open_stream
+from smoothcert.progress import progress_bar
 
 if TYPE_CHECKING:
     from smoothcert.attack.attack import Attacker, AttackResult, Budget
@@ -268,7 +269,7 @@ def _each(plan: AttackPlan, report: Report) -> Iterator[AttackedImage]:
 
 def _attack(plan: AttackPlan, attacker: Attacker, row: Row, report: Report) -> AttackedImage:
     from smoothcert.attack.attack import AttackResult, Claim
-    from training.evaluation import image_seed
+    from training.log_writer import image_seed
 
     if row.abstained or row.radius == 0:
         return AttackedImage(row, None, row.seconds)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from smoothcert.cli.output import progress_bar, show, show_json, show_table
+from smoothcert.cli.output import show, show_json, show_table
 from smoothcert.errors import InternalError, InvalidRequest
+from smoothcert.progress import progress_bar
 
 if TYPE_CHECKING:
     from smoothcert.cli.checkpoints import Checkpoint
@@ -45,7 +46,7 @@ def bench(
     from smoothcert.cli.checkpoints import find_checkpoint
 
     checkpoint = find_checkpoint(model)
-    measured = run_bench(checkpoint, chosen_setups(engine or [], checkpoint), seconds)
+    measured = run_bench(checkpoint, chosen_configs(engine or [], checkpoint), seconds)
     if as_json:
         show_json(measured.document)
         return
@@ -132,7 +133,7 @@ class Bench:
         }
 
 
-def chosen_setups(named: Sequence[str], checkpoint: Checkpoint) -> list[EngineConfig]:
+def chosen_configs(named: Sequence[str], checkpoint: Checkpoint) -> list[EngineConfig]:
     """The given engines, or all candidates. Raises InvalidRequest for an invalid one."""
     from smoothcert.engines.autotune import available_device, candidates
     from smoothcert.engines.config import EngineConfig

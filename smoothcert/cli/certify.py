@@ -22,14 +22,15 @@ from smoothcert.cli.options import (
     given,
     parameters,
 )
-from smoothcert.cli.output import check_out, progress_bar, show, write_file
-from smoothcert.errors import BadImage, InternalError
+from smoothcert.cli.output import check_out, show, write_file
+from smoothcert.errors import BadImage
 from smoothcert.files import shown
+from smoothcert.progress import progress_bar
 
 if TYPE_CHECKING:
     from smoothcert.classifier import SmoothedClassifier
-    from smoothcert.cli.client import ServiceClient
     from smoothcert.cli.output import Certified
+    from smoothcert.client import Client
     from smoothcert.images.pixels import CertifiedImage
     from smoothcert.schemas.certificate import Certificate
     from smoothcert.schemas.job import Job, Progress
@@ -82,13 +83,13 @@ def certify(
 def _certifier(
     model: str | None, options: dict[str, Any], setup: str | None, url: str | None
 ) -> Iterator[Certifier]:
-    from smoothcert.cli.client import ServiceClient
     from smoothcert.cli.settings import settings
+    from smoothcert.client import Client
 
     if url is None:
         yield LocalCertifier(model, options, setup)
         return
-    with ServiceClient(url, settings().bearer) as client:
+    with Client(url, settings().bearer) as client:
         yield RemoteCertifier(client, options | given(model=model))
 
 
@@ -182,13 +183,13 @@ class LocalCertifier:
         from smoothcert.classifier import SmoothedClassifier
         from smoothcert.cli.checkpoints import build_engine
 
-        return SmoothedClassifier(self.checkpoint.card, build_engine(self.checkpoint, self._setup))
+        return SmoothedClassifier.of(self.checkpoint.card, build_engine(self.checkpoint, self._setup))
 
 
 class RemoteCertifier:
     """Certifies by a service. An interrupt cancels the unfinished jobs."""
 
-    def __init__(self, client: ServiceClient, options: dict[str, Any]) -> None:
+    def __init__(self, client: Client, options: dict[str, Any]) -> None:
         self._client = client
         self._fields = {option: str(value) for option, value in options.items()}
 
@@ -196,14 +197,14 @@ class RemoteCertifier:
         """Certify one file."""
         from smoothcert.cli.options import read_file
 
-        job = self._client.submit(shown(path.name), read_file(path), self._fields)
+        job = self._client.submit_file(shown(path.name), read_file(path), self._fields)
         try:
             for job in self._client.follow(job):  # noqa: B020
                 yield job.progress
         except KeyboardInterrupt:
             self._client.cancel(job)
             raise
-        yield certificate_of(job)
+        yield _certificate(job)
 
     def all(self, paths: Sequence[Path]) -> Iterator[Certified]:
         """Certify files in batches; results in the order of the paths."""
@@ -215,7 +216,7 @@ class RemoteCertifier:
             try:
                 for batch in self._client.follow_batch(batch):  # noqa: B020
                     while read < len(part) and batch.jobs[read].ended:
-                        yield part[read][0], certificate_of(batch.jobs[read])
+                        yield part[read][0], _certificate(batch.jobs[read])
                         read += 1
             except KeyboardInterrupt:
                 for job in batch.jobs:
@@ -223,9 +224,7 @@ class RemoteCertifier:
                 raise
 
 
-def certificate_of(job: Job) -> Certificate:
-    """The certificate of a finished job. Raises InternalError if it has none."""
-    if job.certificate is not None:
-        return job.certificate
-    why = job.error.detail if job.error else "it was cancelled before anything was proved"
-    raise InternalError(f"Job {job.id} {job.status}: {why}")
+def _certificate(job: Job) -> Certificate:
+    from smoothcert.client import certificate_of
+
+    return certificate_of(job)

@@ -23,9 +23,10 @@ from smoothcert.cli.options import (
     given,
     parameters,
 )
-from smoothcert.cli.output import Update, check_out, note, progress_bar, show
+from smoothcert.cli.output import check_out, note, show
 from smoothcert.errors import InvalidRequest
 from smoothcert.files import shown
+from smoothcert.progress import Update, progress_bar
 
 if TYPE_CHECKING:
     from smoothcert.cli.checkpoints import Checkpoint

@@ -23,8 +23,8 @@ from smoothcert.schemas.certificate import Certificate
 from smoothcert.schemas.job import Job
 from smoothcert.schemas.parameters import Parameters
 from training.datasets.image_set import ImageSet
-from training.evaluation import EvaluationProgress, image_seed, parameters_of, row_of
-from training.log_writer import EvaluationRun
+from training.evaluation import EvaluationProgress, parameters_of, row_of
+from training.log_writer import EvaluationRun, image_seed
 
 OWNER = ":evaluate"  # not a valid owner of a key, so these jobs are in no caller's list
 AHEAD, AHEAD_LEAST = 4, 8  # submitted jobs: per worker, and at least

@@ -4,12 +4,10 @@ import csv
 import io
 import json
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from smoothcert.errors import InvalidRequest
 from smoothcert.files import shown, try_writing, write_whole
@@ -81,64 +79,6 @@ def write_file(path: Path, content: str, option: str) -> None:
         write_whole(path, content.encode())
     except OSError as error:
         raise InvalidRequest(f"{option} {path} can't be written: {error.strerror}.") from error
-
-
-EVERY = 30.0  # seconds between lines
-SOON = 10.0  # seconds after the last line from which a milestone gets one
-
-
-class Update(Protocol):
-    """Receives the work done, the total and a text. milestone: for example the end of an epoch."""
-
-    def __call__(self, done: float, total: float, text: str, *, milestone: bool = False) -> None: ...
-
-
-@contextmanager
-def progress_bar(what: str, *, shown: bool = True) -> Iterator[Update]:
-    """A progress bar with the time left, or lines if stderr is no terminal. Yields the update function."""
-    if not shown:
-        yield lambda done, total, text, milestone=False: None
-        return
-    if not sys.stderr.isatty():
-        yield Lines(what)
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.fields[text]}"), console=Console(stderr=True)) as progress:
-        task = progress.add_task(what, total=None, text="")
-        yield lambda done, total, text, milestone=False: progress.update(
-            task, completed=done, total=total, text=text
-        )
-
-
-class Lines:
-    """Writes a line every EVERY seconds, and at milestones at least SOON seconds apart."""
-
-    def __init__(self, what: str, every: float = EVERY, soon: float = SOON) -> None:
-        self._what, self._every, self._soon = what, every, soon
-        self._began: tuple[float, float] | None = None  # when, and how much was done already
-        self._last = time.monotonic()
-
-    def __call__(self, done: float, total: float, text: str, *, milestone: bool = False) -> None:
-        """Write a line if it is due."""
-        now = time.monotonic()
-        if self._began is None:
-            self._began = now, done
-        if now - self._last >= (self._soon if milestone else self._every):
-            self._last = now
-            began, before = self._began
-            left = duration((now - began) / (done - before) * (total - done)) if done > before else "unknown"
-            note(f"{self._what}: {done:.0f} of {total:.0f}, time left {left}, {text}".rstrip(", "))
-
-
-def duration(seconds: float) -> str:
-    """For example `2 h 05 min`, `3 min 20 s`, `12 s`."""
-    whole = round(seconds)
-    if whole >= 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
-    return f"{whole // 60} min {whole % 60:02} s" if whole >= 60 else f"{whole} s"
 
 
 Certified = tuple[Path, Certificate]  # an image file and its certificate

@@ -26,10 +26,10 @@ def quantize(
     """
     from smoothcert.cli.checkpoints import find_checkpoint
     from smoothcert.cli.evaluate import Selection, load_images
-    from smoothcert.cli.output import progress_bar
     from smoothcert.engines.hardware import limit_threads_to_quota
     from smoothcert.models.checkpoint import load_network, save_quantization
     from smoothcert.models.registry import INT8_FILE
+    from smoothcert.progress import progress_bar
     from training.calibrate import CalibrationRequest, calibrate
 
     limit_threads_to_quota()

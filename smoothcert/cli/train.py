@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from smoothcert.cli.options import Dataset
-from smoothcert.cli.output import note, progress_bar, show
+from smoothcert.cli.output import note, show
 from smoothcert.errors import InvalidRequest
+from smoothcert.progress import progress_bar
 
 if TYPE_CHECKING:
     import torch

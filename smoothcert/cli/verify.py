@@ -242,14 +242,14 @@ def trusted_keys(public_key: Path | None, url: str | None) -> PublicKeys | None:
 
     Raises InvalidRequest, InternalError.
     """
-    from smoothcert.cli.client import ServiceClient
     from smoothcert.cli.settings import settings
+    from smoothcert.client import Client
     from smoothcert.schemas.certificate import PublicKeys
 
     if public_key is not None:
         return PublicKeys.read(public_key)
     if url is not None:
-        with ServiceClient(url, settings().bearer) as client:
+        with Client(url, settings().bearer) as client:
             return client.signing_keys()
     return None
 

@@ -66,7 +66,7 @@ def check_agreement(
 
     Raises InternalError: an answer differs by more than rounding, or the number of classes is wrong.
     """
-    pixels_BHWC = _noisy_pixels(shape_BHWC)
+    pixels_BHWC = noisy_pixels(shape_BHWC)
     scores_RK = _plain_scores(network, pixels_BHWC[:_ROWS])
     if scores_RK.shape[1:] != (num_classes,):
         raise InternalError(
@@ -82,13 +82,16 @@ def check_agreement(
             )
 
 
-def _noisy_pixels(shape_BHWC: tuple[int, int, int, int]) -> Tensor:
-    """Images of coarse random blocks, on which classifiers give different answers, plus noise; int16."""
+def noisy_pixels(shape_BHWC: tuple[int, int, int, int], steps: float = _STEPS) -> Tensor:
+    """Images of coarse random blocks, on which classifiers give different answers, plus noise; int16.
+
+    steps: standard deviation of the noise, in pixel steps.
+    """
     rng = np.random.default_rng(0)
     size, height, width, channels = shape_BHWC
     coarse = rng.integers(0, 256, (size, -(-height // _BLOCK), -(-width // _BLOCK), channels))
     images_BHWC = coarse.repeat(_BLOCK, axis=1).repeat(_BLOCK, axis=2)[:, :height, :width]
-    noise_BHWC = rng.normal(0, _STEPS, shape_BHWC).round()
+    noise_BHWC = rng.normal(0, steps, shape_BHWC).round()
     return torch.from_numpy((images_BHWC + noise_BHWC).astype(np.int16))
 
 

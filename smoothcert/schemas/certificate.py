@@ -3,13 +3,19 @@
 Also its signature, and the public keys that check one.
 """
 
+import json
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from smoothcert.errors import BadKeyFile
+from smoothcert.errors import BadKeyFile, InvalidRequest, NotACertificate
+from smoothcert.files import write_whole
+from smoothcert.notebook import Sight, certificate_html
+from smoothcert.schemas.json_text import MAX_BYTES as MAX_DOCUMENT
+from smoothcert.schemas.json_text import parse_document
 from smoothcert.schemas.parameters import ProcedureName
 
 MAX_BYTES = 1_000_000  # of a key set
@@ -80,6 +86,10 @@ class ModelDigest(BaseModel):
     name: str
     sha256: str
     classifier_sha256: str | None = None
+    opaque: str | None = Field(
+        default=None,
+        description="why only the owner can redraw the votes: the digests don't cover the classifier's code",
+    )
 
 
 class InputDigest(BaseModel):
@@ -164,3 +174,40 @@ class Certificate(BaseModel):
     signature: Signature | None = Field(
         default=None, description="over all of the above; the service's keys are at /keys/signing"
     )
+
+    @property
+    def abstained(self) -> bool:
+        """Whether no class is certified; then the radius is 0 and predicted_class is None."""
+        return self.outcome == "abstained"
+
+    def save(self, path: str | Path) -> None:
+        """Write the certificate as JSON, atomically. Raises InvalidRequest if the file can't be written."""
+        try:
+            write_whole(Path(path), self.model_dump_json(indent=2).encode() + b"\n")
+        except OSError as error:
+            raise InvalidRequest(f"{path} can't be written: {error.strerror}.") from error
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """A certificate that `save`, `smoothcert certify --out` or a service wrote. It is not verified.
+
+        Raises InvalidRequest: the file can't be read; NotACertificate, naming the field.
+        """
+        try:
+            with Path(path).open("rb") as file:
+                document = parse_document(file.read(MAX_DOCUMENT + 1))
+            return cls.model_validate_json(json.dumps(document), strict=True)
+        except OSError as error:
+            raise InvalidRequest(f"{path} can't be read: {error.strerror}.") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise NotACertificate(".".join(map(str, first["loc"])), first["msg"]) from error
+
+    @cached_property
+    def sight(self) -> Sight:
+        """The image and the radius as it grew, where this process has certified it; not in the document."""
+        return Sight()
+
+    def _repr_html_(self) -> str:
+        """For notebooks: image, class, radius, votes, and the radius as it grew."""
+        return certificate_html(self, self.sight)

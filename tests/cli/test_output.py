@@ -1,8 +1,9 @@
 import pytest
 
 from service.openapi import CERTIFICATE
-from smoothcert.cli.output import Lines, describe, duration, progress_bar, so_far
+from smoothcert.cli.output import describe, so_far
 from smoothcert.cli.train import WINDOW, StepTimer
+from smoothcert.progress import Lines, duration, progress_bar
 from smoothcert.schemas.certificate import Certificate
 from smoothcert.schemas.job import Progress
 

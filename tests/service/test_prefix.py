@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from service.app import create_app
 from service.settings import Settings
-from smoothcert.cli.client import ServiceClient
+from smoothcert.client import Client
 from tests.service.worker import StandInWorker
 
 Open = Callable[..., TestClient]
@@ -138,7 +138,7 @@ def test_other_wrong_settings_stop_the_start(settings: Settings, wrong: dict) ->
 
 def test_the_command_line_follows_links_below_a_prefix(open_below: Open, worker: StandInWorker) -> None:
     service = open_below(root_path="/p")
-    with ServiceClient("http://testserver/p") as client:
+    with Client("http://testserver/p") as client:
         client._http = service  # the same calls, without a socket
         service.base_url = "http://testserver/p/"
         job = client.submit("image", DIGIT, {"n": "1000"})

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from smoothcert.schemas.card import ModelCard
-from training.log import Log
+from training.log import Log, average_certified_radius, certified_accuracy
 from training.methods import hyperparameters
 from training.report import markdown_table
 from training.reproduce.experiments import Arm
@@ -19,7 +19,6 @@ from training.reproduce.published import (
     RADII,
     Scores,
 )
-from training.summary import average_certified_radius, certified_accuracy
 
 DATASET_TITLES = {
     "mnist": "MNIST",

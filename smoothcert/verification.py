@@ -1,0 +1,165 @@
+"""Verifies a certificate: its figures against its counts, and against a model, an image and redrawn votes."""
+
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from smoothcert.environment import models_folder
+from smoothcert.errors import BadImage, InvalidRequest, NotProved
+from smoothcert.images.arrays import certified_image
+from smoothcert.images.pixels import CertifiedImage
+from smoothcert.models.registry import BUNDLED, CARD_FILE, ModelRegistry, read_card
+from smoothcert.schemas.card import INT8, ModelCard, Preprocessing
+from smoothcert.schemas.certificate import Certificate, Shape
+from smoothcert.stats.verify import Check, Report
+from smoothcert.stats.verify import verify as recompute
+from smoothcert.votes import VoteRange
+
+if TYPE_CHECKING:
+    from smoothcert.classifier import SmoothedClassifier
+    from smoothcert.engines.as_given import AsGivenEngine
+    from smoothcert.engines.engine import Engine
+
+
+def verify(
+    certificate: Certificate | str | Path,
+    image: Any = None,
+    model: "str | Path | SmoothedClassifier | None" = None,
+    replay: bool = False,
+) -> Report:
+    """Raise NotProved, naming the first field that does not hold; else return all checks.
+
+    certificate: or its file. Every figure is recomputed from the counts, by code that shares nothing with the
+    code that issues. image: in any form that `certify` takes; its pixels are compared. model: a name, a
+    checkpoint folder or a SmoothedClassifier; its digests, sigma, shape and labels are compared. replay:
+    redraw every vote from the seed, which needs the image, and the model unless a bundled one is named. Loads
+    torch only for a replay. Raises also NotACertificate, InvalidRequest, BadImage, UnknownModel,
+    BadCheckpoint.
+    """
+    if not isinstance(certificate, Certificate):
+        certificate = Certificate.load(certificate)
+    if replay and image is None:
+        raise InvalidRequest("A replay needs the image that was certified: give it as image=.")
+    checks = []
+    for check in chain(recompute(certificate).checks, _given(certificate, image, model, replay)):
+        if not check.holds:
+            raise NotProved(check.field, check.reason)
+        checks.append(check)
+    return Report(tuple(checks))
+
+
+def check_model(certificate: Certificate, card: ModelCard) -> Iterator[Check]:
+    """Whether the certificate is about this model: digests, sigma, input shape, number of classes, label."""
+    differing = difference(certificate, card)
+    yield Check("model", not differing, f"the {differing} of {card.name} here differ")
+    yield Check("sigma", certificate.sigma == card.sigma, f"{card.name} is certified at {card.sigma:g}")
+    shape = "x".join(map(str, card.input_shape))
+    yield Check("input.shape", certificate.input.shape == card.input_shape, f"{card.name} takes {shape}")
+    classes = len(card.labels)
+    yield Check("counts", len(certificate.counts) == classes, f"{card.name} has {classes} classes")
+    yield check_label(certificate, card)
+
+
+def difference(certificate: Certificate, card: ModelCard) -> str:
+    """What differs between a network and the one in the certificate; empty if nothing does.
+
+    Old certificates name only the weights, which is not enough in int8: the rounding is part of the
+    classifier.
+    """
+    voted, rounds = certificate.model, certificate.engine.precision == INT8
+    if voted.sha256 != card.weights_sha256:
+        return "weights"
+    here = card.classifier_sha256_in(certificate.engine.precision)
+    if voted.classifier_sha256 in ({here} if rounds else {None, here}):
+        return ""
+    return f"architecture or normalisation{' or int8 rounding' if rounds else ''}"
+
+
+def check_label(certificate: Certificate, card: ModelCard) -> Check:
+    """Whether the label is the one that the card gives the class."""
+    k = certificate.predicted_class
+    label = card.labels[k] if k is not None and 0 <= k < len(card.labels) else None
+    return Check("label", certificate.label == label, f"{card.name} calls class {k} {label!r}")
+
+
+def check_image(certificate: Certificate, image: CertifiedImage, name: str) -> Check:
+    """Whether the certified pixels are those of this image."""
+    made, claimed = image.digest, certificate.input
+    same = (made.shape, made.sha256) == (claimed.shape, claimed.sha256)
+    return Check("input", same, f"the pixels of {name} are others")
+
+
+class Pixels:
+    """How to decode the image if its model is not given: by the shape in the certificate."""
+
+    def __init__(self, certificate: Certificate) -> None:
+        self.input_shape: Shape = certificate.input.shape
+        mode = "L" if self.input_shape[0] == 1 else "RGB"
+        self.preprocessing = Preprocessing(mode=mode, mean=(), std=())  # type: ignore[arg-type]
+
+
+def _given(
+    certificate: Certificate, image: Any, model: "str | Path | SmoothedClassifier | None", replay: bool
+) -> Iterator[Check]:
+    if model is None and replay:
+        model = certificate.model.name
+    card = None if model is None else _card_of(model)
+    if card is not None:
+        yield from check_model(certificate, card)
+    if image is None:
+        return
+    try:
+        pixels = certified_image(image, card or Pixels(certificate))
+    except BadImage as error:
+        raise BadImage(f"The image to compare: {error}") from error
+    yield check_image(certificate, pixels, "the given image")
+    if replay:
+        assert model is not None
+        yield from _check_votes(certificate, pixels, model)
+
+
+def _card_of(model: "str | Path | SmoothedClassifier") -> ModelCard:
+    if not isinstance(model, str | Path):
+        return model.card
+    if (Path(model) / CARD_FILE).is_file():
+        return read_card(Path(model))
+    return ModelRegistry(models_folder(BUNDLED)).card(str(model))
+
+
+def _check_votes(
+    certificate: Certificate, image: CertifiedImage, model: "str | Path | SmoothedClassifier"
+) -> Iterator[Check]:
+    """Redraw every vote from the seed, with the engine that the certificate names; compare the counts."""
+    try:
+        engine = _engine_for(certificate, model)
+    except InvalidRequest as error:
+        yield Check("engine", False, str(error).removesuffix("."))
+        return
+    same_engine = engine.description == certificate.engine
+    differs = "" if same_engine else "; but the engine here is another one"
+    source = engine.sampler(image.to_array(), certificate.sigma, int(certificate.seed, 16))
+    selection = 0 if certificate.procedure == "predict" else certificate.n0
+    for field, votes, claimed in (
+        ("selection_counts", VoteRange("selection", 0, selection), certificate.selection_counts),
+        ("counts", VoteRange("estimation", 0, certificate.n), certificate.counts),
+    ):
+        drawn = source.count(votes).tolist()
+        yield Check(field, drawn == claimed, f"redrawn from the seed they are {drawn}{differs}")
+    yield Check("seed", True, "")
+
+
+def _engine_for(
+    certificate: Certificate, model: "str | Path | SmoothedClassifier"
+) -> "Engine | AsGivenEngine":
+    """The engine that the certificate names, built for this model. Raises InvalidRequest."""
+    from smoothcert.classifier import SmoothedClassifier  # noqa: PLC0415
+    from smoothcert.engines.config import EngineConfig  # noqa: PLC0415
+
+    if certificate.model.opaque and not isinstance(model, SmoothedClassifier):
+        raise InvalidRequest(
+            f"only the classifier's owner can redraw these votes: {certificate.model.opaque}"
+        )
+    if isinstance(model, SmoothedClassifier):
+        return model.engine_for(certificate.engine)
+    return SmoothedClassifier.load(model, str(EngineConfig.of(certificate.engine))).engine
