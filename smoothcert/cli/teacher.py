@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from smoothcert.cli.output import note, progress_bar
+from smoothcert.cli.output import note
 from smoothcert.errors import InvalidRequest
+from smoothcert.progress import progress_bar
 
 if TYPE_CHECKING:
     import torch
