@@ -75,14 +75,14 @@ class VoteStore:
         if status != b"begun":
             reason: NotBegun = status.decode()
             return reason
-        taken, fields, (pixels, digest), counts = reply
+        taken, main, fields, (pixels, digest), counts = reply
         model, parameters, seed, epoch, engine, weights, first, votes, ranges, *rest = fields
         state, folded, request, setup = rest
         return Task(
             job_id=job_id,
             task_id=task_id,
             delivery=delivery,
-            main=message != HELPER,
+            main=bool(main),
             range=taken,
             epoch=int(epoch),
             model=model.decode(),

@@ -11,7 +11,7 @@ from smoothcert.jobs.publisher import HELPER, Message
 from smoothcert.jobs.store import JobStore, Lane, Request
 from smoothcert.jobs.tasks import TIME_LIMIT
 from smoothcert.jobs.votes import VoteStore
-from tests.jobs.tasks import alive, begin, begun, brought, look, workers
+from tests.jobs.tasks import alive, begin, begun, bring, brought, look, workers
 
 
 def sweep(client: redis.Redis, **policy: float) -> list[Message]:
@@ -96,6 +96,30 @@ def test_the_tasks_of_a_child_that_died_are_lost_at_once(
     workers(client).lose_child("w1")
     assert sweep(client) == [Message(job_id, platform_queue("m", "x"), 2)]
     assert store.metrics().count("lost", "m", "child") == 1
+
+
+def test_a_helper_takes_the_place_of_a_main_task_that_died(
+    votes: VoteStore, client: redis.Redis, job_id: str
+) -> None:
+    other = VoteStore(client, "w2", "x")
+    alive(votes, other)
+    brought(votes, begun(votes, job_id), 0, folded=1)
+    workers(client).lose_child("w1")
+    (message,) = sweep(client)
+    task = begun(other, job_id, number=HELPER, task_id="h")
+    assert (task.main, task.range) == (True, 1)
+    assert begin(votes, job_id, number=message.number) == "stale"
+    assert sweep(client) == [], "w2 is at work on it"
+
+
+def test_a_helper_does_not_go_before_the_jobs_that_its_job_waits_behind(
+    votes: VoteStore, client: redis.Redis, job_id: str
+) -> None:
+    task = begun(votes, job_id)
+    bring(votes, task, 0, folded=1, then="leave")
+    helping = begun(VoteStore(client, "w2", "x"), job_id, number=HELPER, task_id="h")
+    assert not helping.main
+    assert begun(votes, job_id).main
 
 
 def test_so_are_those_of_a_child_before_the_one_that_lives(

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- Begins the task of a message, with the next range. Returns {'begun', range, fields, image, counts}, or {reason} if it can't;
--- {'elsewhere', queue, message number}: send the message on.
+-- Begins the task of a message, with the next range. Returns {'begun', range, main, fields, image, counts}, or {reason} if it
+-- can't; {'elsewhere', queue, message number}: send the message on.
 -- args: id, chain (number of the message; 0: a helper's), task, delivery, worker, platform, ttl, max_deliveries, exhausted.
-local id, helper = args.id, args.chain == 0
+local id, main = args.id, args.chain > 0
 local status, chain, platform, model, queue = get(id, 'status', 'chain', 'platform', 'model', 'queue')
 if not status then return {'gone'} end
 if is_terminal(status) then return {'over'} end
@@ -13,13 +13,19 @@ local begun = entry and cjson.decode(entry)
 local repeated = begun and begun.delivery == args.delivery
 if begun and not repeated and not lose(id, args.task, 'child') then return {'exhausted'} end
 
-if helper then
-  if status ~= 'running' or platform ~= args.platform then return {'over'} end
-else
+if main then
   if tonumber(chain) ~= args.chain then return {'stale'} end
   if platform and platform ~= args.platform then  -- only workers of its platform may continue it
     return {'elsewhere', home(id), enqueue(id, home(id))}
   end
+elseif status ~= 'running' or platform ~= args.platform then
+  return {'over'}
+elseif queue == home(id) and is_waiting(id) then  -- the main task died: this one, which came first, takes its place
+  main = true
+  redis.call('HINCRBY', key('job', id), 'chain', 1)
+end
+
+if main then
   local sequence = redis.call('ZSCORE', key('waiting', queue), id)
   if sequence then
     redis.call('ZREM', key('waiting', queue), id)
@@ -40,4 +46,4 @@ local range = repeated and begun.range or take(id)
 local fields = redis.call('HMGET', key('job', id), 'model', 'parameters', 'seed', 'epoch', 'engine', 'weights', 'first_votes',
   'range_votes', 'ranges', 'state', 'folded', 'request', 'setup')
 local image = redis.call('HMGET', key('image', id), 'pixels', 'digest')
-return {'begun', range, fields, image, redis.call('HGETALL', key('counts', id))}
+return {'begun', range, main and 1 or 0, fields, image, redis.call('HGETALL', key('counts', id))}
