@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +144,7 @@ def run_network(name: str, host: dict[str, Any], args: argparse.Namespace, secon
     """All measurements of one network, in about so many seconds plus compilation."""
     measured, device = load(name, args.checkpoint), args.device
     tuning = screen(measured, device, args, seconds=min(1.0, seconds / 40))
-    best, screened = tuning.fastest, {t.setup: t.votes_per_second for t in tuning.trials}
+    best, screened = tuning.fastest, {t.config: t.votes_per_second for t in tuning.trials}
     loops = search_plain(measured, device)
     fastest_loop = max(loops, key=lambda batch: loops[batch])
     sizes = (
@@ -169,7 +169,15 @@ def run_network(name: str, host: dict[str, Any], args: argparse.Namespace, secon
         "flop_per_vote": measured.flops,
         "share_of_matrix_rate": medians["engine"] * measured.flops / matrix_rate_of(best, host),
         "memory": peak_memory(name, best, args),
-        "trials": [asdict(t) | {"setup": str(t.setup)} for t in tuning.trials],
+        "trials": [
+            {
+                "setup": str(t.config),
+                "votes_per_second": t.votes_per_second,
+                "build_seconds": t.build_seconds,
+                "error": t.error,
+            }
+            for t in tuning.trials
+        ],
         "loop_votes_per_second": loops,
     }
 

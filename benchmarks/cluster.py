@@ -22,7 +22,7 @@ from smoothcert.jobs.publisher import TaskPublisher
 from smoothcert.jobs.store import JobStore, Lane, Request
 from smoothcert.models.registry import CARD_FILE, WEIGHTS_FILE
 from smoothcert.schemas.card import ModelCard, Preprocessing
-from smoothcert.schemas.certificate import Engine
+from smoothcert.schemas.certificate import EngineDescription
 from smoothcert.schemas.job import Job
 from smoothcert.schemas.parameters import Parameters
 from smoothcert.testing import KnownVotes
@@ -48,7 +48,7 @@ class TimedVotes(KnownVotes):
 
 class TimedEngine:
     num_classes = 3
-    description = Engine(device="stand-in", backend="stand-in", precision="none", batch=BATCH)
+    description = EngineDescription(device="stand-in", backend="stand-in", precision="none", batch=BATCH)
 
     def sampler(self, image_CHW: NDArray[np.uint8], sigma: float, seed: int) -> TimedVotes:
         return TimedVotes([0.9, 0.06, 0.04], seed % 2**64)

@@ -105,7 +105,7 @@ def main(words: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     certifying = commands.add_parser("certify")
     certifying.add_argument("out", type=Path)
-    certifying.add_argument("--models", nargs="+", default=settings().catalogue.names())
+    certifying.add_argument("--models", nargs="+", default=settings().registry.names())
     certifying.add_argument("--engines", "--setups", nargs="+", default=ENGINES)
     comparing = commands.add_parser("compare")
     comparing.add_argument("files", type=Path, nargs=2, metavar="FILE")

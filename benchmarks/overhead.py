@@ -25,7 +25,7 @@ from smoothcert.images.decode import read_image
 from smoothcert.models.checkpoint import load_network
 from smoothcert.models.registry import BUNDLED, DEFAULT_MODEL, ModelRegistry
 from smoothcert.schemas.card import ModelCard
-from smoothcert.schemas.certificate import Engine as Description
+from smoothcert.schemas.certificate import EngineDescription
 from smoothcert.schemas.parameters import Parameters
 from smoothcert.stats.procedure import Certification, drive
 
@@ -60,7 +60,7 @@ def registry() -> ModelRegistry:
 class Bare:
     """The engine alone, as the worker chose it."""
 
-    def __init__(self, card: ModelCard, description: Description) -> None:
+    def __init__(self, card: ModelCard, description: EngineDescription) -> None:
         network = load_network(registry().folder(card.name), card)
         self.card = card
         self.engine = Engine(network, card.input_shape, len(card.labels), EngineConfig.of(description))
@@ -82,7 +82,7 @@ def measure(port: int, model: str, votes: list[int], repeats: int) -> None:
     """Service and engine in turns, for each number of votes."""
     card = registry().card(model)
     _, certificate = asyncio.run(serve(port, card, min(votes)))
-    bare = Bare(card, Description.model_validate_json(json.dumps(certificate["engine"])))
+    bare = Bare(card, EngineDescription.model_validate_json(json.dumps(certificate["engine"])))
     bare.certify(min(votes))
     print(f"\n{model}, {certificate['engine']}\n")
     print("| n | over HTTP, ms | engine, ms | added, ms: median | least, most | share | votes/s served |")

@@ -86,9 +86,11 @@ def check_host(host: str, settings: Settings) -> None:
     if settings.api_keys:
         return
     if is_loopback(host):
-        log.info("no API keys are configured: this machine alone may call", host=host)
+        log.info("no API keys are configured: only this machine may call", host=host)
     elif settings.allow_anonymous:
-        log.warning("no API keys are configured: whoever reaches this address may call", host=host)
+        log.warning(
+            "no API keys are configured: every caller that reaches this address is accepted", host=host
+        )
     else:
         sys.exit(
             f"python -m service: without API keys it listens on loopback only, not on {host}. Make keys with "

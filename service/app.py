@@ -4,12 +4,15 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
+from pathlib import Path
 from threading import Event
 
 import redis
 import structlog
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry, ProcessCollector
 from starlette.exceptions import HTTPException
@@ -17,9 +20,9 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Lifespan
 
-from service import batches, health, jobs, metrics, models, page, signing
+from service import batches, health, jobs, metrics, models, signing
 from service.auth import Authentication
-from service.cross_site import TOLD, Origins
+from service.cross_site import REQUESTED_WITH, Origins
 from service.errors import render
 from service.forms import refuse_unknown
 from service.middleware import FORM_OVERHEAD, REQUEST_ID, BodyLimit, HeadRequests, RequestIds, SecurityHeaders
@@ -38,6 +41,8 @@ log = structlog.get_logger(__name__)
 
 PATIENCE = 1.5  # seconds; timeout of a broker call, as the API promises a response within 3 s
 PAUSE = 1.0  # seconds without calls to the broker after a timeout
+STATIC = Path(__file__).parent / "static"
+REVALIDATE = {"Cache-Control": "no-cache"}
 DESCRIPTION = """
 Upload an image, get the smoothed classifier's class and a certified l2 radius, or an abstention, with the
 evidence.
@@ -45,6 +50,21 @@ evidence.
 `POST /certify` answers at once with a job. Follow it at `/jobs/{id}`, with `?wait=` or as an event stream;
 the certificate is part of the job once it has ended. Errors are RFC 9457 problem documents.
 """
+
+page = APIRouter(include_in_schema=False)
+static_files = StaticFiles(directory=STATIC)
+
+
+@page.get("/")
+def read_page() -> FileResponse:
+    """The web page."""
+    return FileResponse(STATIC / "index.html", headers=REVALIDATE)
+
+
+@page.get("/favicon.ico")
+def icon() -> FileResponse:
+    """Browsers request this path whatever icon the page names."""
+    return FileResponse(STATIC / "icon.svg", media_type="image/svg+xml")
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -76,9 +96,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.closing = closing
     for error in (HTTPException, RequestValidationError, SmoothCertError, Exception):
         app.add_exception_handler(error, render)
-    for module in (jobs, batches, models, signing, health, metrics, page):
+    for module in (jobs, batches, models, signing, health, metrics):
         app.include_router(module.router)
-    app.mount("/static", page.static_files)
+    app.include_router(page)
+    app.mount("/static", static_files)
     complete_schema(app)
     return app
 
@@ -87,7 +108,7 @@ def _lifespan(settings: Settings, registry: CollectorRegistry, closing: Event) -
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         service = _assemble(settings, registry, closing)
-        registry.register(metrics.BrokerMetrics(service.store, service.catalogue))
+        registry.register(metrics.BrokerMetrics(service.store, service.models))
         ProcessCollector(registry=registry)
         service.sender.submit(_warn_of_eviction, service.store.client)
         yield State(service=service)
@@ -111,14 +132,14 @@ def _assemble(settings: Settings, registry: CollectorRegistry, closing: Event) -
     store = JobStore(connect(settings.broker, retries=0, timeout=PATIENCE), limits)
     return Service(
         settings=settings,
-        catalogue=ModelRegistry(settings.models),
+        models=ModelRegistry(settings.models),
         store=store,
         keys=KeyFile(settings.api_keys) if settings.api_keys else None,
         rate_limit=RateLimit(store.scripts),
         publisher=TaskPublisher(settings.broker),
         decoders=ThreadPoolExecutor(settings.decoders, "decoder"),
         sender=ThreadPoolExecutor(1, "sender"),
-        registry=registry,
+        metrics_registry=registry,
         closing=closing,
         concurrency=ConcurrencyLimit(settings.max_watching),
     )
@@ -133,7 +154,7 @@ def _cors(settings: Settings) -> list[Middleware]:
             CORSMiddleware,
             allow_origins=settings.origins,
             allow_methods=["GET", "HEAD", "POST"],
-            allow_headers=["Authorization", "Idempotency-Key", "Last-Event-ID", TOLD, REQUEST_ID],
+            allow_headers=["Authorization", "Idempotency-Key", "Last-Event-ID", REQUESTED_WITH, REQUEST_ID],
             expose_headers=["Location", "Retry-After", "RateLimit", "RateLimit-Policy", REQUEST_ID],
         )
     ]

@@ -55,7 +55,7 @@ class Authentication:
             await problem_response(as_service_error(error), scope["path"])(scope, receive, send)
             return
         scope["state"]["caller"] = caller
-        await self.app(scope, receive, _telling(send, limits))
+        await self.app(scope, receive, _with_headers(send, limits))
 
 
 def authenticate(service: Service, headers: Headers) -> Caller:
@@ -113,13 +113,13 @@ def _is_guarded(path: str) -> bool:
     return any(path == route or path.startswith(f"{route}/") for route in GUARDED)
 
 
-def _telling(send: Send, fields: dict[str, str]) -> Send:
-    async def telling(message: Message) -> None:
+def _with_headers(send: Send, fields: dict[str, str]) -> Send:
+    async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             MutableHeaders(scope=message).update(fields)
         await send(message)
 
-    return telling if fields else send
+    return send_with_headers if fields else send
 
 
 async def _caller(request: Request) -> Caller:

@@ -46,7 +46,7 @@ def certify_many(
 
     Sending the same `Idempotency-Key` again, with the same form, answers with the same batch.
     """
-    question, model = sent.asked.question(), sent.asked.model
+    question, model = sent.fields.question(), sent.fields.model
     uploads = (  # a generator: decoded images are small, but the files may not fit in memory together
         Upload(image.read(), question, model, caller, request_id, lane="batch") for image in sent.images
     )

@@ -17,7 +17,7 @@ READING = frozenset({"GET", "HEAD", "OPTIONS"})  # safe methods; CORS hides resp
 OUR_OWN = {"same-origin", "none"}  # Sec-Fetch-Site of requests from our own page and the address bar
 LOCAL = "localhost"
 # Other sites' pages can't send this header: it needs a CORS preflight, which is refused.
-TOLD = "X-Requested-With"
+REQUESTED_WITH = "X-Requested-With"
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
@@ -82,7 +82,7 @@ def is_foreign(headers: Headers, host: str) -> bool:
     if site := headers.get("sec-fetch-site"):
         return site not in OUR_OWN
     origin = headers.get("origin")
-    return origin is not None and TOLD.lower() not in headers and not _is_of(origin, host)
+    return origin is not None and REQUESTED_WITH.lower() not in headers and not _is_of(origin, host)
 
 
 def _is_of(origin: str, host: str) -> bool:

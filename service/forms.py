@@ -67,8 +67,8 @@ NO_FILE = "This field was sent as a file: send it as text."
 BESIDE = "With a form no query parameters are taken: send this as a field of the form, beside the image."
 
 
-class Asked(Question):
-    """The fields beside the pictures."""
+class FormFields(Question):
+    """The parameters in a form or query; the images come beside them."""
 
     model: Annotated[
         str | None, Field(max_length=100, description="a name from /models; by default the service's")
@@ -86,14 +86,14 @@ class Asked(Question):
 class Submission:
     """A validated body: the parameters, and the images to certify."""
 
-    asked: Asked
+    fields: FormFields
     images: Sequence[File]
 
 
-async def _one(request: Request, asked: Annotated[Asked, Query()]) -> AsyncIterator[Submission]:
+async def _one_image(request: Request, fields: Annotated[FormFields, Query()]) -> AsyncIterator[Submission]:
     if is_picture(request):
         with await read_picture(request) as body:
-            yield Submission(asked, body.images)
+            yield Submission(fields, body.images)
         return
     if request.query_params:
         raise Unprocessable.of([FieldProblem(field=name, detail=BESIDE) for name in request.query_params])
@@ -101,17 +101,17 @@ async def _one(request: Request, asked: Annotated[Asked, Query()]) -> AsyncItera
         yield submission
 
 
-async def _many(request: Request, service: ServiceOf) -> AsyncIterator[Submission]:
+async def _many_images(request: Request, service: ServiceOf) -> AsyncIterator[Submission]:
     async for submission in _form(request, most=service.settings.max_batch_images):
         yield submission
 
 
 async def _form(request: Request, most: int | None = None) -> AsyncIterator[Submission]:
     with await read_form(request, most) as body:
-        yield Submission(_understood(body, several=most is not None), body.images)
+        yield Submission(_validated(body, several=most is not None), body.images)
 
 
-def _understood(body: Body, several: bool) -> Asked:
+def _validated(body: Body, several: bool) -> FormFields:
     """Raises RequestValidationError, which names each invalid, missing, unknown or repeated field."""
     names = [name for name, _ in body.fields]
     wrong = {name: TWICE for name in names if names.count(name) > 1}
@@ -123,7 +123,7 @@ def _understood(body: Body, several: bool) -> Asked:
         wrong["image"] = "There are several pictures: send one, or all of them to /batches."
     errors: list[Any] = [{"loc": (name,), "msg": why} for name, why in wrong.items()]
     try:
-        parameters = Asked.model_validate({name: text for name, text in body.fields if name in FIELDS})
+        parameters = FormFields.model_validate({name: text for name, text in body.fields if name in FIELDS})
     except ValidationError as error:
         raise RequestValidationError([*error.errors(), *errors]) from error
     if errors:
@@ -131,16 +131,16 @@ def _understood(body: Body, several: bool) -> Asked:
     return parameters
 
 
-FIELDS = ("image", *Asked.model_fields)
-OneImage = Annotated[Submission, Depends(_one)]
-ManyImages = Annotated[Submission, Depends(_many)]
+FIELDS = ("image", *FormFields.model_fields)
+OneImage = Annotated[Submission, Depends(_one_image)]
+ManyImages = Annotated[Submission, Depends(_many_images)]
 
 
 def described(many: bool = False) -> dict[str, Any]:
     """The `requestBody` of the OpenAPI schema."""
     file = {"type": "string", "format": "binary", "description": PICTURE}
     file_list = {"type": "array", "items": file, "minItems": 1, "description": "one part for each image"}
-    form = Asked.model_json_schema()
+    form = FormFields.model_json_schema()
     form["properties"]["image"] = file_list if many else file
     form["required"] = ["image"]
     content: dict[str, Any] = {FORM: {"schema": form}}

@@ -34,7 +34,7 @@ def ready(service: ServiceOf) -> Health:
 
 
 def _missing(service: Service) -> list[str]:
-    names = service.catalogue.names()
+    names = service.models.names()
     if not names:
         return ["there is no model"]
     try:

@@ -62,13 +62,13 @@ def certify(
     request_id: RequestId,
     idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
 ) -> Job:
-    """Queues the image and answers with its job.
+    """Queues the image and returns its job.
 
-    The image is part of a form, whose other fields say what is asked; or it is the body itself, sent as
-    `image/png` or the like: then the query parameters say it, which a form doesn't go with.
-    Sending the same `Idempotency-Key` again, with the same body, answers with the same job.
+    Send the image in a form (`multipart/form-data`), with the parameters as its other fields. Or send it as
+    the body (`Content-Type: image/png` or another image type), with the parameters in the query. A form with
+    query parameters is refused. The same `Idempotency-Key` with the same body returns the same job.
     """
-    data, parameters = sent.images[0].read(), sent.asked
+    data, parameters = sent.images[0].read(), sent.fields
     upload = Upload(data, parameters.question(), parameters.model, caller, request_id, idempotency_key)
     job = linked(submit(upload, service), prefix)
     response.headers.update({"Location": job.links.self, "Retry-After": RETRY_AFTER})
@@ -81,7 +81,7 @@ def list_jobs(
     caller: CallerOf,
     prefix: PrefixOf,
     cursor: Annotated[
-        str | None, Query(pattern="^[0-9]{1,20}$", description="from `next` of the page before")
+        str | None, Query(pattern="^[0-9]{1,20}$", description="from `next` of the previous page")
     ] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = SHOWN,
 ) -> JobList:
@@ -104,7 +104,7 @@ async def read_job(
     return linked(await when_ended(service, job, min(wait, service.settings.max_wait)), prefix)
 
 
-async def _seat(service: ServiceOf) -> AsyncIterator[None]:
+async def _stream_slot(service: ServiceOf) -> AsyncIterator[None]:
     """Counts an event stream towards the concurrency limit. Raises Unavailable."""
     with service.concurrency.take():
         yield
@@ -113,7 +113,7 @@ async def _seat(service: ServiceOf) -> AsyncIterator[None]:
 @router.get(
     "/jobs/{job_id}/events",
     summary="Follow a job",
-    dependencies=[Depends(_seat)],
+    dependencies=[Depends(_stream_slot)],
     response_class=EventSourceResponse,
     responses=Known,
 )

@@ -22,20 +22,31 @@ from smoothcert.jobs.store import JobStore
 from smoothcert.models.registry import ModelRegistry
 
 COUNTERS = {  # key: the event's name in `_common.lua`; one value per model
-    "submitted": ("smoothcert_jobs_submitted", "Jobs taken in"),
+    "submitted": ("smoothcert_jobs_submitted", "Jobs accepted"),
     "attempts": ("smoothcert_attempts", "Jobs that a worker began"),
-    "handed_back": ("smoothcert_hand_backs", "Tasks that ended with work left for a successor"),
-    "restarts": ("smoothcert_restarts", "Jobs begun again because nobody could continue their votes"),
-    "resent": ("smoothcert_messages_sent_again", "Messages that were lost on their way to a worker"),
-    "votes": ("smoothcert_votes", "Votes drawn, those drawn twice after a kill counted twice"),
+    "handed_back": (
+        "smoothcert_hand_backs",
+        "Tasks whose slice ended before their job; another task continues it",
+    ),
+    "restarts": (
+        "smoothcert_restarts",
+        "Jobs restarted from their first vote: no worker had their engine or weights",
+    ),
+    "resent": ("smoothcert_messages_sent_again", "Messages that were lost and sent again"),
+    "votes": ("smoothcert_votes", "Votes drawn; those drawn again after a kill count again"),
 }
 SPLIT = {  # the same with one more label
     "jobs": ("smoothcert_jobs", "Jobs that ended", "outcome", OUTCOMES),
-    "lost": ("smoothcert_tasks_lost", "Tasks whose worker or process died", "cause", LOSSES),
+    "lost": (
+        "smoothcert_tasks_lost",
+        "Tasks that never reported: their worker or its child process died",
+        "cause",
+        LOSSES,
+    ),
 }
 HISTOGRAMS = {
-    "chunk": ("smoothcert_chunk_seconds", "Time spent on one range of votes"),
-    "job": ("smoothcert_job_seconds", "Time from submission to end"),
+    "chunk": ("smoothcert_chunk_seconds", "Seconds spent on one range of votes"),
+    "job": ("smoothcert_job_seconds", "Seconds from submission to end"),
 }
 
 
@@ -48,9 +59,9 @@ class BrokerMetrics(Collector):
     Labels cover every model in the registry, even without jobs, and every model that ever had jobs.
     """
 
-    def __init__(self, store: JobStore, catalogue: ModelRegistry) -> None:
+    def __init__(self, store: JobStore, models: ModelRegistry) -> None:
         self.store = store
-        self.catalogue = catalogue
+        self.models = models
 
     def collect(self) -> Iterator[Metric]:
         try:
@@ -58,10 +69,10 @@ class BrokerMetrics(Collector):
         except BrokerUnavailable:
             yield GaugeMetricFamily("smoothcert_broker_up", "Whether the broker answers", 0)
             return
-        models = sorted({*self.catalogue.names(), *counted.models()})
+        models = sorted({*self.models.names(), *counted.models()})
         yield GaugeMetricFamily("smoothcert_broker_up", "Whether the broker answers", 1)
         yield GaugeMetricFamily(
-            "smoothcert_running_jobs", "Jobs that workers are at work on", counted.running
+            "smoothcert_running_jobs", "Jobs that workers are working on", counted.running
         )
         yield from _counters(counted, models)
         yield from _histograms(counted, models)
@@ -97,9 +108,9 @@ def _histograms(counted: Metrics, models: list[str]) -> Iterator[Metric]:
 
 
 def _queues(counted: Metrics, models: list[str]) -> Iterator[Metric]:
-    depth = GaugeMetricFamily("smoothcert_queue_jobs", "Jobs that wait", labels=["model"])
+    depth = GaugeMetricFamily("smoothcert_queue_jobs", "Waiting jobs", labels=["model"])
     oldest = GaugeMetricFamily(
-        "smoothcert_queue_oldest_seconds", "How long the first of them waits", labels=["model"]
+        "smoothcert_queue_oldest_seconds", "Seconds that the first waiting job has waited", labels=["model"]
     )
     for model in models:
         queue = counted.queues.get(model, EMPTY)
@@ -112,10 +123,10 @@ def _queues(counted: Metrics, models: list[str]) -> Iterator[Metric]:
 def _workers(counted: Metrics, models: list[str]) -> Iterator[Metric]:
     workers = [live.worker for live in counted.workers]
     serving = GaugeMetricFamily(
-        "smoothcert_workers", "Living workers that take jobs of a model", labels=["model"]
+        "smoothcert_workers", "Live workers that take jobs of the model", labels=["model"]
     )
     loading = GaugeMetricFamily(
-        "smoothcert_workers_loading", "Living workers that are still loading", labels=["model"]
+        "smoothcert_workers_loading", "Live workers that are still loading the model", labels=["model"]
     )
     for model in models:
         serving.add_metric([model], sum(model in worker.models for worker in workers))
@@ -124,7 +135,7 @@ def _workers(counted: Metrics, models: list[str]) -> Iterator[Metric]:
     yield loading
     ages = GaugeMetricFamily(
         "smoothcert_worker_heartbeat_age_seconds",
-        "Since a living worker's last sign of life",
+        "Seconds since the last heartbeat of a live worker",
         labels=["worker"],
     )
     for live in counted.workers:
@@ -147,7 +158,7 @@ class RequestMetrics:
         self.requests = Counter("smoothcert_http_requests", "Requests", labels, registry=registry)
         self.latency = Histogram(
             "smoothcert_http_request_seconds",
-            "Time to the end of the answer",
+            "Seconds to the end of the response",
             ("route",),
             registry=registry,
             buckets=BUCKETS,
@@ -174,19 +185,19 @@ class Measured:
             return
         status, start = 500, time.perf_counter()
 
-        async def noting(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self.app(scope, receive, noting)
+            await self.app(scope, receive, send_and_note)
         finally:
             self.metrics.observe(scope, status, time.perf_counter() - start)
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
 def metrics(service: ServiceOf) -> Response:
-    """In Prometheus' text format; docs/observability.md says what each one means."""
-    return Response(generate_latest(service.registry), media_type=CONTENT_TYPE_LATEST)
+    """Prometheus text format; docs/observability.md explains each metric."""
+    return Response(generate_latest(service.metrics_registry), media_type=CONTENT_TYPE_LATEST)

@@ -40,7 +40,7 @@ class RequestIds:
         request_id, status, start = _request_id(scope), 500, time.perf_counter()
         scope["state"]["request_id"] = request_id
 
-        async def telling(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -49,9 +49,9 @@ class RequestIds:
 
         with structlog.contextvars.bound_contextvars(request=request_id):
             try:
-                await self.app(scope, receive, telling)
+                await self.app(scope, receive, send_with_id)
             finally:
-                _note(scope, status, time.perf_counter() - start)
+                _log_request(scope, status, time.perf_counter() - start)
 
 
 def _request_id(scope: Scope) -> str:
@@ -59,7 +59,7 @@ def _request_id(scope: Scope) -> str:
     return request_id if ACCEPTED_ID.fullmatch(request_id) else secrets.token_hex(12)
 
 
-def _note(scope: Scope, status: int, seconds: float) -> None:
+def _log_request(scope: Scope, status: int, seconds: float) -> None:
     write = log.debug if scope["method"] in {"GET", "HEAD"} and status < 400 else log.info
     write(
         "answered",

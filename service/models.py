@@ -17,59 +17,59 @@ router = APIRouter(prefix="/models", tags=["models"])
 
 
 class ServedModel(ModelCard):
-    """A card, and how fast this service's workers have answered with it."""
+    """A card, and what the workers report of it: speed, queue, failure to load."""
 
     votes_per_second: Annotated[
-        float | None, Field(description="mean of a worker's votes here; null before the first")
+        float | None, Field(description="mean of one worker here; null before its first votes")
     ] = None
     refused: Annotated[
-        str | None, Field(description="why a worker couldn't load it; null where none failed")
+        str | None, Field(description="why a worker could not load it; null if none failed")
     ] = None
-    waiting: Annotated[int | None, Field(description="jobs in its queue; null while the broker is away")] = (
-        None
-    )
+    waiting: Annotated[
+        int | None, Field(description="jobs in its queue; null while the broker does not answer")
+    ] = None
 
 
 @router.get("", summary="The model cards")
 def list_models(service: ServiceOf) -> list[ServedModel]:
     """Every model this service can certify with, sorted by name."""
-    broker_facts = _told(service)
-    return [_served(card, broker_facts) for card in service.catalogue.cards()]
+    facts = _broker_facts(service)
+    return [_served(card, facts) for card in service.models.cards()]
 
 
 @router.get("/{name}", summary="One model card", responses=problems(404, 503))
 def read_model(name: str, service: ServiceOf) -> ServedModel:
     """The card of one model: input, labels, sigma, how it was trained, what it measured."""
     try:
-        card = service.catalogue.card(name)
+        card = service.models.card(name)
     except UnknownModel as error:
         raise NotFound(str(error)) from error
-    return _served(card, _told(service))
+    return _served(card, _broker_facts(service))
 
 
 @dataclass(frozen=True)
-class Told:
+class BrokerFacts:
     """What the broker knows of models: metrics, and why a worker could not load one."""
 
     metrics: Metrics
     refused: dict[str, str]
 
 
-def _told(service: ServiceOf) -> Told | None:
+def _broker_facts(service: ServiceOf) -> BrokerFacts | None:
     try:
-        return Told(service.store.metrics(), service.store.refused_models())
+        return BrokerFacts(service.store.metrics(), service.store.refused_models())
     except BrokerUnavailable:
         return None
 
 
-def _served(card: ModelCard, told: Told | None) -> ServedModel:
-    if told is None:
+def _served(card: ModelCard, facts: BrokerFacts | None) -> ServedModel:
+    if facts is None:
         return ServedModel(**dict(card))
-    metrics = told.metrics
+    metrics = facts.metrics
     seconds, queue = metrics.histogram("chunk", card.name).seconds, metrics.queues.get(card.name)
     return ServedModel(
         **dict(card),
         votes_per_second=metrics.count("votes", card.name) / seconds if seconds else None,
-        refused=told.refused.get(card.name),
+        refused=facts.refused.get(card.name),
         waiting=queue.depth if queue else 0,
     )

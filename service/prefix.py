@@ -44,7 +44,7 @@ class Prefix:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            path, prefix = scope["path"], self._told(scope)
+            path, prefix = scope["path"], self._forwarded(scope)
             if prefix:
                 scope = {**scope, "root_path": prefix, "path": prefix + path}
             elif self.root_path and path == self.root_path and scope["method"] in {"GET", "HEAD"}:
@@ -56,7 +56,7 @@ class Prefix:
                 scope = {**scope, "root_path": self.root_path, "path": full}
         await self.app(scope, receive, send)
 
-    def _told(self, scope: Scope) -> str:
+    def _forwarded(self, scope: Scope) -> str:
         prefix = Headers(scope=scope).get(FORWARDED_PREFIX, "").rstrip("/")
         return prefix if PREFIX.fullmatch(prefix) and self.proxies.trust(scope) else ""
 

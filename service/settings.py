@@ -62,27 +62,43 @@ class Settings(BaseSettings):
     redis_url: Address = Field(default=LOCAL_BROKER, description="the broker and job store")
     redis_password_file: Path | None = Field(default=None, description="file with the password of redis_url")
     models: Path = Field(default=BUNDLED, description="folder of checkpoint folders")
-    default_model: str = Field(default=DEFAULT_MODEL, description="certifies where a request names none")
-    max_upload_bytes: int = Field(default=25_000_000, gt=0, description="one image file")
-    max_batch_bytes: int = Field(default=100_000_000, gt=0, description="all files of one batch")
-    max_batch_images: int = Field(default=256, gt=0)
-    max_queued: int = Field(default=10_000, gt=0, description="jobs waiting before new ones get 503")
-    max_wait: float = Field(default=30.0, ge=0, description="seconds a ?wait= may take")
-    max_watching: int = Field(default=1000, gt=0, description="waits and event streams at once, each process")
-    hosts: Hosts = Field(default=(), description="the names it answers to; without any, see docs")
-    origins: Origins = Field(default=(), description="other sites whose pages may call (CORS)")
-    root_path: RootPath = Field(default="", description="path prefix that a proxy serves it below")
-    proxies: Networks = Field(
-        default=("127.0.0.1", "::1"), description="whose X-Forwarded-Prefix and -Host are believed"
+    default_model: str = Field(default=DEFAULT_MODEL, description="used if a request names no model")
+    max_upload_bytes: int = Field(default=25_000_000, gt=0, description="largest image file, bytes")
+    max_batch_bytes: int = Field(
+        default=100_000_000, gt=0, description="all image files of a batch together, bytes"
     )
-    keep_alive: int = Field(default=75, gt=0, description="seconds an idle connection stays open")
-    record_ttl: int = Field(default=DAY, gt=0, description="seconds a record outlives its last change")
+    max_batch_images: int = Field(default=256, gt=0, description="images in one batch")
+    max_queued: int = Field(
+        default=10_000, gt=0, description="waiting jobs; a submission beyond them gets 503"
+    )
+    max_wait: float = Field(default=30.0, ge=0, description="longest ?wait=, seconds")
+    max_watching: int = Field(
+        default=1000, gt=0, description="concurrent waits and event streams, per process"
+    )
+    hosts: Hosts = Field(
+        default=(), description="accepted Host names; empty: any with API keys, else localhost"
+    )
+    origins: Origins = Field(default=(), description="origins of other sites whose pages may call (CORS)")
+    root_path: RootPath = Field(default="", description="path prefix below which a proxy serves it")
+    proxies: Networks = Field(
+        default=("127.0.0.1", "::1"), description="networks whose X-Forwarded-Prefix and -Host are trusted"
+    )
+    keep_alive: int = Field(default=75, gt=0, description="seconds before an idle connection is closed")
+    record_ttl: int = Field(
+        default=DAY, gt=0, description="seconds that a record is kept after its last change"
+    )
     max_open: int = Field(default=1000, gt=0, description="unfinished jobs of one API key's owner")
     max_rate: int = Field(default=600, gt=0, description="submissions a minute of one API key's owner")
-    api_keys: Path | None = Field(default=None, description="file of API keys; without one, anybody may call")
-    signing_keys: Path | None = Field(default=None, description="public keys of certificates, to be served")
-    allow_anonymous: bool = Field(default=False, description="beyond loopback without API keys")
-    decoders: int = Field(default=2, gt=0, description="uploads decoded at the same time")
+    api_keys: Path | None = Field(
+        default=None, description="file of API keys; without one, every caller is accepted"
+    )
+    signing_keys: Path | None = Field(
+        default=None, description="file of public keys that /keys/signing serves"
+    )
+    allow_anonymous: bool = Field(
+        default=False, description="accept callers beyond loopback without API keys"
+    )
+    decoders: int = Field(default=2, gt=0, description="threads that decode uploads")
     log_level: str = "INFO"
     log_json: bool = True
 

@@ -77,14 +77,14 @@ class Service:
     """
 
     settings: Settings
-    catalogue: ModelRegistry
+    models: ModelRegistry
     store: JobStore
     keys: KeyFile | None
     rate_limit: RateLimit
     publisher: TaskPublisher
     decoders: ThreadPoolExecutor
     sender: ThreadPoolExecutor
-    registry: CollectorRegistry
+    metrics_registry: CollectorRegistry
     closing: Event
     concurrency: ConcurrencyLimit
 

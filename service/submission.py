@@ -46,7 +46,7 @@ def prepare(upload: Upload, service: Service) -> Request:
 
     Raises UnknownModel, BadCheckpoint, ImpossibleRequest, BadImage.
     """
-    card = service.catalogue.card(upload.model or default_model(service))
+    card = service.models.card(upload.model or default_model(service))
     parameters = ask(upload.question, card)
     image = service.decoders.submit(read_image, upload.data, card).result()
     return _request(upload, card, parameters, image)
@@ -67,7 +67,7 @@ def place(request: Request, service: Service, job_id: str | None = None) -> Job:
 def default_model(service: Service) -> str:
     """The configured default model if it exists, else the first by name."""
     preferred = service.settings.default_model
-    names = service.catalogue.names()
+    names = service.models.names()
     return preferred if preferred in names or not names else names[0]
 
 

@@ -28,8 +28,7 @@ from smoothcert.models.registry import BUNDLED, CARD_FILE, ModelRegistry, read_c
 from smoothcert.notebook import Point, Sight
 from smoothcert.progress import Update, progress_bar
 from smoothcert.schemas.card import ModelCard, Preprocessing
-from smoothcert.schemas.certificate import Certificate, Shape
-from smoothcert.schemas.certificate import Engine as EngineDescription
+from smoothcert.schemas.certificate import Certificate, EngineDescription, Shape
 from smoothcert.schemas.job import Progress
 from smoothcert.schemas.limits import CHANNELS, MAX_LABELS, MAX_SIDE, SEED, check_sigma
 from smoothcert.schemas.parameters import DEFAULT_ALPHA, DEFAULT_N, DEFAULT_N0, Parameters, ProcedureName

@@ -19,7 +19,9 @@ def read_environment(kind: type[Settings]) -> Settings:
     try:
         return kind()
     except ValidationError as error:
-        raise InvalidRequest("; ".join(_problem(one["loc"], one["msg"]) for one in error.errors())) from None
+        raise InvalidRequest(
+            "; ".join(_problem(item["loc"], item["msg"]) for item in error.errors())
+        ) from None
     except ValueError as error:  # a list that isn't one
         raise InvalidRequest(f"The environment can't be used: {error}") from None
 

@@ -7,16 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.schemas.card import ModelCard
-from smoothcert.schemas.certificate import Engine as Description
+from smoothcert.schemas.certificate import EngineDescription
 from smoothcert.votes import BatchedVotes
 
-Wanted = Description | str  # the engine that a job is pinned to, or an engine config as text
+Wanted = EngineDescription | str  # the engine that a job is pinned to, or an engine config as text
 
 
 class VotingEngine(Protocol):
     """Computes votes of one model: smoothcert.engines.engine.Engine, or a test double."""
 
-    description: Description
+    description: EngineDescription
     num_classes: int
 
     def sampler(self, image_CHW: NDArray[np.uint8], sigma: float, seed: int) -> BatchedVotes: ...

@@ -18,8 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from smoothcert.attack.pgd import Goal, Surrogate, within
-from smoothcert.attack.real_inputs import RealSampler, real_voter
+from smoothcert.attack.pgd import Goal, RealSampler, Surrogate, real_voter, within
 from smoothcert.engines.config import EngineConfig
 from smoothcert.schemas.certificate import Shape
 from smoothcert.stats.procedure import predicts
@@ -114,16 +113,16 @@ class Attacker:
         shape_CHW: Shape,
         num_classes: int,
         *,
-        setup: EngineConfig,
+        config: EngineConfig,
         sigma: float,
         budget: Budget,
     ) -> None:
         """Raises InvalidRequest: invalid engine config; InternalError: it can't run on this machine."""
         self.sigma = sigma
         self.budget = budget
-        self.voter = real_voter(network, shape_CHW, num_classes, setup)
+        self.voter = real_voter(network, shape_CHW, num_classes, config)
         self._network = copy.deepcopy(network)  # Surrogate disables the gradients of its parameters
-        self._setup = setup
+        self._config = config
 
     def surrogate(self, seed: int) -> Surrogate:
         """The network whose gradient PGD follows, with noise of its own."""
@@ -131,8 +130,8 @@ class Attacker:
             self._network,
             self.sigma,
             self.budget.noises,
-            device=self._setup.device,
-            threads=self._setup.threads,
+            device=self._config.device,
+            threads=self._config.threads,
             seed=seed,
         )
 

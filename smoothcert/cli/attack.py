@@ -65,7 +65,7 @@ def attack(
     request = parameters(given(n=n, n0=n0, alpha=alpha, procedure=procedure), checkpoint.card.sigma)
     budget = Budget(restarts=restarts, steps=steps, noises=noises, votes=check_votes, farthest=farthest)
     selection = Selection(dataset, split, data_root, every, limit)
-    plan = make_plan(checkpoint, request, selection, budget, seed=seed, setup=engine)
+    plan = make_plan(checkpoint, request, selection, budget, seed=seed, engine=engine)
     with open_log(out) if out else nullcontext() as log:
         attacked = run_attacks(plan, log)
     totals = AttackTotals.of(attacked)
@@ -199,7 +199,7 @@ def make_plan(
     budget: Budget,
     *,
     seed: int | None,
-    setup: str | None,
+    engine: str | None,
 ) -> AttackPlan:
     """Check the request and load the images, before the first vote. Raises InvalidRequest."""
     from smoothcert.cli.evaluate import describe_run, load_images
@@ -215,7 +215,7 @@ def make_plan(
     if budget.votes < least:
         raise InvalidRequest(f"--check-votes {budget.votes} can never prove a break: the least is {least}.")
     images = load_images(checkpoint, selection)
-    run = describe_run(checkpoint, request, selection, images, kept=None, seed=seed, setup=setup)
+    run = describe_run(checkpoint, request, selection, images, kept=None, seed=seed, engine=engine)
     indices = selected_indices(len(images), selection.every, selection.limit)
     return AttackPlan(checkpoint, run, images, indices, budget)
 
@@ -256,7 +256,7 @@ def _each(plan: AttackPlan, report: Report) -> Iterator[AttackedImage]:
         load_network(plan.checkpoint.folder, card),
         card.input_shape,
         len(card.labels),
-        setup=EngineConfig.parse(run.setup),
+        config=EngineConfig.parse(run.setup),
         sigma=run.sigma,
         budget=plan.budget,
     )

@@ -54,7 +54,7 @@ def bench(
     show_table(HEADER, [_row(measured, trial) for trial in measured.tuning.trials])
     for trial in measured.tuning.trials:
         if trial.error is not None:
-            show(f"{trial.setup}: {trial.error}")
+            show(f"{trial.config}: {trial.error}")
 
 
 def _heading(measured: Bench) -> str:
@@ -72,12 +72,12 @@ def _row(measured: Bench, trial: Trial) -> list[str]:
     marks = {measured.default: "default", measured.tuning.fastest: "fastest"}
     if measured.default == measured.tuning.fastest:
         marks = {measured.default: "fastest, default"}
-    mark, built = marks.get(trial.setup, ""), f"{trial.build_seconds:.1f}"
+    mark, built = marks.get(trial.config, ""), f"{trial.build_seconds:.1f}"
     share = measured.share(trial)
     if trial.votes_per_second is None or share is None:
-        return [str(trial.setup), "-", "-", "-", built, "failed"]
+        return [str(trial.config), "-", "-", "-", built, "failed"]
     rate, each = f"{trial.votes_per_second:.0f}", f"{trial.certificate_seconds:.2f}"
-    return [str(trial.setup), rate, each, f"{100 * share:.0f} %", built, mark]
+    return [str(trial.config), rate, each, f"{100 * share:.0f} %", built, mark]
 
 
 ROUNDS = 3  # in which the engines take turns, so that a busy moment affects all
@@ -99,7 +99,7 @@ class Bench:
         """The share of the peak matrix rate in its precision that an engine reaches; None if it failed."""
         if trial.votes_per_second is None:
             return None
-        return trial.votes_per_second * self.flop_per_vote / self.matrix_rates[trial.setup.precision]
+        return trial.votes_per_second * self.flop_per_vote / self.matrix_rates[trial.config.precision]
 
     @property
     def document(self) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class Bench:
     def _entry(self, trial: Trial) -> dict[str, Any]:
         seconds = trial.certificate_seconds
         return {
-            "setup": str(trial.setup),
+            "setup": str(trial.config),
             "votes_per_second": trial.votes_per_second,
             "seconds_per_certificate": seconds if math.isfinite(seconds) else None,
             "share_of_matrix_rate": self.share(trial),
@@ -142,18 +142,18 @@ def chosen_configs(named: Sequence[str], checkpoint: Checkpoint) -> list[EngineC
     if not named:
         card = checkpoint.card
         return candidates(card.input_shape, available_device(), int8=card.int8_is_as_good)
-    setups = [EngineConfig.parse(text) for text in dict.fromkeys(named)]
-    for setup in setups:
+    configs = [EngineConfig.parse(text) for text in dict.fromkeys(named)]
+    for config in configs:
         with suppress(InternalError):  # engines that can't run here are reported in the result
-            check_runnable(setup)
-    if len({setup.device for setup in setups}) > 1:
+            check_runnable(config)
+    if len({config.device for config in configs}) > 1:
         raise InvalidRequest(
             "Only engines of one device are compared; measure the CPU's and the GPU's one by one."
         )
-    return setups
+    return configs
 
 
-def run_bench(checkpoint: Checkpoint, setups: Sequence[EngineConfig], seconds: float) -> Bench:
+def run_bench(checkpoint: Checkpoint, configs: Sequence[EngineConfig], seconds: float) -> Bench:
     """Measure each engine for `seconds` of voting. Raises InternalError if none runs."""
     from smoothcert.engines.autotune import Subject
     from smoothcert.engines.hardware import flop_per_vote, peak_matmul_rate
@@ -162,14 +162,14 @@ def run_bench(checkpoint: Checkpoint, setups: Sequence[EngineConfig], seconds: f
     card = checkpoint.card
     network = load_network(checkpoint.folder, card)
     subject = Subject.of(network, card)
-    device = setups[0].device
+    device = configs[0].device
     with progress_bar("measuring") as update:
-        turns = iter(range(1, ROUNDS * len(setups) + 1))
+        turns = iter(range(1, ROUNDS * len(configs) + 1))
         tuning = interleaved(
-            subject, setups, seconds, lambda setup: update(next(turns), ROUNDS * len(setups), str(setup))
+            subject, configs, seconds, lambda config: update(next(turns), ROUNDS * len(configs), str(config))
         )
     tuning.fastest  # noqa: B018  (raises where nothing runs, before more is measured)
-    precisions = dict.fromkeys(trial.setup.precision for trial in tuning.trials if trial.votes_per_second)
+    precisions = dict.fromkeys(trial.config.precision for trial in tuning.trials if trial.votes_per_second)
     return Bench(
         model=card.name,
         architecture=card.architecture,
@@ -181,16 +181,16 @@ def run_bench(checkpoint: Checkpoint, setups: Sequence[EngineConfig], seconds: f
     )
 
 
-def interleaved(subject: Subject, setups: Sequence[EngineConfig], seconds: float, report: Report) -> Tuning:
+def interleaved(subject: Subject, configs: Sequence[EngineConfig], seconds: float, report: Report) -> Tuning:
     """Measure the engines in ROUNDS rounds; the result is the median. An engine that failed is skipped."""
     from smoothcert.engines.autotune import Tuning, measure
 
-    rounds: dict[EngineConfig, list[Trial]] = {setup: [] for setup in setups}
+    rounds: dict[EngineConfig, list[Trial]] = {config: [] for config in configs}
     for _ in range(ROUNDS):
-        for setup, trials in rounds.items():
-            report(setup)
+        for config, trials in rounds.items():
+            report(config)
             if not trials or trials[-1].error is None:
-                trials.append(measure(subject, setup, seconds / ROUNDS))
+                trials.append(measure(subject, config, seconds / ROUNDS))
     return Tuning(tuple(_middle(trials) for trials in rounds.values()))
 
 

@@ -81,13 +81,13 @@ def certify(
 
 @contextmanager
 def _certifier(
-    model: str | None, options: dict[str, Any], setup: str | None, url: str | None
+    model: str | None, options: dict[str, Any], engine: str | None, url: str | None
 ) -> Iterator[Certifier]:
     from smoothcert.cli.settings import settings
     from smoothcert.client import Client
 
     if url is None:
-        yield LocalCertifier(model, options, setup)
+        yield LocalCertifier(model, options, engine)
         return
     with Client(url, settings().bearer) as client:
         yield RemoteCertifier(client, options | given(model=model))
@@ -141,13 +141,13 @@ class Certifier(Protocol):
 class LocalCertifier:
     """Certifies in this process. Invalid requests are found before torch is loaded."""
 
-    def __init__(self, model: str | None, options: dict[str, Any], setup: str | None) -> None:
+    def __init__(self, model: str | None, options: dict[str, Any], engine: str | None) -> None:
         """Raises InvalidRequest: unknown model or invalid parameters."""
         from smoothcert.cli.checkpoints import find_checkpoint
 
         self.checkpoint = find_checkpoint(model)
         self.parameters = parameters(options, self.checkpoint.card.sigma)
-        self._setup = setup
+        self._engine_name = engine
 
     def one(self, path: Path) -> Stream:
         """Certify one file."""
@@ -183,7 +183,7 @@ class LocalCertifier:
         from smoothcert.classifier import SmoothedClassifier
         from smoothcert.cli.checkpoints import build_engine
 
-        return SmoothedClassifier.of(self.checkpoint.card, build_engine(self.checkpoint, self._setup))
+        return SmoothedClassifier.of(self.checkpoint.card, build_engine(self.checkpoint, self._engine_name))
 
 
 class RemoteCertifier:

@@ -31,10 +31,10 @@ def find_checkpoint(model: str | None) -> Checkpoint:
         return Checkpoint(folder, read_card(folder))
     if folder.is_dir() or "/" in model:
         raise UnknownModel(f"{model} is no checkpoint folder: it has no {CARD_FILE}.")
-    return Checkpoint(config.catalogue.folder(model), config.catalogue.card(model))
+    return Checkpoint(config.registry.folder(model), config.registry.card(model))
 
 
-def good_setup(checkpoint: Checkpoint) -> "EngineConfig":
+def default_engine(checkpoint: Checkpoint) -> "EngineConfig":
     """A good engine config for this machine, without measuring."""
     from smoothcert.engines.autotune import available_device, default_config
 
@@ -42,7 +42,7 @@ def good_setup(checkpoint: Checkpoint) -> "EngineConfig":
     return default_config(card.input_shape, available_device(), int8=card.int8_is_as_good)
 
 
-def fastest_setup(checkpoint: Checkpoint) -> "EngineConfig":
+def fastest_engine(checkpoint: Checkpoint) -> "EngineConfig":
     """The fastest engine config, measured once and cached: worth it before many images."""
     from smoothcert.engines.autotune import Subject, choose_config
     from smoothcert.models.checkpoint import load_network
@@ -52,14 +52,14 @@ def fastest_setup(checkpoint: Checkpoint) -> "EngineConfig":
     return choose_config(Subject.of(network, card), settings().cache)
 
 
-def build_engine(checkpoint: Checkpoint, setup: str | None) -> "Engine":
-    """The engine of a checkpoint, by this config or a good one without measuring. Loads torch."""
+def build_engine(checkpoint: Checkpoint, engine: str | None) -> "Engine":
+    """The engine of a checkpoint; by default that of SMOOTHCERT_SETUP, else a good one, not measured."""
     from smoothcert.engines.config import EngineConfig
     from smoothcert.engines.engine import Engine
     from smoothcert.models.checkpoint import load_network
 
     card = checkpoint.card
-    setup = setup or settings().setup
-    chosen = EngineConfig.parse(setup) if setup else good_setup(checkpoint)
+    engine = engine or settings().setup
+    config = EngineConfig.parse(engine) if engine else default_engine(checkpoint)
     network = load_network(checkpoint.folder, card)
-    return Engine(network, card.input_shape, len(card.labels), chosen)
+    return Engine(network, card.input_shape, len(card.labels), config)

@@ -87,7 +87,7 @@ def evaluate(
     outcome = run_evaluation(
         *(checkpoint, request, selection, out),
         seed=seed,
-        setup=engine,
+        engine=engine,
         resume=resume,
         workers=workers,
         update_card=update_card,
@@ -126,7 +126,7 @@ def run_evaluation(
     out: Path,
     *,
     seed: int | None,
-    setup: str | None,
+    engine: str | None,
     resume: bool,
     workers: bool = False,
     update_card: bool = False,
@@ -152,9 +152,9 @@ def run_evaluation(
     images = load_images(checkpoint, selection)
     kept = read_run(out) if resume else None
     worker_pool = _workers(checkpoint) if workers else None
-    if worker_pool and kept is None and setup is None and settings().setup is None:
-        setup = worker_pool.setup(images, request)
-    run = describe_run(checkpoint, request, selection, images, kept=kept, seed=seed, setup=setup)
+    if worker_pool and kept is None and engine is None and settings().setup is None:
+        engine = worker_pool.engine(images, request)
+    run = describe_run(checkpoint, request, selection, images, kept=kept, seed=seed, engine=engine)
     run = run.model_copy(update={"skip_wrong": skip_wrong})
     indices = selected_indices(len(images), run.every, selection.limit)
     if update_card and not indices:
@@ -226,7 +226,7 @@ def describe_run(
     *,
     kept: EvaluationRun | None,
     seed: int | None,
-    setup: str | None,
+    engine: str | None,
 ) -> EvaluationRun:
     """The description of the run. A resumed run keeps its seed and engine unless they are given."""
     from smoothcert.cli.settings import settings
@@ -235,9 +235,9 @@ def describe_run(
 
     if seed is None:
         seed = kept.seed if kept else secrets.randbits(SEED_BITS)
-    if setup is None:
+    if engine is None:
         votes = request.n * len(selected_indices(len(images), selection.every, selection.limit))
-        setup = kept.setup if kept else settings().setup or _choose_setup(checkpoint, votes)
+        engine = kept.setup if kept else settings().setup or _choose_engine(checkpoint, votes)
     return EvaluationRun(
         model=checkpoint.card.name,
         weights_sha256=checkpoint.card.weights_sha256,
@@ -247,23 +247,23 @@ def describe_run(
         data_sha256=images.listing,
         every=selection.every,
         seed=seed,
-        setup=setup,
-        int8_sha256=_int8_sha256(checkpoint.card, setup),
+        setup=engine,
+        int8_sha256=_int8_sha256(checkpoint.card, engine),
         **request.model_dump(),
     )
 
 
-def _int8_sha256(card: ModelCard, setup: str) -> str | None:
+def _int8_sha256(card: ModelCard, engine: str) -> str | None:
     from smoothcert.engines.config import EngineConfig
     from smoothcert.schemas.card import INT8
 
-    return card.int8.sha256 if card.int8 and EngineConfig.parse(setup).precision == INT8 else None
+    return card.int8.sha256 if card.int8 and EngineConfig.parse(engine).precision == INT8 else None
 
 
-def _choose_setup(checkpoint: Checkpoint, votes: int) -> str:
-    from smoothcert.cli.checkpoints import fastest_setup, good_setup
+def _choose_engine(checkpoint: Checkpoint, votes: int) -> str:
+    from smoothcert.cli.checkpoints import default_engine, fastest_engine
 
-    return str(fastest_setup(checkpoint) if votes >= WORTH_MEASURING else good_setup(checkpoint))
+    return str(fastest_engine(checkpoint) if votes >= WORTH_MEASURING else default_engine(checkpoint))
 
 
 def _workers(checkpoint: Checkpoint) -> Workers:

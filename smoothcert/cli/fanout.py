@@ -69,7 +69,7 @@ class Workers:
                 return made.job_id
         raise InternalError(f"The workers failed {TRIES} times at one image; their logs have more.")
 
-    def setup(self, images: ImageSet, parameters: Parameters) -> str:
+    def engine(self, images: ImageSet, parameters: Parameters) -> str:
         """The engine that the workers choose for this model, found by a job of PROBE votes."""
         few = Parameters(procedure="predict", n=PROBE, sigma=parameters.sigma)
         job_id = self.send(

@@ -18,16 +18,16 @@ def models(
     """List the models and what they can certify."""
     from smoothcert.cli.settings import settings
 
-    catalogue = settings().catalogue
-    for name, reason in catalogue.left_out().items():
-        note(f"{catalogue.root / name} is left out: {reason}")
-    cards = catalogue.cards()
+    registry = settings().registry
+    for name, reason in registry.left_out().items():
+        note(f"{registry.root / name} is left out: {reason}")
+    cards = registry.cards()
     if as_json:
         show_json([card.model_dump(mode="json") for card in cards])
     elif cards:
         show(table(["model", "data set", "sigma", "ACR", "certified at 0.5", "images"], [*map(_row, cards)]))
     else:
-        show(f"There are no models in {catalogue.root}.")
+        show(f"There are no models in {registry.root}.")
 
 
 def _row(card: ModelCard) -> list[str]:

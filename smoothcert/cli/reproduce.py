@@ -199,7 +199,7 @@ def _log(arm: Arm, checkpoint: Checkpoint, bench: Bench) -> Log | None:
     )
     selection = Selection(_images_at(arm, bench), "test", bench.data_root, bench.every, None)
     seed = None if path.exists() else SEED
-    return run_evaluation(checkpoint, request, selection, path, seed=seed, setup=None, resume=True).log
+    return run_evaluation(checkpoint, request, selection, path, seed=seed, engine=None, resume=True).log
 
 
 def _kept_log(path: Path, checkpoint: Checkpoint) -> Log | None:

@@ -20,16 +20,19 @@ class Settings(BaseSettings):
     cache: Path = Field(
         default=Path("~/.cache/smoothcert"),
         validate_default=True,
-        description="where measured engines are kept",
+        description="folder that keeps the fastest engines measured",
     )
-    setup: str | None = Field(default=None, description="the engine, instead of the one chosen")
-    default_model: str = Field(default=DEFAULT_MODEL, description="certifies where the command names none")
+    setup: str | None = Field(
+        default=None,
+        description="engine to use, for example cpu:eager/2-threads:float32:64; else one is chosen",
+    )
+    default_model: str = Field(default=DEFAULT_MODEL, description="used if the command names no model")
     redis_url: SecretStr | None = Field(
-        default=None, description="broker of the workers that `evaluate` asks"
+        default=None, description="broker of the workers for `evaluate --workers`"
     )
     redis_password_file: Path | None = Field(default=None, description="file with the password of redis_url")
     api_keys: Path | None = Field(default=None, description="file of API keys that `smoothcert keys` changes")
-    api_key: SecretStr | None = Field(default=None, description="sent to a service that wants one")
+    api_key: SecretStr | None = Field(default=None, description="API key sent to the service")
 
     @field_validator("cache")
     @classmethod
@@ -42,7 +45,7 @@ class Settings(BaseSettings):
         return self.api_key.get_secret_value() if self.api_key else None
 
     @property
-    def catalogue(self) -> ModelRegistry:
+    def registry(self) -> ModelRegistry:
         return ModelRegistry(self.models)
 
 

@@ -148,9 +148,9 @@ def _find(certificate: Certificate, model: str | None, *, needed: bool) -> Check
 
     if model:
         return find_checkpoint(model)
-    name, catalogue = certificate.model.name, settings().catalogue
+    name, registry = certificate.model.name, settings().registry
     try:
-        return Checkpoint(catalogue.folder(name), catalogue.card(name))
+        return Checkpoint(registry.folder(name), registry.card(name))
     except UnknownModel:
         if needed:
             raise

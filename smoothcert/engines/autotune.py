@@ -66,10 +66,10 @@ def candidates(
     return _cpu_candidates(pixels, threads or usable_cpus(), int8)
 
 
-def compiled(setup: EngineConfig) -> EngineConfig | None:
+def compiled(config: EngineConfig) -> EngineConfig | None:
     """The same config through torch.compile, which may build for minutes; None if it is compiled already."""
-    backend = _COMPILED.get(setup.backend)
-    return None if backend is None else replace(setup, backend=backend)
+    backend = _COMPILED.get(config.backend)
+    return None if backend is None else replace(config, backend=backend)
 
 
 def _cuda_candidates(pixels: int) -> list[EngineConfig]:
@@ -96,7 +96,7 @@ def _cpu_candidates(pixels: int, threads: int, int8: bool) -> list[EngineConfig]
         EngineConfig("cpu", backend, precision, batches[0], threads=threads)
         for backend, precision in product(backends, precisions)
     ]
-    return best + [setup for setup in others if setup not in best]
+    return best + [config for config in others if config not in best]
 
 
 _SECONDS = 0.5  # of voting, for each candidate
@@ -107,7 +107,7 @@ _SIGMA = 0.5  # the cost hardly depends on it
 class Trial:
     """The measurement of one config. error: why it did not run."""
 
-    setup: EngineConfig
+    config: EngineConfig
     votes_per_second: float | None
     build_seconds: float
     error: str | None = None
@@ -117,8 +117,8 @@ class Trial:
         """Seconds for a certificate with default n0 and n, with the padding of the last batches."""
         if self.votes_per_second is None:
             return math.inf
-        batches = math.ceil(DEFAULT_N0 / self.setup.batch) + math.ceil(DEFAULT_N / self.setup.batch)
-        return batches * self.setup.batch / self.votes_per_second
+        batches = math.ceil(DEFAULT_N0 / self.config.batch) + math.ceil(DEFAULT_N / self.config.batch)
+        return batches * self.config.batch / self.votes_per_second
 
 
 @dataclass(frozen=True)
@@ -132,9 +132,9 @@ class Tuning:
         """Raises InternalError when no candidate ran."""
         best = min(self.trials, key=lambda trial: trial.certificate_seconds)
         if best.votes_per_second is None:
-            reasons = "; ".join(f"{trial.setup}: {trial.error}" for trial in self.trials)
+            reasons = "; ".join(f"{trial.config}: {trial.error}" for trial in self.trials)
             raise InternalError(f"No engine runs this network here: {reasons}")
-        return best.setup
+        return best.config
 
 
 @dataclass(frozen=True)
@@ -181,24 +181,24 @@ def tune(
     subject: Subject, device: DeviceKind, *, seconds: float = _SECONDS, compile_too: bool = False
 ) -> Tuning:
     """Measure the candidates; with `compile_too` also torch.compile at the fastest's batch size."""
-    trials = [measure(subject, setup, seconds) for setup in subject.candidates(device)]
+    trials = [measure(subject, config, seconds) for config in subject.candidates(device)]
     if compile_too:
         extra = compiled(Tuning(tuple(trials)).fastest)
         trials += [measure(subject, extra, seconds)] if extra else []
     return Tuning(tuple(trials))
 
 
-def measure(subject: Subject, setup: EngineConfig, seconds: float) -> Trial:
+def measure(subject: Subject, config: EngineConfig, seconds: float) -> Trial:
     """Build a config and draw votes for about `seconds`. Failures are returned in `error`, not raised."""
     began = time.perf_counter()
     try:
-        engine = Engine(subject.network, subject.shape_CHW, subject.num_classes, setup)
+        engine = Engine(subject.network, subject.shape_CHW, subject.num_classes, config)
         sampler = engine.sampler(np.full(subject.shape_CHW, 128, dtype=np.uint8), _SIGMA, 0)
-        sampler.count(VoteRange("selection", 0, setup.batch))
+        sampler.count(VoteRange("selection", 0, config.batch))
         built = time.perf_counter() - began
-        return Trial(setup, _votes_per_second(sampler, setup.batch, seconds), built)
+        return Trial(config, _votes_per_second(sampler, config.batch, seconds), built)
     except Exception as error:  # compiler, driver, memory: another config may still run
-        return Trial(setup, None, time.perf_counter() - began, _last_line(error))
+        return Trial(config, None, time.perf_counter() - began, _last_line(error))
 
 
 def _votes_per_second(source: VoteSource, batch: int, seconds: float) -> float:
@@ -233,7 +233,7 @@ def _cached(path: Path) -> EngineConfig | None:
 def _write_cache(path: Path, chosen: EngineConfig, tuning: Tuning) -> None:
     """Write the cache. Failing to do so is ignored: the next start measures again."""
     trials = [
-        {"setup": str(t.setup), "votes_per_second": t.votes_per_second, "error": t.error}
+        {"setup": str(t.config), "votes_per_second": t.votes_per_second, "error": t.error}
         for t in tuning.trials
     ]
     try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from smoothcert.errors import InvalidRequest
-from smoothcert.schemas.certificate import Engine
+from smoothcert.schemas.certificate import EngineDescription
 
 DeviceKind = Literal["cpu", "cuda"]
 Backend = Literal["eager", "compile", "openvino", "cuda-graph", "compile-cuda-graph"]
@@ -66,7 +66,7 @@ class EngineConfig:
             raise InvalidRequest(f"{text!r} is not an engine; one is, for example, {example}.") from error
 
     @classmethod
-    def of(cls, engine: Engine) -> "EngineConfig":
+    def of(cls, engine: EngineDescription) -> "EngineConfig":
         """The config that a certificate names. Raises InvalidRequest if this version does not know it."""
         device = "cpu" if engine.device == "cpu" else "cuda"
         return cls.parse(f"{device}:{engine.backend}:{engine.precision}:{engine.batch}")

@@ -41,17 +41,17 @@ class CudaStep:
     """
 
     def __init__(
-        self, voter: nn.Module, table: NoiseTable, shape_CHW: Shape, setup: EngineConfig, device: str
+        self, voter: nn.Module, table: NoiseTable, shape_CHW: Shape, config: EngineConfig, device: str
     ) -> None:
         channels, height, width = shape_CHW
-        self.words_BHWC = torch.zeros(setup.batch, height, width, channels, dtype=torch.int64, device=device)
+        self.words_BHWC = torch.zeros(config.batch, height, width, channels, dtype=torch.int64, device=device)
         self.base_HWC = torch.zeros(height, width, channels, dtype=torch.int32, device=device)
-        self.classes_B = torch.zeros(setup.batch, dtype=torch.int64, device=device)
+        self.classes_B = torch.zeros(config.batch, dtype=torch.int64, device=device)
         self.last: tuple[object, Stage, int] | None = None
         self._thresholds_T = torch.from_numpy(table.thresholds_T.copy()).to(device)
         self._voter = voter
-        self._tf32 = setup.precision == "tf32"
-        self._graph = self._captured() if setup.backend.endswith("cuda-graph") else None
+        self._tf32 = config.precision == "tf32"
+        self._graph = self._captured() if config.backend.endswith("cuda-graph") else None
 
     def run(self) -> None:
         """Classify the batch in `words_BHWC`, without waiting for the device."""
@@ -87,15 +87,15 @@ class CudaVoter:
         network: nn.Module,
         shape_CHW: Shape,
         num_classes: int,
-        setup: EngineConfig,
+        config: EngineConfig,
         device: str = "cuda",
     ) -> None:
         self.shape_CHW = shape_CHW
         self.num_classes = num_classes
-        self.setup = setup
+        self.config = config
         self.device = device
-        self._run: nn.Module = ready_voter(network, setup).to(device)
-        if setup.backend.startswith("compile"):
+        self._run: nn.Module = ready_voter(network, config).to(device)
+        if config.backend.startswith("compile"):
             # Default mode, as the others choose kernels by timing.
             compile_voter(self._run)
         self.step = lru_cache(maxsize=2)(self._build_step)
@@ -103,7 +103,7 @@ class CudaVoter:
     @property
     def shape_BHWC(self) -> tuple[int, int, int, int]:  # noqa: N802
         channels, height, width = self.shape_CHW
-        return self.setup.batch, height, width, channels
+        return self.config.batch, height, width, channels
 
     def classify(self, batches: list[Tensor]) -> list[NDArray[np.int64]]:
         """Classes of given pixel batches (int16, shape_BHWC; values within reach of noise at sigma 0.5)."""
@@ -118,7 +118,7 @@ class CudaVoter:
         return answers
 
     def _build_step(self, sigma: float) -> CudaStep:
-        return CudaStep(self._run, noise_table(sigma), self.shape_CHW, self.setup, self.device)
+        return CudaStep(self._run, noise_table(sigma), self.shape_CHW, self.config, self.device)
 
 
 class CudaSampler:
@@ -133,10 +133,10 @@ class CudaSampler:
         assert image_CHW.shape == voter.shape_CHW
         self.num_classes = voter.num_classes
         self.slack = slack(sigma, image_CHW.size)
-        self.at_once = voter.setup.batch  # votes under way at the same time
+        self.at_once = voter.config.batch  # votes under way at the same time
         self._step = voter.step(sigma)
         self._seed = seed
-        self._size = voter.setup.batch
+        self._size = voter.config.batch
         base_HWC = image_CHW.transpose(1, 2, 0).astype(np.int32) + noise_table(sigma).lowest
         self._base_HWC = torch.from_numpy(np.ascontiguousarray(base_HWC)).to(voter.device)
         self._ones_B = torch.ones(self._size, dtype=torch.int64, device=voter.device)

@@ -19,8 +19,7 @@ from smoothcert.engines.hardware import describe, has_int8
 from smoothcert.environment import how_to_install
 from smoothcert.errors import InternalError, InvalidRequest
 from smoothcert.noise.sampler import BatchVoter, Image, Sampler
-from smoothcert.schemas.certificate import Engine as EngineDescription
-from smoothcert.schemas.certificate import Shape
+from smoothcert.schemas.certificate import EngineDescription, Shape
 from smoothcert.votes import NO_CLASS, VoteSource
 
 Classify = Callable[[list[Tensor]], list[NDArray[np.int64]]]  # batches of pixels_BHWC to classes_B each
@@ -60,7 +59,7 @@ def check_agreement(
     classify: Classify,
     shape_BHWC: tuple[int, int, int, int],
     num_classes: int,
-    setup: EngineConfig,
+    config: EngineConfig,
 ) -> None:
     """Compare answers to noisy pixels, in two orders of the batch, with those of `network` in float32.
 
@@ -74,10 +73,10 @@ def check_agreement(
         )
     forward, backward = classify([pixels_BHWC, pixels_BHWC.flip(0)])
     for classes_B in (forward, backward[::-1]):
-        wrong = _unexplained(scores_RK, classes_B[:_ROWS], _ROUNDING[setup.precision])
+        wrong = _unexplained(scores_RK, classes_B[:_ROWS], _ROUNDING[config.precision])
         if wrong:
             raise InternalError(
-                f"{setup} and the plain network differ on {wrong} of {len(scores_RK)} noisy "
+                f"{config} and the plain network differ on {wrong} of {len(scores_RK)} noisy "
                 "images, so it can't be used for this network here."
             )
 
@@ -134,18 +133,18 @@ class Engine:
     Engines change process-wide settings of torch (threads): use one at a time, from one thread.
     """
 
-    def __init__(self, network: nn.Module, shape_CHW: Shape, num_classes: int, setup: EngineConfig) -> None:
+    def __init__(self, network: nn.Module, shape_CHW: Shape, num_classes: int, config: EngineConfig) -> None:
         """Copy, fold, cast, compile and warm up; the given network is not changed.
 
         Raises InvalidRequest: invalid config; InternalError: this machine can't run it, or its answers differ
         from those of the network.
         """
-        check_runnable(setup)
-        self.setup = setup
+        check_runnable(config)
+        self.config = config
         self.shape_CHW = shape_CHW
         self.num_classes = num_classes
-        self.description: EngineDescription = describe(setup)
-        self._sampler_of = _sampler_of(network, shape_CHW, num_classes, setup)
+        self.description: EngineDescription = describe(config)
+        self._sampler_of = _sampler_of(network, shape_CHW, num_classes, config)
 
     def sampler(self, image_CHW: Image, sigma: float, seed: int) -> VoteSource:
         """The votes of one image (uint8, C,H,W) at noise level sigma (pixels in [0,1]); seed: 128 random
@@ -154,50 +153,50 @@ class Engine:
         return self._sampler_of(image_CHW, sigma, seed)
 
 
-def check_runnable(setup: EngineConfig) -> None:
+def check_runnable(config: EngineConfig) -> None:
     """Raises InvalidRequest: invalid config; InternalError: this machine can't run it."""
-    if setup.backend not in _BACKENDS[setup.device] or setup.precision not in _PRECISIONS[setup.device]:
-        raise InvalidRequest(f"{setup}: {setup.device} has no {setup.backend} in {setup.precision}.")
-    if (setup.device == "cpu") != (setup.threads > 0):
+    if config.backend not in _BACKENDS[config.device] or config.precision not in _PRECISIONS[config.device]:
+        raise InvalidRequest(f"{config}: {config.device} has no {config.backend} in {config.precision}.")
+    if (config.device == "cpu") != (config.threads > 0):
         raise InvalidRequest(
-            f"{setup}: say how many threads, as in eager/2-threads, for the CPU and only there."
+            f"{config}: say how many threads, as in eager/2-threads, for the CPU and only there."
         )
-    if setup.device == "cuda" and not torch.cuda.is_available():
-        raise InternalError(f"{setup}: this machine has no CUDA device.")
-    if setup.backend == "openvino" and find_spec("openvino") is None:
-        raise InternalError(f"{setup}: OpenVINO is not installed. To get it: {how_to_install('cpu')}")
-    if setup.precision == "int8":
-        _check_int8(setup)
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise InternalError(f"{config}: this machine has no CUDA device.")
+    if config.backend == "openvino" and find_spec("openvino") is None:
+        raise InternalError(f"{config}: OpenVINO is not installed. To get it: {how_to_install('cpu')}")
+    if config.precision == "int8":
+        _check_int8(config)
 
 
-def _check_int8(setup: EngineConfig) -> None:
-    if setup.backend != "openvino" or not setup.folded:
-        raise InvalidRequest(f"{setup}: int8 is for openvino, with batch norm folded.")
+def _check_int8(config: EngineConfig) -> None:
+    if config.backend != "openvino" or not config.folded:
+        raise InvalidRequest(f"{config}: int8 is for openvino, with batch norm folded.")
     if not has_int8():
         raise InternalError(
-            f"{setup}: this processor has no exact products of eight-bit integers (VNNI), or oneDNN's "
+            f"{config}: this processor has no exact products of eight-bit integers (VNNI), or oneDNN's "
             "environment variables forbid it to use them."
         )
 
 
-def _sampler_of(network: nn.Module, shape_CHW: Shape, num_classes: int, setup: EngineConfig) -> SamplerOf:
-    if setup.device == "cuda":
+def _sampler_of(network: nn.Module, shape_CHW: Shape, num_classes: int, config: EngineConfig) -> SamplerOf:
+    if config.device == "cuda":
         from smoothcert.engines.cuda import CudaSampler, CudaVoter  # noqa: PLC0415
 
-        cuda_voter = CudaVoter(network, shape_CHW, num_classes, setup)
-        check_agreement(network, cuda_voter.classify, cuda_voter.shape_BHWC, num_classes, setup)
+        cuda_voter = CudaVoter(network, shape_CHW, num_classes, config)
+        check_agreement(network, cuda_voter.classify, cuda_voter.shape_BHWC, num_classes, config)
         return lambda image, sigma, seed: CudaSampler(cuda_voter, image, sigma, seed)
-    voter = cpu_voter(network, shape_CHW, num_classes, setup)
-    check_agreement(network, in_turns(voter), voter.shape_BHWC, num_classes, setup)
+    voter = cpu_voter(network, shape_CHW, num_classes, config)
+    check_agreement(network, in_turns(voter), voter.shape_BHWC, num_classes, config)
     return lambda image, sigma, seed: Sampler(voter, image, sigma, seed)
 
 
-def cpu_voter(network: nn.Module, shape_CHW: Shape, num_classes: int, setup: EngineConfig) -> BatchVoter:
+def cpu_voter(network: nn.Module, shape_CHW: Shape, num_classes: int, config: EngineConfig) -> BatchVoter:
     """The CPU voter of a config. Back ends are imported here, as OpenVINO is an extra."""
-    if setup.backend == "openvino":
+    if config.backend == "openvino":
         from smoothcert.engines.openvino_cpu import OpenVinoVoter  # noqa: PLC0415
 
-        return OpenVinoVoter(network, shape_CHW, num_classes, setup)
+        return OpenVinoVoter(network, shape_CHW, num_classes, config)
     from smoothcert.engines.pytorch import EagerVoter  # noqa: PLC0415
 
-    return EagerVoter(network, shape_CHW, num_classes, setup)
+    return EagerVoter(network, shape_CHW, num_classes, config)

@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from smoothcert.engines.config import DeviceKind, EngineConfig, Precision
 from smoothcert.engines.cuda import fixed_kernels
 from smoothcert.engines.pytorch import DTYPES
-from smoothcert.schemas.certificate import Engine, Shape
+from smoothcert.schemas.certificate import EngineDescription, Shape
 
 # Instruction sets that decide kernels, beyond those in torch's capability.
 _KERNELS = ("avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16", "amx_fp16")
@@ -37,14 +37,14 @@ _STEERING: dict[DeviceKind, re.Pattern[str]] = {
 }
 
 
-def describe(setup: EngineConfig) -> Engine:
+def describe(config: EngineConfig) -> EngineDescription:
     """The engine of a config on this machine: device and library versions."""
-    return Engine(
-        device=device_name(setup.device),
-        backend=setup.backend_text,
-        precision=setup.precision,
-        batch=setup.batch,
-        versions=versions(setup),
+    return EngineDescription(
+        device=device_name(config.device),
+        backend=config.backend_text,
+        precision=config.precision,
+        batch=config.batch,
+        versions=versions(config),
     )
 
 
@@ -53,12 +53,12 @@ def device_name(device: DeviceKind) -> str:
     return "cpu" if device == "cpu" else torch.cuda.get_device_name()
 
 
-def versions(setup: EngineConfig) -> dict[str, str]:
+def versions(config: EngineConfig) -> dict[str, str]:
     """Libraries whose kernels decide the votes; for a CPU also its model and instruction sets."""
-    found = platform_versions(setup.device)
-    if setup.backend != "openvino":
+    found = platform_versions(config.device)
+    if config.backend != "openvino":
         del found["openvino"]
-    if "compile" not in setup.backend:
+    if "compile" not in config.backend:
         del found["compiler"]
     return found
 

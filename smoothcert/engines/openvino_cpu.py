@@ -31,13 +31,13 @@ _HINTS: dict[Precision, openvino.Type] = {
 class OpenVinoVoter:
     """A BatchVoter with one stream per thread and one more slot than streams."""
 
-    def __init__(self, network: nn.Module, shape_CHW: Shape, num_classes: int, setup: EngineConfig) -> None:
+    def __init__(self, network: nn.Module, shape_CHW: Shape, num_classes: int, config: EngineConfig) -> None:
         channels, height, width = shape_CHW
         self.num_classes = num_classes
-        self.shape_BHWC = (setup.batch, height, width, channels)
-        self.slots = setup.threads + 1
+        self.shape_BHWC = (config.batch, height, width, channels)
+        self.slots = config.threads + 1
         self._pixels: dict[int, Tensor] = {}
-        compiled = _compiled(network, self.shape_BHWC, setup)
+        compiled = _compiled(network, self.shape_BHWC, config)
         self._requests = [compiled.create_infer_request() for _ in range(self.slots)]
 
     def start(self, slot: int, pixels_BHWC: Tensor) -> None:
@@ -56,29 +56,29 @@ class OpenVinoVoter:
 
 
 def _compiled(
-    network: nn.Module, shape_BHWC: tuple[int, int, int, int], setup: EngineConfig
+    network: nn.Module, shape_BHWC: tuple[int, int, int, int], config: EngineConfig
 ) -> openvino.CompiledModel:
-    if setup.precision not in _HINTS:
-        raise InternalError(f"OpenVINO runs float32, bfloat16 or int8 here, not {setup.precision}.")
-    config = {
-        properties.hint.inference_precision(): _HINTS[setup.precision],
-        properties.num_streams(): setup.threads,
-        properties.inference_num_threads(): setup.threads,
+    if config.precision not in _HINTS:
+        raise InternalError(f"OpenVINO runs float32, bfloat16 or int8 here, not {config.precision}.")
+    options = {
+        properties.hint.inference_precision(): _HINTS[config.precision],
+        properties.num_streams(): config.threads,
+        properties.inference_num_threads(): config.threads,
         properties.hint.enable_cpu_pinning(): False,
     }
-    compiled = openvino.Core().compile_model(_converted(network, shape_BHWC, setup), "CPU", config)
+    compiled = openvino.Core().compile_model(_converted(network, shape_BHWC, config), "CPU", options)
     real = compiled.get_property(properties.hint.inference_precision())
-    if real != _HINTS[setup.precision]:  # without bfloat16 support OpenVINO silently uses float32
-        raise InternalError(f"OpenVINO would run {real.get_type_name()} here, not {setup.precision}.")
+    if real != _HINTS[config.precision]:  # without bfloat16 support OpenVINO silently uses float32
+        raise InternalError(f"OpenVINO would run {real.get_type_name()} here, not {config.precision}.")
     return compiled
 
 
 def _converted(
-    network: nn.Module, shape_BHWC: tuple[int, int, int, int], setup: EngineConfig
+    network: nn.Module, shape_BHWC: tuple[int, int, int, int], config: EngineConfig
 ) -> openvino.Model:
     """The voter as an OpenVINO graph of fixed shape in float32; the plugin casts by the precision hint."""
-    voter = ready_voter(network, replace(setup, precision="float32"))
-    if setup.precision == "int8":
+    voter = ready_voter(network, replace(config, precision="float32"))
+    if config.precision == "int8":
         voter.network = quantized(voter.network, attached(network))
     example = torch.zeros(shape_BHWC, dtype=torch.int16)
     with warnings.catch_warnings(), torch.no_grad():

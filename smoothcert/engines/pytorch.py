@@ -46,15 +46,15 @@ class Voter(nn.Module):
         return torch.where(logits_BK.isfinite().all(dim=1), logits_BK.argmax(dim=1), NO_CLASS)
 
 
-def ready_voter(network: nn.Module, setup: EngineConfig) -> Voter:
+def ready_voter(network: nn.Module, config: EngineConfig) -> Voter:
     """A copy of the network in eval mode, folded, cast and laid out as the config says.
 
     Raises InternalError.
     """
-    dtype = DTYPES[setup.precision]
-    memory_format = torch.channels_last if setup.channels_last else torch.contiguous_format
+    dtype = DTYPES[config.precision]
+    memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
     ready = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
-    if setup.folded:
+    if config.folded:
         ready = fold_batch_norm(ready)
     ready = ready.to(dtype=dtype)
     ready = ready.to(memory_format=memory_format)
@@ -93,17 +93,17 @@ def compile_voter(voter: nn.Module, options: dict[str, bool] | None = None) -> N
 
 
 class EagerVoter:
-    """A BatchVoter on the CPU, eager or compiled, on `setup.threads` threads."""
+    """A BatchVoter on the CPU, eager or compiled, on `config.threads` threads."""
 
     slots = 1
 
-    def __init__(self, network: nn.Module, shape_CHW: Shape, num_classes: int, setup: EngineConfig) -> None:
+    def __init__(self, network: nn.Module, shape_CHW: Shape, num_classes: int, config: EngineConfig) -> None:
         channels, height, width = shape_CHW
         self.num_classes = num_classes
-        self.shape_BHWC = (setup.batch, height, width, channels)
-        self._threads = setup.threads
-        self._run: nn.Module = ready_voter(network, setup)
-        if setup.backend == "compile":
+        self.shape_BHWC = (config.batch, height, width, channels)
+        self._threads = config.threads
+        self._run: nn.Module = ready_voter(network, config)
+        if config.backend == "compile":
             # freezing makes weights constants and removes batch norm and conversions around bf16 kernels.
             compile_voter(self._run, {"freezing": True})
         self._classes = np.empty(0, dtype=np.int64)

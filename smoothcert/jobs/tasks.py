@@ -7,7 +7,7 @@ from smoothcert.images.pixels import CertifiedImage
 from smoothcert.jobs.keys import MAX_DELIVERIES
 from smoothcert.jobs.publisher import Message
 from smoothcert.jobs.store import DAY
-from smoothcert.schemas.certificate import Certificate, Engine
+from smoothcert.schemas.certificate import Certificate, EngineDescription
 from smoothcert.schemas.job import Problem, Progress
 from smoothcert.schemas.parameters import Parameters
 
@@ -38,7 +38,7 @@ class Pin:
     other one. ranges: their number.
     """
 
-    engine: Engine
+    engine: EngineDescription
     weights: str
     first_votes: int
     range_votes: int

@@ -21,7 +21,7 @@ from smoothcert.jobs.tasks import (
     Then,
 )
 from smoothcert.jobs.workers import ChildStatus
-from smoothcert.schemas.certificate import Certificate, Engine, InputDigest
+from smoothcert.schemas.certificate import Certificate, EngineDescription, InputDigest
 from smoothcert.schemas.job import Problem, Progress
 from smoothcert.schemas.parameters import Parameters
 
@@ -89,7 +89,13 @@ class VoteStore:
             parameters=Parameters.model_validate_json(parameters),
             seed=seed.decode(),
             image=CertifiedImage(pixels, InputDigest.model_validate_json(digest)) if pixels else None,
-            pin=Pin(Engine.model_validate_json(engine), weights.decode(), int(first), int(votes), int(ranges))
+            pin=Pin(
+                EngineDescription.model_validate_json(engine),
+                weights.decode(),
+                int(first),
+                int(votes),
+                int(ranges),
+            )
             if engine
             else None,
             state=state.decode() if state else None,

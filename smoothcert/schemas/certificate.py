@@ -102,7 +102,7 @@ class InputDigest(BaseModel):
     preprocessing: list[str] = Field(description="what was done to the file to get these pixels, in order")
 
 
-class Engine(BaseModel):
+class EngineDescription(BaseModel):
     """The engine that drew every vote: another device, precision or batch size is another base classifier."""
 
     model_config = ConfigDict(frozen=True)
@@ -152,7 +152,8 @@ class Certificate(BaseModel):
     n0: int
     n: int = Field(description="estimation samples the counts hold: those at the look that proved the radius")
     drawn: int | None = Field(
-        default=None, description="all estimation samples drawn; above n where the last ones proved no more"
+        default=None,
+        description="all estimation samples drawn; may exceed n: later samples did not improve the radius",
     )
     selection_counts: list[int]
     counts: list[int]
@@ -169,7 +170,7 @@ class Certificate(BaseModel):
     model: ModelDigest
     input: InputDigest
     seed: str = Field(description="128 random bits, hexadecimal; every vote can be redrawn from it")
-    engine: Engine
+    engine: EngineDescription
     issued_at: datetime
     signature: Signature | None = Field(
         default=None, description="over all of the above; the service's keys are at /keys/signing"

@@ -5,7 +5,14 @@ from datetime import UTC, datetime
 from fractions import Fraction
 
 from smoothcert.schemas.card import ModelCard
-from smoothcert.schemas.certificate import Certificate, Engine, Implied, InputDigest, ModelDigest, Shape
+from smoothcert.schemas.certificate import (
+    Certificate,
+    EngineDescription,
+    Implied,
+    InputDigest,
+    ModelDigest,
+    Shape,
+)
 from smoothcert.schemas.parameters import Parameters
 from smoothcert.stats.procedure import Result
 
@@ -17,7 +24,7 @@ def build_certificate(
     card: ModelCard,
     input_digest: InputDigest,
     seed: str,
-    engine: Engine,
+    engine: EngineDescription,
 ) -> Certificate:
     """The certificate of a result. seed: 128 bits, hexadecimal.
 

@@ -17,7 +17,7 @@ from smoothcert.schemas.certificate import Bound, Look
 from smoothcert.schemas.job import Progress
 from smoothcert.schemas.parameters import Parameters, refuse_impossible
 from smoothcert.stats.bounds import P_MARGIN, LookResult, result_at_look
-from smoothcert.stats.schedule import Plan, is_enough, optimistic_radius, plan_for
+from smoothcert.stats.schedule import LookSchedule, is_enough, look_schedule, optimistic_radius
 from smoothcert.votes import Counts, VoteRange, VoteSource
 
 
@@ -115,7 +115,7 @@ class Certification:
         refuse_impossible(parameters)
         self.parameters = parameters
         self.slack = slack
-        self.plan: Plan = plan_for(parameters)
+        self.schedule: LookSchedule = look_schedule(parameters)
         self.state = CertificationState.empty(num_classes)
         self._proved = NO_RESULT  # at the best look
 
@@ -144,7 +144,7 @@ class Certification:
     def finished(self) -> bool:
         """Whether no more votes are needed."""
         drawn = self.state.estimation.drawn
-        return drawn >= self.parameters.n or self._stops_at(self.plan.look_at(drawn))
+        return drawn >= self.parameters.n or self._stops_at(self.schedule.look_at(drawn))
 
     def request(self, most: int) -> VoteRange | None:
         """The next votes to draw: at most `most`, never across a look; None when finished."""
@@ -155,7 +155,7 @@ class Certification:
         if self.finished:
             return None
         start = self.state.estimation.drawn
-        look = self.plan.next_after(start)
+        look = self.schedule.next_after(start)
         assert look is not None
         return VoteRange("estimation", start, min(start + most, look.n))
 
@@ -166,7 +166,7 @@ class Certification:
             self.state = self.state.with_selection(self.state.selection.plus(votes, counts_K))
             return
         assert self._selected
-        look = self.plan.next_after(votes.start)
+        look = self.schedule.next_after(votes.start)
         assert look is not None
         assert votes.stop <= look.n, f"{votes} crosses a look"
         counts = self.state.estimation.plus(votes, counts_K)
@@ -187,8 +187,8 @@ class Certification:
             radius=reading.radius,
             p_lower=reading.p_lower,
             p_upper=reading.p_upper,
-            bound=self.plan.bound,
-            schedule=self.plan.looks,
+            bound=self.schedule.bound,
+            schedule=self.schedule.looks,
             slack=self.slack,
             n=evidence.drawn,
             drawn=state.estimation.drawn,
@@ -214,7 +214,7 @@ class Certification:
         return self.parameters.procedure == "predict" or self.state.selection.drawn >= self.parameters.n0
 
     def _result_at(self, counts: VoteCounts | None) -> LookResult:
-        look = self.plan.look_at(counts.drawn) if counts else None
+        look = self.schedule.look_at(counts.drawn) if counts else None
         if counts is None or look is None or self.candidate is None or self.parameters.procedure == "predict":
             return NO_RESULT
         sigma = self.parameters.sigma
@@ -238,7 +238,7 @@ class Certification:
     def _optimistic(self, counts: VoteCounts) -> float:
         assert self.candidate is not None
         sigma = self.parameters.sigma
-        return optimistic_radius(counts.counts_K, counts.drawn, self.candidate, self.plan.last, sigma)
+        return optimistic_radius(counts.counts_K, counts.drawn, self.candidate, self.schedule.last, sigma)
 
     def _predicts(self, counts: VoteCounts | None) -> bool:
         return (

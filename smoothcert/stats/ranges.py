@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from smoothcert.schemas.parameters import Parameters
 from smoothcert.stats.procedure import Certification
-from smoothcert.stats.schedule import plan_for
+from smoothcert.stats.schedule import look_schedule
 from smoothcert.votes import BatchedVotes, Counts, VoteRange, VoteSource
 
 FIRST_SECONDS = 0.1  # of range 0: what it takes to measure the speed of the engine
@@ -104,7 +104,7 @@ def _selection(source: VoteSource, parameters: Parameters) -> tuple[int, ...] | 
 def _pieces(
     source: BatchedVotes, parameters: Parameters, start: int, stop: int, until: int
 ) -> tuple[tuple[int, tuple[int, ...]], ...]:
-    looks = plan_for(parameters).looks
+    looks = look_schedule(parameters).looks
     edges = [start, *(look.n for look in looks if start < look.n < stop), stop]
     counted = [(b, source.count(VoteRange("estimation", a, b), until)) for a, b in pairwise(edges)]
     return tuple((b, tuple(counts_K.tolist())) for b, counts_K in counted)

@@ -1,6 +1,6 @@
 """When the counts are looked at and what each look spends of alpha, fixed before the first vote.
 
-LookResult a plain bound at several looks and keeping the best is invalid; here the looks' alphas sum to at
+Taking a plain bound at several looks and keeping the best is invalid; here the looks' alphas sum to at
 most alpha, so by Bonferroni every bound of every look holds at once. docs/decisions/0003 has the numbers
 behind the constants.
 """
@@ -25,7 +25,7 @@ DOUBT = 0.01  # per look: probability that p lies beyond the confidence limit th
 
 
 @dataclass(frozen=True)
-class Plan:
+class LookSchedule:
     """The looks in order, the last at n, and the bound that reads the counts there."""
 
     looks: tuple[Look, ...]
@@ -44,16 +44,16 @@ class Plan:
         return next((look for look in self.looks if look.n > n), None)
 
 
-def plan_for(parameters: Parameters) -> Plan:
-    """The plan of one certification: a function of the parameters alone, never of the votes.
+def look_schedule(parameters: Parameters) -> LookSchedule:
+    """The looks of one certification: a function of the parameters alone, never of the votes.
 
     `certify` and `predict` look once, at n, with all of alpha; so does `anytime` where n is too small to
     divide.
     """
     n, alpha = parameters.n, parameters.alpha
     if has_one_look(parameters.procedure, n, alpha):
-        return Plan((Look(n=n, alpha=alpha),), "one_sided")
-    return Plan(_spend(_geometric(first_look(alpha), n), alpha, final_share(parameters)), "runner_up")
+        return LookSchedule((Look(n=n, alpha=alpha),), "one_sided")
+    return LookSchedule(_spend(_geometric(first_look(alpha), n), alpha, final_share(parameters)), "runner_up")
 
 
 def _geometric(first: int, n: int) -> list[int]:

@@ -58,7 +58,7 @@ def two_class(margin: float) -> nn.Module:
 
 def attempts(network: nn.Module, claimed: float, seed: int = 1, budget: Budget = BUDGET) -> list[Attempt]:
     classes = network[1].out_features  # type: ignore[union-attr]
-    attacker = Attacker(network, SHAPE, int(classes), setup=SETUP, sigma=SIGMA, budget=budget)
+    attacker = Attacker(network, SHAPE, int(classes), config=SETUP, sigma=SIGMA, budget=budget)
     return list(attacker.attempts(Claim(IMAGE, 1, claimed), seed))
 
 
@@ -170,5 +170,5 @@ def test_votes_decide_and_not_the_surrogate() -> None:
     """What the climbed network calls another class is no break where the votes abstain."""
     few: NDArray[np.uint8] = IMAGE
     budget = Budget(restarts=1, steps=8, noises=8, votes=20, farthest=1.5, halvings=1)
-    attacker = Attacker(two_class(0.4), SHAPE, 2, setup=SETUP, sigma=SIGMA, budget=budget)
+    attacker = Attacker(two_class(0.4), SHAPE, 2, config=SETUP, sigma=SIGMA, budget=budget)
     assert all(one.found is None for one in attacker.attempts(Claim(few, 1, 0.3), 1))

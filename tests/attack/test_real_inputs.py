@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor, nn
 
-from smoothcert.attack.real_inputs import DeviceVoter, RealSampler, real_voter
+from smoothcert.attack.pgd import DeviceVoter, RealSampler, real_voter
 from smoothcert.engines.config import EngineConfig
 from smoothcert.engines.engine import Engine
 from smoothcert.votes import VoteRange
@@ -89,7 +89,7 @@ def test_counts_repeat_add_up_and_see_a_change_smaller_than_a_step(
     assert not np.array_equal(count(real + 0.4 / 255, 0, 1000), count(real, 0, 1000))
 
 
-def test_a_cuda_setup_asks_the_same_network(small_network: nn.Module) -> None:
+def test_a_cuda_config_asks_the_same_network(small_network: nn.Module) -> None:
     """The voter for devices, on the CPU: the same classes as the CPU's own."""
     pixels_BHWC = torch.randint(-255, 510, (50, 12, 12, 3), dtype=torch.int16)
     there = DeviceVoter(
@@ -101,6 +101,6 @@ def test_a_cuda_setup_asks_the_same_network(small_network: nn.Module) -> None:
     assert np.array_equal(there.classes(0), here.classes(0))
 
 
-def test_a_senseless_setup_is_the_callers_mistake(small_network: nn.Module) -> None:
+def test_a_senseless_config_is_the_callers_mistake(small_network: nn.Module) -> None:
     with pytest.raises(ValueError, match="cuda-graph"):
         real_voter(small_network, (3, 12, 12), 6, EngineConfig("cpu", "cuda-graph", "float32", 50, threads=1))

@@ -27,11 +27,11 @@ from smoothcert.cli.verify import verify
 from smoothcert.errors import InternalError
 from smoothcert.noise.normal import slack
 from smoothcert.schemas.card import ModelCard
-from smoothcert.schemas.certificate import Engine, InputDigest
+from smoothcert.schemas.certificate import EngineDescription, InputDigest
 from smoothcert.schemas.parameters import Parameters
 from smoothcert.stats.certificate import build_certificate
 from smoothcert.stats.procedure import Certification, drive
-from smoothcert.stats.schedule import plan_for
+from smoothcert.stats.schedule import look_schedule
 from smoothcert.testing import KnownVotes
 from tests.support.oracle import Card, why_not
 
@@ -70,7 +70,7 @@ def genuine(card: ModelCard) -> list[Document]:
             card=card,
             input_digest=InputDigest(shape=card.input_shape, sha256="1c" * 32, preprocessing=["decoded"]),
             seed="5e" * 16,
-            engine=Engine(device="cpu", backend="eager/1-threads", precision="float32", batch=128),
+            engine=EngineDescription(device="cpu", backend="eager/1-threads", precision="float32", batch=128),
         )
         documents.append(json.loads(certificate.model_dump_json()))
     return documents
@@ -156,7 +156,7 @@ def schedule_of(d: Document) -> list[Document]:
     """The looks for what the document now says was asked, whether or not that may be asked."""
     names = ("procedure", "n0", "alpha", "target_radius", "tolerance", "sigma")
     asked = Parameters.model_construct(**{name: d[name] for name in names}, n=d["schedule"][-1]["n"])
-    return [look.model_dump() for look in plan_for(asked).looks]
+    return [look.model_dump() for look in look_schedule(asked).looks]
 
 
 def figures_of(d: Document) -> Document:

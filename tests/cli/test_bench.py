@@ -11,7 +11,7 @@ FAILS = "cuda:eager:float32:64"
 SLOWER = "cpu:eager/1-threads:float32:1"
 
 
-def test_bench_prints_one_document_about_every_setup_named(inside: Command) -> None:
+def test_bench_prints_one_document_about_every_config_named(inside: Command) -> None:
     done = inside("bench", MODEL, "--json", "--seconds", "0.06", "--engine", SLOWER, "--engine", SETUP)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
@@ -46,7 +46,7 @@ def test_the_table_marks_the_fastest(inside: Command) -> None:
         ([FAILS, SETUP], 2, "one device"),
     ],
 )
-def test_a_setup_that_makes_no_sense_is_a_mistake(
+def test_a_config_that_makes_no_sense_is_a_mistake(
     inside: Command, setups: list[str], code: int, complaint: str
 ) -> None:
     done = inside("bench", MODEL, *(word for one in setups for word in ("--engine", one)))
@@ -55,7 +55,7 @@ def test_a_setup_that_makes_no_sense_is_a_mistake(
     assert done.stdout == ""
 
 
-def test_a_failed_setup_keeps_its_reason() -> None:
+def test_a_failed_config_keeps_its_reason() -> None:
     ran, failed = (EngineConfig.parse(text) for text in (SETUP, SLOWER))
     tuning = Tuning((Trial(ran, 1000.0, 0.5), Trial(failed, None, 0.1, "RuntimeError: out of luck")))
     measured = Bench(MODEL, "lenet", "cpu", 2_000_000, {"float32": 1e11}, tuning, default=ran)
@@ -65,7 +65,7 @@ def test_a_failed_setup_keeps_its_reason() -> None:
     assert second["votes_per_second"] is second["seconds_per_certificate"] is second["share_of_matrix_rate"]
 
 
-def test_a_setup_for_another_machine_is_a_failure_in_words(inside: Command) -> None:
+def test_a_config_for_another_machine_is_a_failure_in_words(inside: Command) -> None:
     import torch
 
     if torch.cuda.is_available():

@@ -85,22 +85,22 @@ def test_int8_is_tried_only_where_its_measured_radius_is_as_good(
     monkeypatch.setattr(autotune, "find_spec", lambda name: name)
     card = card_with(evaluation=measured(acr), int8=Int8(sha256="d" * 64, evaluation=measured(rounded_acr)))
     subject = Subject.of(small_network, card)
-    precisions = [setup.precision for setup in subject.candidates("cpu")]
+    precisions = [config.precision for config in subject.candidates("cpu")]
     assert ("int8" in precisions) == (subject.int8_sha256 is not None) == (rounded_acr == 0.697)
     assert precisions[0] == ("int8" if rounded_acr == 0.697 else precisions[0])
     assert "float32" in precisions
     monkeypatch.setattr(autotune, "has_int8", lambda: False)
-    assert "int8" not in [setup.precision for setup in subject.candidates("cpu")]
+    assert "int8" not in [config.precision for config in subject.candidates("cpu")]
 
 
 @pytest.mark.usefixtures("two_candidates")
 def test_compilation_is_tried_when_asked_for_on_the_fastest_only(
     subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(autotune, "compiled", lambda setup: IMPOSSIBLE if setup == EAGER else None)
-    assert [trial.setup for trial in autotune.tune(subject, "cpu").trials] == [IMPOSSIBLE, EAGER]
+    monkeypatch.setattr(autotune, "compiled", lambda config: IMPOSSIBLE if config == EAGER else None)
+    assert [trial.config for trial in autotune.tune(subject, "cpu").trials] == [IMPOSSIBLE, EAGER]
     tried = autotune.tune(subject, "cpu", seconds=0.01, compile_too=True)
-    assert [trial.setup for trial in tried.trials] == [IMPOSSIBLE, EAGER, IMPOSSIBLE]
+    assert [trial.config for trial in tried.trials] == [IMPOSSIBLE, EAGER, IMPOSSIBLE]
     assert tried.fastest == EAGER
 
 
@@ -137,14 +137,14 @@ def test_there_are_distinct_candidates_for_every_size_of_image(
 ) -> None:
     found = candidates(shape, device)  # type: ignore[arg-type]
     assert len(set(found)) == len(found) > 1
-    assert all(setup.device == device for setup in found)
+    assert all(config.device == device for config in found)
     assert compiled(found[0]) not in {None, *found}
 
 
-def test_the_default_setup_runs_here(small_network: nn.Module) -> None:
-    setup = default_config((1, 28, 28), "cpu", threads=1)
-    assert setup.threads == 1
-    engine = Engine(small_network, SHAPE, 6, setup)
+def test_the_default_config_runs_here(small_network: nn.Module) -> None:
+    config = default_config((1, 28, 28), "cpu", threads=1)
+    assert config.threads == 1
+    engine = Engine(small_network, SHAPE, 6, config)
     assert engine.sampler(np.zeros(SHAPE, dtype=np.uint8), 0.25, 1).slack > 0
 
 

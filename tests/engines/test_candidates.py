@@ -1,4 +1,4 @@
-"""Which set-ups are tried where, the likeliest best first."""
+"""Which engine configs are tried where, the likeliest best first."""
 
 import pytest
 
@@ -31,15 +31,15 @@ def test_on_a_cpu_the_best_guess_is_tried_in_several_batches_and_the_rest_once()
 
 def test_int8_is_tried_first_where_it_may_be_and_the_others_after_it() -> None:
     tried = candidates((1, 28, 28), "cpu", int8=True)
-    assert [setup.precision for setup in tried] == ["int8"] * 3 + ["bfloat16", "float32"] * 2
-    assert "int8" not in [setup.precision for setup in candidates((1, 28, 28), "cpu")]
+    assert [config.precision for config in tried] == ["int8"] * 3 + ["bfloat16", "float32"] * 2
+    assert "int8" not in [config.precision for config in candidates((1, 28, 28), "cpu")]
 
 
 def test_what_the_machine_lacks_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(autotune, "find_spec", lambda name: None)
     monkeypatch.setattr(autotune, "has_bfloat16", lambda: False)
     tried = candidates((1, 28, 28), "cpu", int8=True)
-    assert {(setup.backend, setup.precision) for setup in tried} == {("eager", "float32")}
+    assert {(config.backend, config.precision) for config in tried} == {("eager", "float32")}
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_larger_images_come_in_smaller_batches(
     shape: tuple[int, int, int], device: str, batches: list[int]
 ) -> None:
     tried = candidates(shape, device)  # type: ignore[arg-type]
-    assert list(dict.fromkeys(setup.batch for setup in tried)) == batches
+    assert list(dict.fromkeys(config.batch for config in tried)) == batches
 
 
 def test_on_a_gpu_graphs_come_first_and_plain_ones_at_the_first_batch_are_the_last_resort() -> None:

@@ -12,14 +12,14 @@ SETUPS = [
 ]
 
 
-@pytest.mark.parametrize("setup", SETUPS, ids=str)
-def test_a_setup_can_be_read_back_from_its_text(setup: EngineConfig) -> None:
-    assert EngineConfig.parse(str(setup)) == setup
+@pytest.mark.parametrize("config", SETUPS, ids=str)
+def test_a_config_can_be_read_back_from_its_text(config: EngineConfig) -> None:
+    assert EngineConfig.parse(str(config)) == config
 
 
-def test_a_setup_can_be_read_back_from_a_certificate() -> None:
-    for setup in SETUPS[:3]:
-        assert EngineConfig.of(describe(setup)) == setup
+def test_a_config_can_be_read_back_from_a_certificate() -> None:
+    for config in SETUPS[:3]:
+        assert EngineConfig.of(describe(config)) == config
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,6 @@ def test_a_setup_can_be_read_back_from_a_certificate() -> None:
     ["", "cpu", "tpu:eager:float32:8", "cpu:eager:float32:0", "cpu:eager:float32:x", "cpu:magic:float32:8",
      "cpu:eager/odd:float32:8", "cpu:eager:float8:8", "cpu:eager:float32:8:9"],
 )  # fmt: skip
-def test_what_is_no_setup_is_the_callers_mistake(text: str) -> None:
+def test_what_is_no_config_is_the_callers_mistake(text: str) -> None:
     with pytest.raises(InvalidRequest, match="is not an engine"):
         EngineConfig.parse(text)

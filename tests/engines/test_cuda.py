@@ -39,7 +39,7 @@ def counts(small_network: nn.Module, image_CHW: NDArray[np.uint8]) -> CountWith:
 
 
 @pytest.mark.parametrize("text", SETUPS[1:])
-def test_every_setup_gives_nearly_the_votes_of_plain_float32(text: str, counts: CountWith) -> None:
+def test_every_config_gives_nearly_the_votes_of_plain_float32(text: str, counts: CountWith) -> None:
     [expected], [found] = counts(SETUPS[0], 0, VOTES), counts(text, 0, VOTES)
     assert np.count_nonzero(expected) > 2
     assert np.abs(found - expected).sum() / 2 <= VOTES // 50

@@ -49,7 +49,7 @@ def engine(small_network: nn.Module) -> BuildEngine:
     return build
 
 
-def test_the_reference_setup_votes_as_a_plain_loop_does(
+def test_the_reference_config_votes_as_a_plain_loop_does(
     engine: BuildEngine, small_network: nn.Module, image_CHW: Pixels
 ) -> None:
     noise = torch.empty(50 * image_CHW.size, dtype=torch.int16)
@@ -63,7 +63,7 @@ def test_the_reference_setup_votes_as_a_plain_loop_does(
 
 
 @pytest.mark.parametrize("text", CPU_SETUPS)
-def test_every_setup_gives_nearly_the_votes_of_plain_float32(
+def test_every_config_gives_nearly_the_votes_of_plain_float32(
     text: str, engine: BuildEngine, image_CHW: Pixels
 ) -> None:
     # The streams depend on the batch size alone, so the reference runs at the same one.
@@ -75,7 +75,7 @@ def test_every_setup_gives_nearly_the_votes_of_plain_float32(
 
 
 @pytest.mark.parametrize("text", CPU_SETUPS)
-def test_counts_of_a_setup_repeat_and_add_up(text: str, engine: BuildEngine, image_CHW: Pixels) -> None:
+def test_counts_of_a_config_repeat_and_add_up(text: str, engine: BuildEngine, image_CHW: Pixels) -> None:
     whole = engine(text).sampler(image_CHW, 0.5, SEED).count(VOTES)
     one = engine(text).sampler(image_CHW, 0.5, SEED)
     parts = [one.count(VoteRange("estimation", a, b)) for a, b in [(130, 700), (0, 130), (700, 1000)]]
@@ -101,13 +101,13 @@ def test_a_description_says_what_decides_the_votes(engine: BuildEngine) -> None:
     ["cpu:cuda-graph/1-threads:float32:64", "cpu:eager/1-threads:float16:64", "cpu:eager/1-threads:tf32:64",
      "cuda:openvino:float32:64", "cpu:eager:float32:64", "cuda:eager/2-threads:float32:64"],
 )  # fmt: skip
-def test_a_setup_that_makes_no_sense_is_the_callers_mistake(text: str) -> None:
+def test_a_config_that_makes_no_sense_is_the_callers_mistake(text: str) -> None:
     with pytest.raises(InvalidRequest, match=text):
         check_runnable(EngineConfig.parse(text))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
-def test_a_setup_for_a_missing_device_is_a_failure_that_says_so(engine: BuildEngine) -> None:
+def test_a_config_for_a_missing_device_is_a_failure_that_says_so(engine: BuildEngine) -> None:
     with pytest.raises(InternalError, match="no CUDA device"):
         engine("cuda:eager:float32:64")
 
@@ -143,8 +143,8 @@ def test_compiled_engines_vote_as_their_own_networks_side_by_side(image_CHW: Pix
 
 def test_the_device_path_does_the_same_arithmetic(small_network: nn.Module, image_CHW: Pixels) -> None:
     """The CUDA step, on the CPU: from the words of its buffer to counts, against the definition."""
-    setup = EngineConfig("cuda", "eager", "float32", 64)
-    voter = CudaVoter(small_network, SHAPE, 6, setup, device="cpu")
+    config = EngineConfig("cuda", "eager", "float32", 64)
+    voter = CudaVoter(small_network, SHAPE, 6, config, device="cpu")
     sampler = CudaSampler(voter, image_CHW, 0.5, SEED)
     counts = sampler.count(VoteRange("estimation", 0, 64))
     noise = noise_table(0.5).integers(voter.step(0.5).words_BHWC.numpy().reshape(-1)).reshape(64, 12, 12, 3)

@@ -33,9 +33,9 @@ def test_the_process_keeps_its_own_settings_after_a_failure() -> None:
 def test_what_a_failed_batch_left_behind_is_nobodys_answer(
     small_network: nn.Module, image_CHW: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    setup = EngineConfig.parse("cuda:eager/channels-last/folded:float32:64")
+    config = EngineConfig.parse("cuda:eager/channels-last/folded:float32:64")
     voter = CudaVoter(
-        small_network, (3, 12, 12), 6, setup, device="cpu"
+        small_network, (3, 12, 12), 6, config, device="cpu"
     )  # its arithmetic, without the device
     sampler, step = CudaSampler(voter, image_CHW, 0.5, 5), voter.step(0.5)
     first = VoteRange("estimation", 0, 64)

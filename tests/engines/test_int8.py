@@ -1,4 +1,4 @@
-"""The int8 set-up: integers are multiplied, and the votes are those of one fixed function."""
+"""The int8 engine config: integers are multiplied, and the votes are those of one fixed function."""
 
 import copy
 

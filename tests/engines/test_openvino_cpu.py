@@ -30,13 +30,13 @@ def test_openvino_reports_to_nobody_and_leaves_nothing_at_home(tmp_path: Path) -
 
 @pytest.mark.parametrize("precision", ["float16", "tf32"])
 def test_a_precision_that_would_not_be_run_is_refused(small_network: nn.Module, precision: str) -> None:
-    setup = EngineConfig("cpu", "openvino", precision, 8, threads=1)  # type: ignore[arg-type]
+    config = EngineConfig("cpu", "openvino", precision, 8, threads=1)  # type: ignore[arg-type]
     with pytest.raises(InternalError, match=precision):
-        OpenVinoVoter(small_network, (3, 12, 12), 6, setup)
+        OpenVinoVoter(small_network, (3, 12, 12), 6, config)
 
 
 @pytest.mark.skipif(has_bfloat16(), reason="this processor does multiply bfloat16")
 def test_bfloat16_is_refused_where_the_processor_lacks_it(small_network: nn.Module) -> None:
-    setup = EngineConfig("cpu", "openvino", "bfloat16", 8, threads=1)
+    config = EngineConfig("cpu", "openvino", "bfloat16", 8, threads=1)
     with pytest.raises(InternalError, match="bfloat16"):
-        OpenVinoVoter(small_network, (3, 12, 12), 6, setup)
+        OpenVinoVoter(small_network, (3, 12, 12), 6, config)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from smoothcert.attack.real_inputs import RealSampler, real_voter
+from smoothcert.attack.pgd import RealSampler, real_voter
 from smoothcert.engines.config import EngineConfig
 from smoothcert.engines.cuda import CudaSampler, CudaVoter
 from smoothcert.engines.engine import Engine, cpu_voter
@@ -77,8 +77,8 @@ def real() -> VoteSource:
 
 
 def cuda(backend: str, device: str) -> VoteSource:
-    setup = EngineConfig.parse(f"cuda:{backend}:float32:16")
-    return CudaSampler(CudaVoter(network(), SHAPE, CLASSES, setup, device), IMAGE, SIGMA, SEED)
+    config = EngineConfig.parse(f"cuda:{backend}:float32:16")
+    return CudaSampler(CudaVoter(network(), SHAPE, CLASSES, config, device), IMAGE, SIGMA, SEED)
 
 
 no_openvino = pytest.mark.skipif(not find_spec("openvino"), reason="the extra `cpu` is not installed")

@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from smoothcert.schemas.certificate import Engine as Description
+from smoothcert.schemas.certificate import EngineDescription
 from smoothcert.votes import BatchedVotes, Counts, VoteRange
 
 BOOK, ENGINES = "WITNESS_BOOK", "WITNESS_ENGINES"  # environment: the file, the builder that is watched
@@ -32,7 +32,7 @@ class WatchedEngine:
 
     def __init__(self, engine: Any) -> None:
         self._engine = engine
-        self.description: Description = engine.description
+        self.description: EngineDescription = engine.description
         self.num_classes: int = engine.num_classes
 
     def sampler(self, image_CHW: Any, sigma: float, seed: int) -> Watched:

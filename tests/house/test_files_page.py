@@ -19,7 +19,7 @@ from smoothcert.schemas.card import (
 )
 from smoothcert.schemas.certificate import (
     Certificate,
-    Engine,
+    EngineDescription,
     Implied,
     InputDigest,
     Look,
@@ -36,7 +36,7 @@ SECTION_OF = {
     "A checkpoint: a folder": [
         ModelCard, Preprocessing, Evaluation, Protocol, Int8, Quantization, Calibration, Rounding
     ],
-    "A certificate": [Certificate, Implied, Look, ModelDigest, InputDigest, Engine, Signature],
+    "A certificate": [Certificate, Implied, Look, ModelDigest, InputDigest, EngineDescription, Signature],
     "A log of an evaluation": [EvaluationRun],
     "Keys": [ApiKey, PublicKey],
 }  # fmt: skip

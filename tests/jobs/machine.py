@@ -20,7 +20,7 @@ from smoothcert.jobs.sweep import WorkerStore
 from smoothcert.jobs.tasks import NO_RANGE, Policy, Task
 from smoothcert.jobs.votes import VoteStore
 from smoothcert.jobs.workers import WorkerStatus
-from smoothcert.schemas.certificate import Engine
+from smoothcert.schemas.certificate import EngineDescription
 from smoothcert.schemas.job import Job
 from smoothcert.schemas.parameters import Parameters
 from smoothcert.stats.procedure import Certification, CertificationState, drive
@@ -44,7 +44,7 @@ class FakeEngine:
     num_classes = 3
 
     def __init__(self, platform: str) -> None:
-        self.description = Engine(device=platform, backend="b", precision="p", batch=1)
+        self.description = EngineDescription(device=platform, backend="b", precision="p", batch=1)
 
     def sampler(self, *_: Any) -> KnownVotes:
         return VOTES

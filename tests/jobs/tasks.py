@@ -12,12 +12,12 @@ from smoothcert.jobs.sweep import WorkerStore
 from smoothcert.jobs.tasks import Answer, Delivery, Pin, Policy, Task, Then
 from smoothcert.jobs.votes import VoteStore
 from smoothcert.jobs.workers import WorkerStatus
-from smoothcert.schemas.certificate import Certificate, Engine, InputDigest, Look, ModelDigest
+from smoothcert.schemas.certificate import Certificate, EngineDescription, InputDigest, Look, ModelDigest
 from smoothcert.schemas.job import Job, Progress
 
 N = 1000  # votes of a job
 RANGES = 10
-ENGINE = Engine(device="d", backend="b", precision="p", batch=50)
+ENGINE = EngineDescription(device="d", backend="b", precision="p", batch=50)
 PIN = Pin(ENGINE, "w", first_votes=N // RANGES, range_votes=N // RANGES, ranges=RANGES)
 HALF = Progress(samples=500, of=N)
 

@@ -21,12 +21,14 @@ from smoothcert.schemas.parameters import (
 )
 from smoothcert.stats.bounds import result_of_pair
 from smoothcert.stats.procedure import predicts
-from smoothcert.stats.schedule import plan_for
+from smoothcert.stats.schedule import look_schedule
 
 
 def unanimous(parameters: Parameters) -> float:
     """The radius that n equal votes prove."""
-    return result_of_pair(parameters.n, 0, parameters.n, plan_for(parameters).last, parameters.sigma).radius
+    return result_of_pair(
+        parameters.n, 0, parameters.n, look_schedule(parameters).last, parameters.sigma
+    ).radius
 
 
 @pytest.mark.parametrize(("procedure", "least"), [("anytime", 10), ("certify", 10), ("predict", 11)])

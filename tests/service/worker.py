@@ -7,10 +7,10 @@ from smoothcert.jobs.sweep import WorkerStore
 from smoothcert.jobs.tasks import Delivery, Pin, Task
 from smoothcert.jobs.votes import VoteStore
 from smoothcert.jobs.workers import WorkerStatus
-from smoothcert.schemas.certificate import Certificate, Engine, InputDigest, Look, ModelDigest
+from smoothcert.schemas.certificate import Certificate, EngineDescription, InputDigest, Look, ModelDigest
 from smoothcert.schemas.job import Progress
 
-ENGINE = Engine(device="cpu", backend="eager", precision="float32", batch=256)
+ENGINE = EngineDescription(device="cpu", backend="eager", precision="float32", batch=256)
 RANGE_VOTES = 250
 
 

@@ -1,7 +1,7 @@
 from datetime import UTC, datetime, timedelta
 
 from smoothcert.schemas.card import ModelCard, Preprocessing
-from smoothcert.schemas.certificate import Certificate, Engine, InputDigest
+from smoothcert.schemas.certificate import Certificate, EngineDescription, InputDigest
 from smoothcert.schemas.parameters import Parameters
 from smoothcert.stats.certificate import build_certificate
 from smoothcert.stats.procedure import Certification, Result, drive
@@ -20,7 +20,7 @@ CARD = ModelCard(
     data_license="none",
 )
 DIGEST = InputDigest(shape=(1, 2, 2), sha256="cd" * 32, preprocessing=["as it came"])
-ENGINE = Engine(device="d", backend="b", precision="p", batch=1)
+ENGINE = EngineDescription(device="d", backend="b", precision="p", batch=1)
 
 
 def issued(probabilities: list[float]) -> tuple[Result, Certificate]:

@@ -14,7 +14,7 @@ from smoothcert.schemas.certificate import Look
 from smoothcert.schemas.parameters import Parameters
 from smoothcert.stats.bounds import result_of_pair
 from smoothcert.stats.procedure import Certification, drive
-from smoothcert.stats.schedule import plan_for
+from smoothcert.stats.schedule import look_schedule
 from smoothcert.testing import KnownVotes, LinearVotes
 
 ALPHA = 0.05
@@ -69,17 +69,17 @@ def violations(probabilities: list[float], looks: tuple[Look, ...]) -> int:
 def test_all_looks_hold_at_once_at_least_as_often_as_promised(
     probabilities: list[float], wish: dict[str, float]
 ) -> None:
-    assert violations(probabilities, plan_for(parameters(**wish)).looks) <= allowed(RUNS)
+    assert violations(probabilities, look_schedule(parameters(**wish)).looks) <= allowed(RUNS)
 
 
 @pytest.mark.parametrize("probabilities", [[0.5, 0.5], [0.6, 0.4], [0.9, 0.1]])
 def test_alpha_is_not_left_unspent(probabilities: list[float]) -> None:
-    assert violations(probabilities, plan_for(parameters()).looks) > 0.5 * ALPHA * RUNS
+    assert violations(probabilities, look_schedule(parameters()).looks) > 0.5 * ALPHA * RUNS
 
 
 @pytest.mark.parametrize("probabilities", [[0.5, 0.5], [0.6, 0.4], [0.9, 0.1]])
 def test_a_plain_bound_at_every_look_is_caught_by_the_same_check(probabilities: list[float]) -> None:
-    plain = tuple(Look(n=look.n, alpha=ALPHA) for look in plan_for(parameters()).looks)
+    plain = tuple(Look(n=look.n, alpha=ALPHA) for look in look_schedule(parameters()).looks)
     assert violations(probabilities, plain) > 1.5 * allowed(RUNS)
 
 

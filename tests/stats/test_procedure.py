@@ -10,7 +10,7 @@ from smoothcert.errors import ImpossibleRequest
 from smoothcert.schemas.parameters import ProcedureName
 from smoothcert.stats.bounds import result_at_look
 from smoothcert.stats.procedure import Certification, CertificationState, VoteCounts, drive
-from smoothcert.stats.schedule import plan_for
+from smoothcert.stats.schedule import look_schedule
 from smoothcert.testing import KnownVotes
 from smoothcert.votes import VoteRange
 from tests.support.certifying import SURE, asked, certify
@@ -120,7 +120,7 @@ class TestTarget:
 
     def test_it_stops_at_looks_only_however_the_votes_between_them_fall(self) -> None:
         certification = Certification(asked(target_radius=0.5), 2)
-        first, second = (look.n for look in certification.plan.looks[:2])
+        first, second = (look.n for look in certification.schedule.looks[:2])
         certification.add(VoteRange("selection", 0, 100), np.array([100, 0]))
         certification.add(VoteRange("estimation", 0, first), np.array([80, first - 80]))
         certification.add(VoteRange("estimation", first, second - 1), np.array([0, second - 1 - first]))
@@ -135,7 +135,7 @@ class TestTolerance:
         probabilities, wish = [top, 1 - top], asked(n=100_000, tolerance=0.1)
         result = certify(wish, probabilities, most=10_000)
         counts_K = KnownVotes(probabilities).count(VoteRange("estimation", 0, 100_000))
-        full = result_at_look(counts_K, 100_000, 0, plan_for(wish).last, 0.5).radius
+        full = result_at_look(counts_K, 100_000, 0, look_schedule(wish).last, 0.5).radius
         assert result.drawn < 90_000
         assert 0.9 * full <= result.radius < full
 
@@ -167,7 +167,7 @@ class TestRequests:
     @given(st.integers(1, 4000))
     def test_no_range_crosses_a_look_or_is_larger_than_asked(self, most: int) -> None:
         certification = Certification(asked(n=2000), 2)
-        looks = [look.n for look in certification.plan.looks]
+        looks = [look.n for look in certification.schedule.looks]
         while (votes := certification.request(most)) is not None:
             assert 0 < votes.votes <= most
             if votes.stage == "estimation":
@@ -198,7 +198,7 @@ class TestRequests:
     def test_votes_that_cross_a_look_are_a_programmers_error(self) -> None:
         certification = Certification(asked(), 2)
         certification.add(VoteRange("selection", 0, 100), np.array([100, 0]))
-        first = certification.plan.looks[0].n
+        first = certification.schedule.looks[0].n
         with pytest.raises(AssertionError, match="crosses a look"):
             certification.add(VoteRange("estimation", 0, first + 1), np.array([first + 1, 0]))
 

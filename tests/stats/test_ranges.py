@@ -8,7 +8,7 @@ from smoothcert.schemas.parameters import Parameters
 from smoothcert.stats import ranges as ranges_module
 from smoothcert.stats.procedure import Certification, drive
 from smoothcert.stats.ranges import BATCHES_EACH, RangeCounts, Ranges, first_range
-from smoothcert.stats.schedule import plan_for
+from smoothcert.stats.schedule import look_schedule
 from smoothcert.testing import KnownVotes
 from smoothcert.votes import Counts, VoteRange
 
@@ -67,7 +67,7 @@ def test_votes_past_a_stopping_look_are_not_counted() -> None:
 
 def test_a_range_is_cut_at_every_look_within_it() -> None:
     counted = Ranges(REQUESTS[0], N, N).count(KnownVotes([0.9, 0.1]), 0)
-    assert [stop for stop, _ in counted.pieces] == [look.n for look in plan_for(REQUESTS[0]).looks]
+    assert [stop for stop, _ in counted.pieces] == [look.n for look in look_schedule(REQUESTS[0]).looks]
     assert counted.votes == N
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from smoothcert.schemas.parameters import Parameters, ProcedureName, least_n, shortage
 from smoothcert.stats import recompute
 from smoothcert.stats.bounds import clopper_pearson_lower, clopper_pearson_upper, radius_between
-from smoothcert.stats.schedule import plan_for
+from smoothcert.stats.schedule import look_schedule
 
 
 @settings(max_examples=60, deadline=None)
@@ -75,7 +75,7 @@ def test_both_routes_to_the_radius_agree(p_lower: float, p_upper: float) -> None
 
 @given(st.integers(10, 10_000_000), st.floats(1e-6, 0.5), st.booleans())
 def test_both_routes_to_the_looks_agree(n: int, alpha: float, stops_early: bool) -> None:
-    plan = plan_for(Parameters(sigma=0.5, n=n, alpha=alpha, tolerance=0.1 if stops_early else None))
+    plan = look_schedule(Parameters(sigma=0.5, n=n, alpha=alpha, tolerance=0.1 if stops_early else None))
     ours = [(look.n, look.alpha, look.alpha_runner_up) for look in plan.looks]
     again = recompute.looks(n, alpha, stops_early=stops_early)
     assert [votes for votes, *_ in ours] == [votes for votes, *_ in again]

@@ -3,7 +3,7 @@
 from typing import Any
 
 from smoothcert.noise.normal import slack
-from smoothcert.schemas.certificate import Certificate, Engine, InputDigest
+from smoothcert.schemas.certificate import Certificate, EngineDescription, InputDigest
 from smoothcert.schemas.parameters import Parameters
 from smoothcert.stats.certificate import build_certificate
 from smoothcert.stats.procedure import Certification, drive
@@ -29,7 +29,7 @@ def issued(certification: Certification) -> Certificate:
         card=CARD,
         input_digest=InputDigest(shape=SHAPE, sha256="0" * 64, preprocessing=[]),
         seed="0" * 32,
-        engine=Engine(device="cpu", backend="eager", precision="float32", batch=1),
+        engine=EngineDescription(device="cpu", backend="eager", precision="float32", batch=1),
     )
 
 

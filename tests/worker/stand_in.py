@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from smoothcert.errors import InternalError
 from smoothcert.schemas.card import ModelCard
-from smoothcert.schemas.certificate import Engine as Description
+from smoothcert.schemas.certificate import EngineDescription
 from smoothcert.votes import Counts, VoteRange
 from worker.settings import Settings
 from worker.voting import Wanted
@@ -61,7 +61,7 @@ class StandInEngine:
     slack = 0.0
 
     def __init__(self, device: str) -> None:
-        self.description = Description(device=device, backend="stand-in", precision="none", batch=BLOCK)
+        self.description = EngineDescription(device=device, backend="stand-in", precision="none", batch=BLOCK)
 
     def sampler(self, image_CHW: NDArray[np.uint8], sigma: float, seed: int) -> StandInVotes:
         return StandInVotes(image_CHW, seed)
