@@ -16,7 +16,7 @@ from smoothcert.jobs.broker import connect
 from smoothcert.jobs.keys import platform_queue
 from smoothcert.jobs.publisher import HELPER, Message, TaskPublisher
 from smoothcert.jobs.store import JobStore
-from smoothcert.jobs.tasks import NO_RANGE, Answer, Delivery, Pin, Task
+from smoothcert.jobs.tasks import NO_RANGE, Answer, Delivery, Task
 from smoothcert.jobs.votes import VoteStore
 from smoothcert.schemas.job import Problem
 from smoothcert.signing import Signer
@@ -113,32 +113,23 @@ class Certifier:
                 break
             task = replace(task, range=answer.range)
             if leaving or (task.range == NO_RANGE and not answer.counts):
-                self._leave(task, answer)
+                self._leave(answer)
                 return
             self._invite(task, answer)
-            if answer.others and not task.main:
-                self._give_back(task, drawing.pin)
-                return
         self._finish(task, drawing)
 
     def _deliver(self, task: Task, drawing: Drawing, leaving: bool) -> Answer | None:
         delivery = drawing.delivery()
         share = task.main and not leaving and drawing.seconds_left > SHARE_ABOVE
         return _until_answered(
-            lambda: self.votes.deliver(
-                task, delivery, "leave" if leaving else "take", models=self.models.loaded, share=share
-            )
+            lambda: self.votes.deliver(task, delivery, leave=leaving, models=self.models.loaded, share=share)
         )
 
-    def _leave(self, task: Task, answer: Answer) -> None:
-        """Sends the message for the successor task; a helper does so only if no job waits for this worker."""
-        if answer.successor and (task.main or not answer.others):
+    def _leave(self, answer: Answer) -> None:
+        """Sends the message for the successor task, if there is one."""
+        if answer.successor:
             self._send(answer.successor)
         log.info("left", successor=answer.successor is not None)
-
-    def _give_back(self, task: Task, pin: Pin) -> None:
-        log.info("gave back", range=task.range)
-        _until_answered(lambda: self.votes.deliver(task, Delivery(pin), "return", models=[]))
 
     def _invite(self, task: Task, answer: Answer) -> None:
         for _ in range(answer.idle):
@@ -157,7 +148,8 @@ class Certifier:
     def _fail(self, task: Task, error: SmoothCertError) -> None:
         if not task.main and task.pin:
             log.warning("could not help", error=str(error))
-            self._give_back(task, task.pin)
+            uncounted = Delivery(task.pin)
+            _until_answered(lambda: self.votes.deliver(task, uncounted, leave=True, models=[]))
             return
         log.warning("failed", error=str(error))
         is_invalid = isinstance(error, InvalidRequest)

@@ -16,7 +16,6 @@ TIME_LIMIT = 600  # seconds after which Celery ends a task that hangs
 NO_RANGE = -1  # in place of a range's number
 
 NotBegun = Literal["gone", "over", "stale", "exhausted"]
-Then = Literal["take", "leave", "return"]
 
 
 @dataclass(frozen=True)
@@ -96,8 +95,7 @@ class Answer:
 
     range: the next to count; NO_RANGE if none is left. successor: the message that continues the job.
     folded: ranges that the record's state covers. state: that state if it covers more than the task's, else
-    empty. counts: of ranges `folded`, `folded`+1, ... idle: workers that could help. others: jobs that wait
-    for this worker.
+    empty. counts: of ranges `folded`, `folded`+1, ... idle: workers that could help.
     """
 
     range: int
@@ -106,7 +104,6 @@ class Answer:
     state: str
     counts: tuple[str, ...]
     idle: int
-    others: int
 
 
 EXHAUSTED = Problem(

@@ -18,7 +18,6 @@ from smoothcert.jobs.tasks import (
     Pin,
     Policy,
     Task,
-    Then,
 )
 from smoothcert.jobs.workers import ChildStatus
 from smoothcert.schemas.certificate import Certificate, EngineDescription, InputDigest
@@ -109,16 +108,16 @@ class VoteStore:
         self,
         task: Task,
         delivery: Delivery,
-        then: Then,
         *,
+        leave: bool = False,
         models: list[str],
         share: bool = False,
     ) -> Answer | None:
         """Delivers counts and state, then takes the next range or leaves. None: the task must stop, because
         the job has ended or restarted, or is pinned to another engine.
 
-        then: `take` the next range, `leave` the rest to a successor task, or `return` the range uncounted.
-        models: loaded by this worker. share: whether to count idle workers.
+        leave: the rest to a successor task. A helper gets no range if jobs wait for its worker. models:
+        loaded by this worker. share: whether to count idle workers.
         """
         pin = delivery.pin
         queue = platform_queue(task.model, self.platform)
@@ -148,14 +147,14 @@ class VoteStore:
                 "range_votes": pin.range_votes,
                 "ranges": pin.ranges,
             },
-            next=then,
+            leave=leave,
             main=task.main,
             share=share,
             queues=[name for model in models for name in queues_of(model, self.platform)],
         )
         if status == b"over":
             return None
-        next_range, message, target, folded, state, counts, idle, others = reply
+        next_range, message, target, folded, state, counts, idle = reply
         return Answer(
             range=next_range,
             successor=Message(task.job_id, target.decode(), max(message, HELPER)) if message else None,
@@ -163,7 +162,6 @@ class VoteStore:
             state=state.decode(),
             counts=tuple(text.decode() for text in counts),
             idle=idle,
-            others=others,
         )
 
     def restart(self, task: Task) -> Task | None:

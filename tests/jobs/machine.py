@@ -136,7 +136,7 @@ class Site:
         leave = leave or task.range == NO_RANGE
         delivery, votes = drawing.delivery(), self.votes[hand.worker]
         for _ in range(repeat):
-            answer = votes.deliver(task, delivery, "leave" if leave else "take", models=[MODEL], share=share)
+            answer = votes.deliver(task, delivery, leave=leave, models=[MODEL], share=share)
         if answer is None:
             self.hands.remove(hand)
             return

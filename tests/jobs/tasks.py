@@ -9,7 +9,7 @@ import redis
 from smoothcert.jobs.publisher import Message
 from smoothcert.jobs.store import JobStore
 from smoothcert.jobs.sweep import WorkerStore
-from smoothcert.jobs.tasks import Answer, Delivery, Pin, Policy, Task, Then
+from smoothcert.jobs.tasks import Answer, Delivery, Pin, Policy, Task
 from smoothcert.jobs.votes import VoteStore
 from smoothcert.jobs.workers import WorkerStatus
 from smoothcert.schemas.certificate import Certificate, EngineDescription, InputDigest, Look, ModelDigest
@@ -44,7 +44,7 @@ def begun(votes: VoteStore, job_id: str, **what: Any) -> Task:
 
 
 def bring(
-    votes: VoteStore, task: Task, k: int, then: Then = "take", *, folded: int = 0, **more: Any
+    votes: VoteStore, task: Task, k: int, *, leave: bool = False, folded: int = 0, **more: Any
 ) -> Answer | None:
     """Range k's counts; the state covers `folded` ranges."""
     delivery = Delivery(
@@ -58,11 +58,11 @@ def bring(
         progress=Progress(samples=folded * PIN.range_votes, of=N),
         certificate=more.pop("certificate", None),
     )
-    return votes.deliver(task, delivery, then, models=["m"], **more)
+    return votes.deliver(task, delivery, leave=leave, models=["m"], **more)
 
 
-def brought(votes: VoteStore, task: Task, k: int, then: Then = "take", **more: Any) -> Answer:
-    answer = bring(votes, task, k, then, **more)
+def brought(votes: VoteStore, task: Task, k: int, **more: Any) -> Answer:
+    answer = bring(votes, task, k, **more)
     assert answer is not None
     return answer
 

@@ -17,7 +17,7 @@ from tests.jobs.tasks import HALF, alive, begun, brought, certificate, look, wor
 Act = Callable[[VoteStore, JobStore, Task], object]
 ACTS: dict[str, Act] = {
     "deliver": lambda votes, _, task: brought(votes, task, 0, folded=1),
-    "leave": lambda votes, _, task: brought(votes, task, 0, "leave", folded=1),
+    "leave": lambda votes, _, task: brought(votes, task, 0, leave=True, folded=1),
     "restart": lambda votes, _, task: votes.restart(task),
     "finish": lambda votes, _, task: votes.finish(task, certificate(task.seed), HALF),
     "fail": lambda votes, _, task: votes.fail(task, Problem(title="t", status=500, detail="d")),

@@ -28,7 +28,7 @@ def deliver(votes: VoteStore, task: Task, k: int, number: int, seconds: float) -
     delivery = Delivery(
         PIN, k, "counts", votes=number, seconds=seconds, folded=k + 1, state="s", progress=HALF
     )
-    assert votes.deliver(task, delivery, "take", models=["m"]) is not None
+    assert votes.deliver(task, delivery, models=["m"]) is not None
 
 
 def test_an_empty_store_has_counted_nothing(store: JobStore) -> None:
@@ -90,7 +90,7 @@ def test_slices_restarts_and_lost_messages_are_counted(
 ) -> None:
     task = votes.restart(begun(votes, job_id))
     assert task is not None
-    brought(votes, task, 0, "leave", folded=1)
+    brought(votes, task, 0, leave=True, folded=1)
     assert len(WorkerStore(client, Policy(grace=0.0)).sweep().lost) == 1
     assert counted(store) == {
         "submitted": 1, "attempts": 1, "votes": 100, "restarts": 1, "handed_back": 1, "resent": 1,

@@ -116,7 +116,7 @@ def test_a_helper_does_not_go_before_the_jobs_that_its_job_waits_behind(
     votes: VoteStore, client: redis.Redis, job_id: str
 ) -> None:
     task = begun(votes, job_id)
-    bring(votes, task, 0, folded=1, then="leave")
+    bring(votes, task, 0, folded=1, leave=True)
     helping = begun(VoteStore(client, "w2", "x"), job_id, number=HELPER, task_id="h")
     assert not helping.main
     assert begun(votes, job_id).main
@@ -171,7 +171,7 @@ def test_a_job_starts_again_elsewhere_only_when_no_worker_of_its_platform_lives(
 ) -> None:
     alive(votes, VoteStore(client, "w2", "x"), VoteStore(client, "w3", "y"))
     task = begun(votes, job_id)
-    brought(votes, task, 0, "leave", folded=1)
+    brought(votes, task, 0, leave=True, folded=1)
     gone(client, "w1")
     client.rpush(queue_of("m"), "its message")
     assert sweep(client) == []
@@ -188,7 +188,7 @@ def test_a_job_waits_for_its_platform_while_there_is_no_worker_at_all(
     votes: VoteStore, client: redis.Redis, job_id: str
 ) -> None:
     alive(votes)
-    brought(votes, begun(votes, job_id), 0, "leave", folded=1)
+    brought(votes, begun(votes, job_id), 0, leave=True, folded=1)
     gone(client, "w1")
     client.rpush(queue_of("m"), "its message")
     assert sweep(client) == []

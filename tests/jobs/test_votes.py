@@ -66,7 +66,7 @@ def test_there_is_nothing_to_begin_of_a_job_that_is_gone_or_over(
 
 def test_a_message_that_was_replaced_is_stale(votes: VoteStore, job_id: str) -> None:
     task = begun(votes, job_id)
-    successor = brought(votes, task, 0, "leave", folded=1).successor
+    successor = brought(votes, task, 0, leave=True, folded=1).successor
     assert successor == Message(job_id, queue_of("m"), 2)
     assert begin(votes, job_id, number=1) == "stale"
     assert begun(votes, job_id, number=2).range == 1
@@ -78,12 +78,12 @@ def test_ranges_are_given_out_in_order_and_the_last_task_leaves_no_successor(
     task = begun(votes, job_id)
     given = [brought(votes, task, k, folded=k + 1).range for k in range(RANGES - 1)]
     assert given == list(range(1, RANGES))
-    assert brought(votes, task, RANGES - 1, "leave", folded=RANGES).successor is None
+    assert brought(votes, task, RANGES - 1, leave=True, folded=RANGES).successor is None
 
 
 def test_a_successor_goes_on_from_the_state(votes: VoteStore, store: JobStore, job_id: str) -> None:
     task = begun(votes, job_id)
-    brought(votes, task, 0, "leave", folded=1)
+    brought(votes, task, 0, leave=True, folded=1)
     assert (look(store, job_id).status, look(store, job_id).queue_position) == ("running", None)
     following = begun(votes, job_id)
     assert (following.range, following.folded, following.state, following.pin) == (1, 1, "state 1", PIN)
@@ -199,13 +199,13 @@ def test_a_helper_needs_a_job_that_is_pinned_to_its_platform(
     assert helper(votes, job_id).range == 2
 
 
-def test_a_helper_that_gives_back_its_range_costs_no_attempt(
+def test_a_helper_that_leaves_without_its_range_costs_no_attempt(
     votes: VoteStore, other: VoteStore, store: JobStore, job_id: str
 ) -> None:
     task = begun(votes, job_id)
     brought(votes, task, 0, folded=1)
     helping = helper(other, job_id)
-    other.deliver(helping, Delivery(PIN), "return", models=[])
+    other.deliver(helping, Delivery(PIN), leave=True, models=[])
     assert brought(votes, task, 1, folded=2).range == 2
     assert look(store, job_id).attempts == 0
 
@@ -227,7 +227,7 @@ def test_two_tasks_that_were_both_first_do_not_mix_their_votes(
     task = begun(votes, job_id)
     brought(votes, task, 0, folded=1)
     elsewhere = Delivery(replace(PIN, weights="other"), range=0, counts="c", votes=1, folded=1, state="s")
-    assert votes.deliver(task, elsewhere, "take", models=[]) is None
+    assert votes.deliver(task, elsewhere, models=[]) is None
 
 
 def test_two_tasks_that_were_both_first_on_two_platforms_do_not_mix_their_votes(
@@ -281,19 +281,30 @@ def test_a_cancelled_job_keeps_its_best_certificate_and_its_task_is_over(
     assert bring(votes, task, 1, folded=2) is None
 
 
-def test_a_task_learns_who_is_idle_and_who_waits(
+def test_a_task_learns_how_many_workers_are_idle(
     votes: VoteStore, store: JobStore, client: redis.Redis, request_: Request, job_id: str
 ) -> None:
     alive(votes, VoteStore(client, "w2", "x"), VoteStore(client, "w3", "x"), VoteStore(client, "w4", "y"))
     alive(VoteStore(client, "w5", "x"), models=("another",))
     task = begun(votes, job_id)
     answer = brought(votes, task, 0, folded=1, share=True)
-    assert (answer.idle, answer.others) == (2, 0)
+    assert answer.idle == 2
     client.rpush(platform_queue("m", "x"), "a helper's message that nobody took yet")
-    store.submit(request_)
+    assert brought(votes, task, 1, folded=2, share=True).idle == 1
+
+
+def test_a_helper_gets_no_range_while_jobs_wait_for_its_worker(
+    votes: VoteStore, other: VoteStore, store: JobStore, request_: Request, job_id: str
+) -> None:
+    task = begun(votes, job_id)
+    brought(votes, task, 0, folded=1)
+    helping = helper(other, job_id)
     store.submit(replace(request_, model="another"))
-    answer = brought(votes, task, 1, folded=2, share=True)
-    assert (answer.idle, answer.others) == (1, 1)
+    assert brought(other, helping, 2, folded=1).range == 3, "of a model that it does not have"
+    store.submit(request_)
+    answer = brought(other, helping, 3, folded=1)
+    assert (answer.range, answer.successor) == (NO_RANGE, None)
+    assert brought(votes, task, 1, folded=4).range == 4
 
 
 def test_every_key_of_a_job_expires(

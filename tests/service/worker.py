@@ -42,7 +42,7 @@ class StandInWorker:
             progress=progress(samples, radius),
             certificate=certificate(task, samples, radius),
         )
-        assert self.votes.deliver(task, delivery, "take", models=[task.model])
+        assert self.votes.deliver(task, delivery, models=[task.model])
 
     def finish(self, task: Task, radius: float = 1.5) -> None:
         assert self.votes.finish(task, certificate(task, 1000, radius), progress(1000, radius))

@@ -2,12 +2,11 @@
 -- Stores the counts of a task's range and its state; the task then takes the next range or leaves. A delivery may come
 -- twice, late, or from two tasks: counts are stored once, and the state is replaced only by one that covers more ranges.
 -- args: id, epoch, task, delivery, worker, ttl, range (-1: none), counts, votes, spent (microseconds), state, folded,
--- progress, certificate, pin {engine, platform, platform_queue, weights, first_votes, range_votes, ranges}, next ('take',
--- 'leave' to continue in a successor task, or 'return'), main (false for a helper), share (count idle workers), queues (of
--- this worker).
+-- progress, certificate, pin {engine, platform, platform_queue, weights, first_votes, range_votes, ranges}, leave (the
+-- rest to a successor task), main (false for a helper), share (count idle workers), queues (of this worker).
 -- KEYS[2]: the platform's Celery queue.
 -- Returns {'over'}, or {'ok', next range, message number (-1: a helper's; 0: none), its queue, folded, state, counts,
--- idle workers, jobs waiting for this worker}.
+-- idle workers}.
 local id = args.id
 local status, epoch, engine, platform, weights, first, votes, folded, model = get(id, 'status', 'epoch', 'engine', 'platform',
   'weights', 'first_votes', 'range_votes', 'folded', 'model')
@@ -42,7 +41,7 @@ if args.folded > folded then
   touch(id)
 end
 
--- A range that was assigned in a reply that got lost.
+-- A range that it had, but does not bring: a helper's that failed, or one assigned in a reply that got lost.
 local entry = redis.call('HGET', key('tasks', id), args.task)
 local given = entry and cjson.decode(entry).range or -1
 if given >= folded and given ~= args.range then miss(id, given) end
@@ -55,11 +54,13 @@ while true do  -- ranges that follow the state without a gap
   brought[#brought + 1], run = found, run + 1
 end
 
+-- A helper leaves for jobs that wait for its worker.
+local stays = args.main or waiting(args.queues) - (is_waiting(id) and 1 or 0) <= 0
 local range, message = -1, 0
-if args.next == 'take' then
-  range = take(id)
+if not args.leave then
+  if stays then range = take(id) end
   if range < 0 and #brought > 0 then enter(id, -1) end  -- it merges them, then ends the job or leaves
-elseif args.next == 'leave' then
+elseif stays then
   local _, free = tasks_of(id)
   if #free > 0 or number(id, 'next') < number(id, 'ranges') then
     -- Behind the jobs that wait in its lane: a worker of another platform sends it on.
@@ -79,6 +80,5 @@ if args.share then
   end
   idle = math.max(0, idle - redis.call('LLEN', KEYS[2]))
 end
-local others = waiting(args.queues) - (is_waiting(id) and 1 or 0)
 local state = folded > args.folded and get(id, 'state') or ''
-return {'ok', range, message, message > 0 and lane_queue(id) or KEYS[2], folded, state, brought, idle, others}
+return {'ok', range, message, message > 0 and lane_queue(id) or KEYS[2], folded, state, brought, idle}
