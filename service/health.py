@@ -26,7 +26,10 @@ async def live() -> Health:
 
 @router.get("/ready", summary="Can it certify?", responses=problems(503))
 def ready(service: ServiceOf) -> Health:
-    """503, saying what is missing, unless the broker answers and every model has a worker that takes jobs."""
+    """503, saying what is missing, unless the broker answers and every model has a worker that takes jobs.
+
+    A folder whose card can't be used is named too: somebody means it to be served.
+    """
     missing = _missing(service)
     if missing:
         raise Unavailable(f"Not ready: {'; '.join(missing)}.")
@@ -50,4 +53,5 @@ def _missing(service: Service) -> list[str]:
         if name not in served and name not in refused
     ]
     broken = [f"{name} can't be loaded: {refused[name].rstrip('.')}" for name in names if name in refused]
+    broken += [f"{name} is left out: {why.rstrip('.')}" for name, why in service.catalogue.broken().items()]
     return ([evicting] if evicting else []) + unserved + broken

@@ -5,6 +5,7 @@ SmoothCertError
 │   ├── ImpossibleRequest   (n, alpha) that can never certify
 │   ├── UnknownModel
 │   ├── BadImage
+│   ├── BadModelFile        a file that can't become a model; says what it is and what to save instead
 │   ├── OverQuota           too many unfinished jobs of one owner
 │   └── KeyReused           an idempotency key came with another body
 └── InternalError           the machine, the installation or a file failed; exit 1
@@ -43,6 +44,10 @@ class UnknownModel(InvalidRequest):
 
 class BadImage(InvalidRequest):
     """Not an image we take: send one PNG, JPEG, WebP, BMP or GIF of moderate size."""
+
+
+class BadModelFile(InvalidRequest):
+    """This file can't become a model."""
 
 
 class InternalError(SmoothCertError):

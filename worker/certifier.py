@@ -94,6 +94,8 @@ class Certifier:
         except BadCheckpoint as error:
             self.models.refuse(task.model, str(error))
             raise
+        except InvalidRequest as error:  # of the operator's files or settings, not of the caller's request
+            raise InternalError(f"{task.model} can't be run here: {error}") from error
 
     def _draw(self, task: Task, drawing: Drawing) -> None:
         """Draws ranges until the job has ended, no range is left, or the time slice is over."""

@@ -21,6 +21,7 @@ class Models:
         self._settings, self._engines, self._votes, self._store = settings, engines, votes, store
         self._tried: dict[str, str] = {}  # model -> digest of the weights tried last
         self._verdicts: dict[str, str | None] = {}  # not yet in the record: model -> error, or None
+        self._left_out: dict[str, str] = {}  # folder -> reason, as logged
         self.loaded: list[str] = []
 
     def load_first(self) -> None:
@@ -28,8 +29,7 @@ class Models:
 
         A model that can't be loaded does not keep the worker from running the others.
         """
-        for folder, reason in self._settings.catalogue.left_out().items():
-            log.warning("left out", folder=folder, why=reason)
+        self._name_left_out()
         for name in self._names()[: self._settings.warm]:
             self._try(name, build=True)
         self.beat()
@@ -44,6 +44,7 @@ class Models:
 
     def look(self) -> None:
         """Loads models that are new or changed in the folder."""
+        self._name_left_out()
         for name in self._names():
             self._try(name)
 
@@ -63,6 +64,14 @@ class Models:
     def _names(self) -> list[str]:
         names = self._settings.catalogue.names()
         return sorted(names, key=lambda name: name != self._settings.default_model)
+
+    def _name_left_out(self) -> None:
+        """Logs each folder that is no model, once for each reason."""
+        found = self._settings.catalogue.left_out()
+        for folder, reason in found.items():
+            if self._left_out.get(folder) != reason:
+                log.warning("left out", folder=folder, why=reason)
+        self._left_out = found
 
     def _watch(self) -> None:
         while True:

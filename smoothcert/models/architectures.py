@@ -1,4 +1,4 @@
-"""Network architectures by name: those of the field that torchvision lacks, and torchvision's classifiers.
+"""Network architectures by name: those of the field that torchvision lacks, torchvision's, and timm's.
 
 LeNet as the field trains it on MNIST: 431 080 parameters, no batch norm, no dropout. ResNets for 32x32
 images (He et al. 2016) with projection shortcuts, as the published checkpoints have. DenseNet-BC for 32x32
@@ -12,7 +12,9 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from smoothcert.errors import InvalidRequest
+from smoothcert.environment import how_to_install
+from smoothcert.errors import InternalError, InvalidRequest
+from smoothcert.models.registry import TIMM
 
 
 class LeNet(nn.Module):
@@ -178,22 +180,41 @@ WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")  # used only by the loss of
 def build_network(name: str, num_classes: int, mean: Sequence[float], std: Sequence[float]) -> nn.Module:
     """A base classifier with fresh weights: (B, C, H, W) pixels in [0,1], plus noise, to logits (B, K).
 
-    `name` is one of ARCHITECTURES or any torchvision classifier (3 channels). Raises InvalidRequest.
+    `name` is one of ARCHITECTURES, any torchvision classifier (3 channels), or timm: and the name of one of
+    timm's. Raises InvalidRequest; InternalError: timm is not installed.
     """
-    body = _build_body(name, num_classes, in_channels=len(mean))
+    body = build_body(name, num_classes, in_channels=len(mean))
     return nn.Sequential(Normalize(mean, std), body)
 
 
-def _build_body(name: str, num_classes: int, in_channels: int) -> nn.Module:
+def build_body(name: str, num_classes: int, in_channels: int) -> nn.Module:
+    """The network behind the layer that normalises. Raises as `build_network` does."""
     if name in ARCHITECTURES:
         return ARCHITECTURES[name](num_classes, in_channels)
+    if name.startswith(TIMM):
+        return _build_timm(name.removeprefix(TIMM), num_classes, in_channels)
     if name not in torchvision.models.list_models(module=torchvision.models):
         raise InvalidRequest(
             f"There is no architecture {name!r}; there are: {', '.join(ARCHITECTURES)} "
-            "and the classifiers of torchvision (resnet50, ...)."
+            f"the classifiers of torchvision (resnet50, ...), and timm's ({TIMM}NAME)."
         )
     if in_channels != 3:
         raise InvalidRequest(f"{name} takes colour images; these have {in_channels} channel(s).")
     options = {"aux_logits": False, "init_weights": True} if name in WITH_AUXILIARY_HEADS else {}
     network: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=num_classes, **options)
+    return network
+
+
+def _build_timm(name: str, num_classes: int, in_channels: int) -> nn.Module:
+    try:
+        import timm  # noqa: PLC0415  # an extra
+    except ModuleNotFoundError as error:
+        raise InternalError(
+            f"{TIMM}{name} needs the package timm. To get it: {how_to_install('timm')}"
+        ) from error
+    if name not in timm.list_models():
+        raise InvalidRequest(f"timm has no architecture {name!r}; timm.list_models() lists them.")
+    network: nn.Module = timm.create_model(
+        name, pretrained=False, num_classes=num_classes, in_chans=in_channels
+    )
     return network

@@ -1,4 +1,4 @@
-"""Checkpoint folders: model.safetensors, card.json, and int8.json if quantized.
+"""Checkpoint folders: model.safetensors or model.onnx, card.json, and int8.json if quantized.
 
 No pickle: a malicious checkpoint can only fail to load.
 """
@@ -14,11 +14,12 @@ from torch import nn
 from smoothcert.engines.int8 import attach
 from smoothcert.errors import BadCheckpoint, InvalidRequest
 from smoothcert.files import read_bounded, write_whole
-from smoothcert.models.architectures import build_network
-from smoothcert.models.registry import CARD_FILE, INT8_FILE, WEIGHTS_FILE, read_card
+from smoothcert.models.architectures import Normalize, build_network
+from smoothcert.models.registry import CARD_FILE, INT8_FILE, ONNX, ONNX_FILE, WEIGHTS_FILE, read_card
 from smoothcert.schemas.card import Int8, ModelCard, Quantization
 
 HEADER_ROOM = 1_000_000  # bytes for the names of the tensors
+MAX_ONNX = 1_000_000_000  # bytes of model.onnx
 MAX_QUANTIZATION = 1_000_000  # bytes of int8.json
 
 
@@ -30,16 +31,32 @@ def load_network(folder: Path, card: ModelCard | None = None) -> nn.Module:
     not fit the card's architecture.
     """
     card = card or read_card(folder)
+    network = _from_onnx(folder, card) if card.architecture == ONNX else _from_weights(folder, card)
+    if card.int8:
+        attach(network, _read_quantization(folder, card.int8.sha256, card.weights_sha256))
+    return network.eval()
+
+
+def _from_weights(folder: Path, card: ModelCard) -> nn.Module:
     network = _fresh_network(folder, card)
     weights = _read(folder / WEIGHTS_FILE, card.weights_sha256, _max_bytes(network))
     try:
         network.load_state_dict(load(weights))
     except (SafetensorError, RuntimeError) as error:
         raise BadCheckpoint(f"{folder / WEIGHTS_FILE} does not fit {card.architecture}: {error}") from error
-    _refuse_not_finite(network, folder / WEIGHTS_FILE)
-    if card.int8:
-        attach(network, _read_quantization(folder, card.int8.sha256, card.weights_sha256))
-    return network.eval()
+    refuse_not_finite(network, folder / WEIGHTS_FILE)
+    return network
+
+
+def _from_onnx(folder: Path, card: ModelCard) -> nn.Module:
+    from smoothcert.models.onnx.network import network_in  # noqa: PLC0415  # few models need it
+
+    content = _read(folder / ONNX_FILE, card.weights_sha256, MAX_ONNX)
+    try:
+        body = network_in(content, card.input_shape, len(card.labels))
+    except InvalidRequest as error:
+        raise BadCheckpoint(f"{folder / ONNX_FILE}: {error}") from error
+    return nn.Sequential(Normalize(card.preprocessing.mean, card.preprocessing.std), body)
 
 
 def _fresh_network(folder: Path, card: ModelCard) -> nn.Module:
@@ -50,7 +67,7 @@ def _fresh_network(folder: Path, card: ModelCard) -> nn.Module:
         raise BadCheckpoint(f"{folder / CARD_FILE}: {error}") from error
 
 
-def _refuse_not_finite(network: nn.Module, path: Path) -> None:
+def refuse_not_finite(network: nn.Module, path: Path) -> None:
     """Raises BadCheckpoint. Back ends treat NaN differently, so such a network is no fixed function."""
     for name, tensor in network.state_dict().items():
         if not tensor.isfinite().all():

@@ -1,6 +1,9 @@
-"""The registry of models: every folder below one root with a card.json and a model.safetensors. No torch."""
+"""The registry of models: every folder below one root with a card.json and the weights it names. No torch."""
 
+import os
+import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -14,63 +17,90 @@ BUNDLED = Path(__file__).resolve().parents[2] / "models"
 DEFAULT_MODEL = "mnist-lenet-consistency-0.50"  # for all settings
 CARD_FILE = "card.json"
 WEIGHTS_FILE = "model.safetensors"
+ONNX = "onnx"  # the architecture of a model whose network is in its own file
+ONNX_FILE = "model.onnx"
 MAX_CARD = 10_000_000  # bytes
 INT8_FILE = "int8.json"  # optional
 
+# Names only: the service reads cards and must not load torch. Tests compare them with the packages.
+OWN = "lenet", "resnet20", "resnet110", "densenet40"
+TIMM = "timm:"  # before the name of an architecture of that package
+_TIMM_NAME = re.compile(r"timm:[a-z0-9_]{1,100}")
+TORCHVISION = frozenset(
+    re.findall(
+        r"\S+",
+        """
+    alexnet convnext_base convnext_large convnext_small convnext_tiny densenet121 densenet161 densenet169
+    densenet201 efficientnet_b0 efficientnet_b1 efficientnet_b2 efficientnet_b3 efficientnet_b4
+    efficientnet_b5 efficientnet_b6 efficientnet_b7 efficientnet_v2_l efficientnet_v2_m efficientnet_v2_s
+    googlenet inception_v3 maxvit_t mnasnet0_5 mnasnet0_75 mnasnet1_0 mnasnet1_3 mobilenet_v2
+    mobilenet_v3_large mobilenet_v3_small regnet_x_16gf regnet_x_1_6gf regnet_x_32gf regnet_x_3_2gf
+    regnet_x_400mf regnet_x_800mf regnet_x_8gf regnet_y_128gf regnet_y_16gf regnet_y_1_6gf regnet_y_32gf
+    regnet_y_3_2gf regnet_y_400mf regnet_y_800mf regnet_y_8gf resnet101 resnet152 resnet18 resnet34 resnet50
+    resnext101_32x8d resnext101_64x4d resnext50_32x4d shufflenet_v2_x0_5 shufflenet_v2_x1_0
+    shufflenet_v2_x1_5 shufflenet_v2_x2_0 squeezenet1_0 squeezenet1_1 swin_b swin_s swin_t swin_v2_b
+    swin_v2_s swin_v2_t vgg11 vgg11_bn vgg13 vgg13_bn vgg16 vgg16_bn vgg19 vgg19_bn vit_b_16 vit_b_32
+    vit_h_14 vit_l_16 vit_l_32 wide_resnet101_2 wide_resnet50_2""",
+    )
+)
+
+
+def weights_file(card: ModelCard) -> str:
+    """The name of the file that holds this model's weights."""
+    return ONNX_FILE if card.architecture == ONNX else WEIGHTS_FILE
+
+
+def is_architecture(name: str) -> bool:
+    """Whether networks of this name can be built here; of timm's, whether it has the form of one."""
+    return name in OWN or name in TORCHVISION or name == ONNX or _TIMM_NAME.fullmatch(name) is not None
+
 
 def read_card(folder: Path) -> ModelCard:
-    """The card of a checkpoint folder. Raises BadCheckpoint: missing or invalid."""
+    """The card of a checkpoint folder. Raises BadCheckpoint: missing, invalid, of an unknown architecture."""
     path = folder / CARD_FILE
     text = read_bounded(path, MAX_CARD, f"is not a model card: it is larger than {MAX_CARD} bytes.")
     try:
-        return ModelCard.model_validate_json(text)
+        card = ModelCard.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise BadCheckpoint(f"{path} is not a model card: {where}: {first['msg']}.") from error
+    if not is_architecture(card.architecture):
+        raise BadCheckpoint(
+            f"{path}: There is no architecture {card.architecture!r}; there are {', '.join(OWN)}, "
+            f"the classifiers of torchvision (resnet50, ...), {TIMM}NAME and {ONNX}."
+        )
+    return card
 
 
 @dataclass(frozen=True)
 class ModelRegistry:
-    """The checkpoints below `root`. Read at every call, so that new folders are served at once."""
+    """The checkpoints below `root`. Looked up at every call, so that new folders are served at once."""
 
     root: Path = BUNDLED
 
     def names(self) -> list[str]:
-        """Names of the folders with a complete checkpoint, sorted."""
-        if not self.root.is_dir():
-            return []
-        return sorted(p.name for p in self.root.iterdir() if NAME.fullmatch(p.name) and self._is_whole(p))
+        """Names of the models, sorted: complete folders whose card is valid and whose network is known."""
+        return sorted(path.name for path in self._folders() if not _problem(path))
 
     def cards(self) -> list[ModelCard]:
-        """The valid cards, sorted by name. Invalid ones are skipped; `left_out` has the reasons."""
+        """The cards of `names`, in that order. Other folders are skipped; `left_out` has the reasons."""
         cards = []
         for name in self.names():
             try:
                 cards.append(self.card(name))
-            except BadCheckpoint:
+            except (BadCheckpoint, UnknownModel):  # it changed a moment ago
                 continue
         return cards
 
     def left_out(self) -> dict[str, str]:
         """Folders below `root` that are not models, with the reason."""
-        if not self.root.is_dir():
-            return {}
-        folders = (path for path in sorted(self.root.iterdir()) if path.is_dir())
-        reasons = {path.name: self._problem(path) for path in folders if not path.name.startswith(".")}
-        return {name: reason for name, reason in reasons.items() if reason}
+        return {path.name: reason for path in self._folders() if (reason := _problem(path))}
 
-    def _problem(self, folder: Path) -> str:
-        missing = [name for name in (CARD_FILE, WEIGHTS_FILE) if not (folder / name).is_file()]
-        if missing:
-            return f"it has no {' and no '.join(missing)}"
-        if not NAME.fullmatch(folder.name):
-            return "a model's name has small letters, digits, dots, _ and - only"
-        try:
-            read_card(folder)
-        except BadCheckpoint as error:
-            return str(error)
-        return ""
+    def broken(self) -> dict[str, str]:
+        """Those of `left_out` that have a card and a model's name: somebody means them to be served."""
+        found = {name: reason for name, reason in self.left_out().items() if NAME.fullmatch(name)}
+        return {name: reason for name, reason in found.items() if (self.root / name / CARD_FILE).is_file()}
 
     def card(self, name: str) -> ModelCard:
         """The card of one model. Raises UnknownModel, BadCheckpoint.
@@ -81,11 +111,49 @@ class ModelRegistry:
 
     def folder(self, name: str) -> Path:
         """The checkpoint folder of one model. Raises UnknownModel."""
-        if not NAME.fullmatch(name) or not self._is_whole(self.root / name):
+        if not NAME.fullmatch(name) or not _is_whole(self.root / name):
             known = ", ".join(self.names()) or "none"
             raise UnknownModel(f"There is no model {name!r}; there are: {known}.")
         return self.root / name
 
-    @staticmethod
-    def _is_whole(folder: Path) -> bool:
-        return (folder / CARD_FILE).is_file() and (folder / WEIGHTS_FILE).is_file()
+    def _folders(self) -> list[Path]:
+        """Folders that may be models, sorted by name."""
+        if not self.root.is_dir():
+            return []
+        return sorted(path for path in self.root.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _is_whole(folder: Path) -> bool:
+    return (folder / CARD_FILE).is_file() and bool(_weights(folder))
+
+
+def _weights(folder: Path) -> frozenset[str]:
+    return frozenset(name for name in (WEIGHTS_FILE, ONNX_FILE) if (folder / name).is_file())
+
+
+def _problem(folder: Path) -> str:
+    """Why the folder is no model; empty if it is one."""
+    weights, has_card = _weights(folder), (folder / CARD_FILE).is_file()
+    missing = [] if has_card else [CARD_FILE]
+    missing += [] if weights else [WEIGHTS_FILE]
+    if missing:
+        return f"it has no {' and no '.join(missing)}"
+    if not NAME.fullmatch(folder.name):
+        return "a model's name has small letters, digits, dots, _ and - only"
+    try:
+        return _card_problem(folder, weights, _stamp((folder / CARD_FILE).stat()))
+    except OSError as error:
+        return f"its {CARD_FILE} can't be read: {error.strerror}"
+
+
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
+
+
+@lru_cache(maxsize=1024)  # a card may be large, and every request looks
+def _card_problem(folder: Path, weights: frozenset[str], stamp: tuple[int, ...]) -> str:
+    try:
+        card = read_card(folder)
+    except BadCheckpoint as error:
+        return str(error)
+    return "" if weights_file(card) in weights else f"it has no {weights_file(card)}"

@@ -1,0 +1,8 @@
+"""ONNX files as networks. No native parser and no code of the file: own translation, operator by operator.
+
+graph        the file as data: operators and constants, or why it is refused
+translation  the network under construction; sizes that depend on the batch
+arithmetic, shapes, layers    the operators
+sizes        the same operators on sizes that depend on the batch
+network      all together: bytes to a network
+"""
