@@ -17,7 +17,7 @@ RUN if [ -n "$TORCH_INDEX" ]; then \
       pip --python /venv/bin/python install --constraint requirements.lock --index-url "$TORCH_INDEX" torch torchvision; \
     fi
 RUN touch README.md LICENSE \
- && pip --python /venv/bin/python install --constraint requirements.lock '.[worker,cpu]'
+ && pip --python /venv/bin/python install --constraint requirements.lock '.[worker,cpu,onnx]'
 COPY worker /app/worker
 COPY smoothcert /app/smoothcert
 COPY models /app/models

@@ -106,7 +106,7 @@ def _models() -> Path:
 
 def _name(name: str | None, out: Path | None, source: Path) -> str:
     """The model's name: that of its folder. Raises InvalidRequest."""
-    from smoothcert.schemas.card import NAME
+    from smoothcert.schemas.limits import NAME
 
     if name is None and out is None:
         stem = re.sub(r"[^a-z0-9._-]+", "-", source.name.lower())

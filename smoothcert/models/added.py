@@ -20,8 +20,9 @@ from smoothcert.models.onnx.graph import OnnxGraph, parse_onnx
 from smoothcert.models.onnx.network import image_input, translated
 from smoothcert.models.published import Published, fit, plain_architecture, read_published
 from smoothcert.models.registry import ONNX, ONNX_FILE, OWN, TIMM, TORCHVISION
-from smoothcert.schemas.card import CHANNELS, MAX_SIDE, ModelCard, Preprocessing
+from smoothcert.schemas.card import ModelCard, Preprocessing
 from smoothcert.schemas.certificate import Shape
+from smoothcert.schemas.limits import CHANNELS, MAX_SIDE
 
 Mode = Literal["L", "RGB"]
 Range = Literal["0-1", "0-255", "-1-1", "imagenet"]

@@ -151,7 +151,7 @@ def _stamp(status: os.stat_result) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=1024)  # a card may be large, and every request looks
-def _card_problem(folder: Path, weights: frozenset[str], stamp: tuple[int, ...]) -> str:
+def _card_problem(folder: Path, weights: frozenset[str], _status: tuple[int, ...]) -> str:
     try:
         card = read_card(folder)
     except BadCheckpoint as error:

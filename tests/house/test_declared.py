@@ -16,8 +16,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PACKAGES = ["smoothcert", "training", "worker", "service"]
 EXTRAS = {
     "service": ["service"],
-    "worker": ["worker", "cpu"],
-    "training": ["training", "worker", "cpu"],  # evaluation casts votes as a worker does
+    "worker": ["worker", "cpu", "onnx", "timm"],  # the last two for models that need them
+    "training": ["training", "worker", "cpu", "onnx", "timm"],  # evaluation casts votes as a worker does
     "smoothcert": list(PROJECT["optional-dependencies"]),
 }
 ALONGSIDE = {

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from smoothcert.environment import how_to_install
-from smoothcert.errors import BadModelFile, InternalError
+from smoothcert.errors import BadModelFile, InternalError, SmoothCertError
 
 if TYPE_CHECKING:
     import onnx
@@ -63,6 +63,15 @@ def parse_onnx(content: bytes) -> OnnxGraph:
 
     Raises BadModelFile: why it is refused; InternalError: `onnx` is not installed.
     """
+    try:
+        return _parsed(content)
+    except SmoothCertError:
+        raise
+    except Exception as error:  # for example text that is not UTF-8, in any place
+        raise BadModelFile(f"This ONNX file is damaged: {_first_line(error)}.") from error
+
+
+def _parsed(content: bytes) -> OnnxGraph:
     model = _message(content)
     opset = _opset(model)
     _refuse_foreign(model)
@@ -125,6 +134,8 @@ def _refuse_foreign(model: onnx.ModelProto) -> None:
 
 
 def _refuse_foreign_node(node: onnx.NodeProto) -> None:
+    if not all(isinstance(name, str) for name in (node.op_type, node.domain, *node.input, *node.output)):
+        raise BadModelFile("This ONNX file is damaged: a name in it is no text.")
     name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
     if node.op_type in _CONTROL_FLOW or any(a.HasField("g") or a.graphs for a in node.attribute):
         raise BadModelFile(

@@ -148,7 +148,8 @@ def global_pool(function: Any) -> Operator:
 
 def batch_norm(t: Translation, node: OnnxNode, inputs: Sequence[Any]) -> Any:
     x, *statistics = inputs
-    if option(node, "training_mode", 0) or option(node, "spatial", 1) != 1:
+    trains = option(node, "training_mode", 0) or sum(map(bool, node.outputs)) > 1
+    if trains or option(node, "spatial", 1) != 1:
         raise BadModelFile("batch norm uses the batch's own mean; export the network in evaluation mode")
     eps, rank = float(option(node, "epsilon", 1e-5)), len(dims_of(x))
     if not all(isinstance(part, Tensor) and part.ndim == 1 for part in statistics) or len(statistics) != 4:
@@ -217,7 +218,7 @@ def resize(t: Translation, node: OnnxNode, inputs: Sequence[Any]) -> Any:
     """Nearest or linear, one dimension after the other, by the formulas of the specification."""
     x = inputs[0]
     dims = dims_of(x)
-    scales, target = _resize_target(t, inputs, dims)
+    scales, target = _resize_target(inputs, dims)
     mode = str(option(node, "mode", "nearest"))
     if mode not in ("nearest", "linear") or option(node, "antialias", 0) or "axes" in node.attributes:
         raise BadModelFile(f"{mode} with these options is not read")
@@ -235,14 +236,12 @@ def resize(t: Translation, node: OnnxNode, inputs: Sequence[Any]) -> Any:
     return x
 
 
-def _resize_target(
-    t: Translation, inputs: Sequence[Any], dims: Sequence[Any]
-) -> tuple[list[float], list[int]]:
+def _resize_target(inputs: Sequence[Any], dims: Sequence[Any]) -> tuple[list[float], list[Any]]:
     scale_place = 1 if len(inputs) <= 2 else 2
     scales, wanted = given(inputs, scale_place), given(inputs, 3)
     if wanted is not None and wanted.shape != (0,):
-        target = sizes(wanted)
-        return [1.0 if n == d else n / d for n, d in zip(target, dims, strict=True)], target  # type: ignore[return-value]
+        target = [d if isinstance(d, BatchSize) else n for n, d in zip(sizes(wanted), dims, strict=True)]
+        return [1.0 if n == d else n / d for n, d in zip(target, dims, strict=True)], target
     factors = [float(scale) for scale in numbers(scales)]
     if len(factors) != len(dims):
         raise BadModelFile("its scales do not fit the dimensions")

@@ -144,7 +144,7 @@ def _scores(value: Any) -> Value:
     if not value.is_float:
         raise BadModelFile("The output is no score but a whole number; export the scores, not the class.")
     if len(dims) != 2 or dims[0] != BatchSize(1) or not isinstance(dims[1], int):
-        text = " x ".join("batch" if size == BatchSize(1) else str(size) for size in dims)
+        text = " x ".join(str(size) for size in dims)
         raise BadModelFile(
             f"The output is {text or 'one number'}; it must be one row of scores for each image."
         )

@@ -40,6 +40,9 @@ class BatchSize:
         slope = at_three - at_two
         return cls(slope, at_two - 2 * slope) if slope else at_two
 
+    def __str__(self) -> str:
+        return "batch" if self == BatchSize(1) else f"{self.per_image} for each image"
+
     def at(self, batch: int) -> int:
         return self.per_image * batch + self.fixed
 
