@@ -53,5 +53,5 @@ def _missing(service: Service) -> list[str]:
         if name not in served and name not in refused
     ]
     broken = [f"{name} can't be loaded: {refused[name].rstrip('.')}" for name in names if name in refused]
-    broken += [f"{name} is left out: {why.rstrip('.')}" for name, why in service.catalogue.broken().items()]
+    broken += [f"{name} is left out: {why.rstrip('.')}" for name, why in service.models.broken().items()]
     return ([evicting] if evicting else []) + unserved + broken
