@@ -9,16 +9,19 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import rfc8785
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from pydantic import BaseModel
 
 from smoothcert.errors import BadKeyFile
-from smoothcert.schemas.certificate import Certificate, PublicKey, PublicKeys, Signature
+from smoothcert.schemas.certificate import PublicKey, PublicKeys, Signature
 from smoothcert.schemas.json_text import Document
 
+Signed = TypeVar("Signed", bound=BaseModel)
 HINT = "Make one with `smoothcert keys signing`, readable by the worker, or unset SMOOTHCERT_SIGNING_KEY."
 
 
@@ -64,11 +67,11 @@ class Signer:
         members = json.dumps({"crv": "Ed25519", "kty": "OKP", "x": x}, separators=(",", ":"))
         return PublicKey(kid=_encode(hashlib.sha256(members.encode()).digest()), x=x)
 
-    def sign(self, certificate: Certificate) -> Certificate:
-        """A copy of the certificate with this signature."""
-        value = _encode(self.key.sign(canonical(certificate.model_dump(mode="json"))))
+    def sign(self, document: Signed) -> Signed:
+        """A copy of a certificate or statement with this signature."""
+        value = _encode(self.key.sign(canonical(document.model_dump(mode="json"))))
         signature = Signature(key_id=self.public.kid, value=value)
-        return certificate.model_copy(update={"signature": signature})
+        return document.model_copy(update={"signature": signature})
 
 
 def signature_problem(document: Document, keys: PublicKeys) -> str | None:

@@ -5,6 +5,7 @@ signature need the installed command. `make verifier` builds it, together with t
 documents, which are derived from the pydantic models.
 """
 
+import hashlib
 import json
 import pkgutil
 import re
@@ -15,10 +16,12 @@ from typing import Any
 
 from smoothcert.errors import NotACertificate, SmoothCertError
 from smoothcert.schemas.json_text import MAX_BYTES, Document, parse_document
+from smoothcert.stats.statement import compare_with_log, verify_statement
 from smoothcert.stats.verify import Report, verify
+from training.log import read_log
 
 SCHEMAS = "schemas.json"  # {name: JSON schema}
-USAGE = "usage: python verify.pyz CERT.json..."
+USAGE = "usage: python verify.pyz DOC.json... [--log LOG]"
 TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),
     "array": (list,),
@@ -33,25 +36,32 @@ Schema = dict[str, Any]
 
 def main(arguments: list[str]) -> int:
     """Verify documents. Returns the exit status: 0 all hold, 1 one does not, 2 wrong usage."""
-    if not arguments or arguments[0].startswith("-"):
-        print(USAGE, file=sys.stderr if arguments[:1] not in (["-h"], ["--help"]) else sys.stdout)
-        return 0 if arguments[:1] in (["-h"], ["--help"]) else 2
-    return max(_verified(Path(argument)) for argument in arguments)
+    if arguments[:1] in (["-h"], ["--help"]):
+        print(USAGE)  # noqa: T201
+        return 0
+    log = None
+    if "--log" in arguments[:-1]:
+        place = arguments.index("--log")
+        log = Path(arguments[place + 1])
+        arguments = arguments[:place] + arguments[place + 2 :]
+    if not arguments or any(argument.startswith("-") for argument in arguments):
+        return _refuse(USAGE, 2)
+    return max(_verified(Path(argument), log) for argument in arguments)
 
 
-def _verified(path: Path) -> int:
+def _verified(path: Path, log: Path | None) -> int:
     try:
-        report = check(path.read_bytes())
+        report, left = check(path.read_bytes(), log)
     except OSError as error:
-        return _refuse(f"{path} can't be read: {error.strerror}.", 2)
+        return _refuse(f"{error.filename or path} can't be read: {error.strerror}.", 2)
     except SmoothCertError as error:
-        return _refuse(f"{path} is not a certificate: {error}.", 1)
+        return _refuse(f"{path} is refused: {error}.", 1)
     wrong = report.first_wrong
     if wrong:
         return _refuse(f"{path} is refused: {wrong.field}: {wrong.reason}.", 1)
-    fields = ", ".join(dict.fromkeys(check.field for check in report.checks))
-    print(f"{path} holds: checked {fields}")  # noqa: T201
-    print("not compared with a model, an image or a signature; `smoothcert verify` does that")  # noqa: T201
+    fields = dict.fromkeys(check.field.partition(".")[0] for check in report.checks)
+    print(f"{path} holds: checked {', '.join(fields)}")  # noqa: T201
+    print(f"not compared with {left}; `smoothcert verify` does that")  # noqa: T201
     return 0
 
 
@@ -60,11 +70,26 @@ def _refuse(message: str, status: int) -> int:
     return status
 
 
-def check(data: bytes) -> Report:
-    """The checks of a document. Raises NotACertificate, naming the field."""
+def check(data: bytes, log: Path | None) -> tuple[Report, str]:
+    """The checks of a document, and what it was not compared with. Raises NotACertificate."""
     if len(data) > MAX_BYTES:
         raise NotACertificate("the file", f"is larger than {MAX_BYTES} bytes")
-    return verify(typed(parse_document(data), schemas()["certificate"]))
+    document = parse_document(data)
+    if document.get("kind") != "statement":
+        return verify(typed(document, schemas()["certificate"])), "a model, an image or a signature"
+    statement = typed(document, schemas()["statement"])
+    report = verify_statement(statement)
+    if log is None or report.first_wrong:
+        return report, "its log (--log LOG does that), a model or a signature"
+    run = log.with_name(f"{log.name}.run.json")
+    rows, described = read_log(log).rows, typed(parse_document(run.read_bytes()), schemas()["run"])
+    digests = {"log_sha256": _digest(log), "run_sha256": _digest(run)}
+    compared = compare_with_log(statement, rows, described, digests, statement.slack)
+    return Report(report.checks + compared.checks), "a model, redrawn rows or a signature"
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def schemas() -> dict[str, Schema]:

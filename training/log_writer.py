@@ -25,7 +25,7 @@ HEADER = "\t".join(COLUMNS) + "\n"
 class EvaluationRun(BaseModel):
     """The parameters of one evaluation: everything that decides its rows, except their number.
 
-    data_sha256: of a folder's classes, labels, file names and sizes; absent from older logs.
+    data_sha256: of classes, labels and pixels, or of a folder's file names and sizes; absent from older logs.
     setup: the engine config as text; another one is another base classifier.
     int8_sha256: of the rounding, if the engine config is int8.
     skip_wrong: whether images whose chosen class is wrong get no estimation votes.

@@ -17,6 +17,7 @@ from training.log_writer import read_run
 from training.summary import Interval, Summary, mean_over_seeds, summarize
 
 SPREAD = "±: 95 % interval over images; of a mean over seeds, over seeds."
+MOST_CLASSES = 20  # of which a table is shown
 DEFAULT_RADII = "0,0.25,0.5,0.75,1,1.25,1.5,1.75,2,2.25,2.5"
 
 
@@ -81,6 +82,7 @@ def to_markdown(summaries: Sequence[Summary]) -> str:
     rows = _table_rows(summaries, bold=lambda cell: f"**{cell}**", spread=" ± ")
     parts = [markdown_table(_header(summaries), rows)]
     parts += [SPREAD] if any(s.images for s in summaries) else []
+    parts += _class_tables(summaries)
     parts += _p_correct_table(summaries)
     warnings = [f"- {s.log}: {warning}" for s in summaries for warning in s.warnings]
     parts += ["\n".join(["Beware:", *warnings])] if warnings else []
@@ -126,8 +128,12 @@ def _json_object(s: Summary) -> dict[str, Any]:
         "images": s.images,
         "acr": s.acr,
         "acr_interval": list(s.acr_interval),
+        "median_radius": s.median_radius,
         "certified_accuracy": dict(zip(s.radii, s.certified_accuracy, strict=True)),
         "certified_accuracy_interval": {radius: list(interval) for radius, interval in intervals},
+        "certified_accuracy_by_class": {
+            str(label): dict(zip(s.radii, shares, strict=True)) for label, shares in s.by_class.items()
+        },
         "abstention_rate": s.abstention_rate,
         "p_correct": s.p_correct,
         "seconds_per_image": s.seconds_per_image,
@@ -136,13 +142,14 @@ def _json_object(s: Summary) -> dict[str, Any]:
 
 
 def _header(summaries: Sequence[Summary]) -> list[str]:
-    return ["log", "images", "ACR", *(f"r={radius}" for radius in _radii(summaries)), "abstained"]
+    return ["log", "images", "ACR", "median", *(f"r={radius}" for radius in _radii(summaries)), "abstained"]
 
 
 def _table_rows(summaries: Sequence[Summary], bold: Callable[[str], str], spread: str) -> list[list[str]]:
     """Log, images, ACR, accuracies and abstentions in percent; the best of several logs in bold."""
     columns = [
         [f"{s.acr:.4f}" for s in summaries],
+        [f"{s.median_radius:.4f}" for s in summaries],
         *([f"{100 * s.certified_accuracy[i]:.1f}" for s in summaries] for i in range(len(_radii(summaries)))),
     ]
     marked = [_mark_best(column, bold) for column in columns]
@@ -174,12 +181,26 @@ def _csv_columns(s: Summary) -> dict[str, Any]:
     ):
         name = f"certified_accuracy@{radius}"
         columns |= {name: share} | _ends(name, interval)
-    columns["abstention_rate"] = s.abstention_rate
+    columns |= {"median_radius": s.median_radius, "abstention_rate": s.abstention_rate}
     return columns | {f"p_correct@{level}": share for level, share in (s.p_correct or {}).items()}
 
 
 def _ends(name: str, interval: Interval) -> dict[str, float]:
     return {f"{name}_low": interval[0], f"{name}_high": interval[1]}
+
+
+def _class_tables(summaries: Sequence[Summary]) -> list[str]:
+    """Certified accuracy by true class, in percent; nothing for logs with more than MOST_CLASSES."""
+    parts = []
+    for s in summaries:
+        if 1 < len(s.by_class) <= MOST_CLASSES:
+            rows = [
+                [str(label), *(f"{100 * share:.1f}" for share in shares)]
+                for label, shares in s.by_class.items()
+            ]
+            table = markdown_table(["class", *(f"r={radius}" for radius in s.radii)], rows)
+            parts += [f"Certified accuracy by class, {s.log}:", table]
+    return parts
 
 
 def _p_correct_table(summaries: Sequence[Summary]) -> list[str]:

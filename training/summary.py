@@ -6,7 +6,7 @@ in [0,1]. Intervals are 95 %: of one log over images, of a mean over seeds.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, median
 
 from statsmodels.stats.proportion import proportion_confint
 from statsmodels.stats.weightstats import DescrStatsW
@@ -24,6 +24,7 @@ Interval = tuple[float, float]
 class Summary:
     """One log's figures. radii: as the user wrote them ("0.25"), one per certified accuracy.
 
+    median_radius: as ACR, 0 where wrong or abstained. by_class: certified accuracies by true class.
     abstention_rate: None if unknown. p_correct: quantiles over images of the share of noisy copies classified
     right; None without evidence, or if images were skipped.
     """
@@ -32,10 +33,12 @@ class Summary:
     images: int
     acr: float
     acr_interval: Interval
+    median_radius: float
     radii: tuple[str, ...]
     certified_accuracy: tuple[float, ...]
     certified_accuracy_intervals: tuple[Interval, ...]
     abstention_rate: float | None
+    by_class: dict[int, tuple[float, ...]]
     p_correct: dict[str, float] | None
     seconds_per_image: float
     warnings: tuple[str, ...]
@@ -49,10 +52,12 @@ def summarize(log: Log, radii: Sequence[str], others: Sequence[Log] = ()) -> Sum
         images=len(log.rows),
         acr=average_certified_radius(log.rows),
         acr_interval=_acr_interval(log.rows),
+        median_radius=median(_credited_radii(log.rows)) if log.rows else 0.0,
         radii=tuple(radii),
         certified_accuracy=tuple(shares),
         certified_accuracy_intervals=tuple(wilson_interval(share, len(log.rows)) for share in shares),
         abstention_rate=abstention_rate(log.rows),
+        by_class=_by_class(log.rows, radii),
         p_correct=_p_correct_quantiles(log.rows),
         seconds_per_image=_mean([row.seconds for row in log.rows]),
         warnings=tuple(check_log(log, others)),
@@ -72,10 +77,12 @@ def mean_over_seeds(summaries: Sequence[Summary]) -> Summary:
         images=min(s.images for s in summaries),
         acr=fmean(s.acr for s in summaries),
         acr_interval=student_interval([s.acr for s in summaries]),
+        median_radius=fmean(s.median_radius for s in summaries),
         radii=summaries[0].radii,
         certified_accuracy=tuple(map(fmean, accuracies)),
         certified_accuracy_intervals=tuple(map(_within_shares, map(student_interval, accuracies))),
         abstention_rate=_mean_if_known([s.abstention_rate for s in summaries]),
+        by_class=_mean_by_class(summaries),
         p_correct=_mean_quantiles(summaries),
         seconds_per_image=fmean(s.seconds_per_image for s in summaries),
         warnings=tuple(_seed_warnings(summaries)),
@@ -85,6 +92,24 @@ def mean_over_seeds(summaries: Sequence[Summary]) -> Summary:
 def abstention_rate(rows: Sequence[Row]) -> float | None:
     """The share of abstentions; None if images were skipped, each of which might have been one."""
     return None if any(row.skipped for row in rows) else _mean([row.abstained for row in rows])
+
+
+def _by_class(rows: Sequence[Row], radii: Sequence[str]) -> dict[int, tuple[float, ...]]:
+    return {
+        label: tuple(
+            certified_accuracy([row for row in rows if row.label == label], float(radius)) for radius in radii
+        )
+        for label in sorted({row.label for row in rows})
+    }
+
+
+def _mean_by_class(summaries: Sequence[Summary]) -> dict[int, tuple[float, ...]]:
+    """Over the classes that every log has."""
+    shared = [label for label in summaries[0].by_class if all(label in s.by_class for s in summaries)]
+    return {
+        label: tuple(map(fmean, zip(*(s.by_class[label] for s in summaries), strict=True)))
+        for label in shared
+    }
 
 
 def shares_classified_right(rows: Sequence[Row]) -> list[float]:

@@ -244,7 +244,7 @@ def describe_run(
         dataset=shown(selection.dataset),
         split=selection.split,
         split_images=len(images),
-        data_sha256=images.listing,
+        data_sha256=images.listing or images.digest,
         every=selection.every,
         seed=seed,
         setup=engine,

@@ -17,6 +17,7 @@ from typer.exceptions import TyperException
 from smoothcert.cli import keys
 from smoothcert.cli.add import add
 from smoothcert.cli.attack import attack
+from smoothcert.cli.attest import attest
 from smoothcert.cli.bench import bench
 from smoothcert.cli.certify import certify
 from smoothcert.cli.evaluate import evaluate
@@ -26,7 +27,7 @@ from smoothcert.cli.report import report
 from smoothcert.cli.reproduce import reproduce
 from smoothcert.cli.train import METHOD_OPTIONS, train
 from smoothcert.cli.up import up
-from smoothcert.cli.verify import verify
+from smoothcert.cli.verify import ALL, verify
 from smoothcert.environment import how_to_install
 from smoothcert.errors import InvalidRequest, SmoothCertError
 
@@ -53,14 +54,28 @@ EXTRAS = {
 
 
 class Command(TyperCommand):
-    """A command that still accepts `--setup`, the former name of `--engine`."""
+    """A command that accepts `--setup`, the former name of `--engine`, and `--replay` without a number."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Replaces the former name before the options are parsed."""
-        if any(parameter.name == "engine" for parameter in self.params):
-            end = args.index("--") if "--" in args else len(args)
+        """Rewrites these options before they are parsed."""
+        names = {parameter.name for parameter in self.params}
+        end = args.index("--") if "--" in args else len(args)
+        if "engine" in names:
             args = [re.sub(r"^--setup(?=$|=)", "--engine", word) for word in args[:end]] + args[end:]
+        if "replay" in names:
+            args = [*_with_number(args[:end]), *args[end:]]
         return super().parse_args(ctx, args)
+
+
+def _with_number(args: list[str]) -> list[str]:
+    """`--replay` as `--replay=all`, and `--replay K` as `--replay=K`."""
+    if "--replay" not in args:
+        return args
+    place = args.index("--replay")
+    number = args[place + 1 : place + 2]
+    if number and number[0].isdecimal():
+        return [*args[:place], f"--replay={number[0]}", *args[place + 2 :]]
+    return [*args[:place], f"--replay={ALL}", *args[place + 1 :]]
 
 
 class WithDataSets(Command):
@@ -99,7 +114,7 @@ commands = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up, certify, models, add, report, verify, bench, reproduce):
+for command in (up, certify, models, add, report, attest, verify, bench, reproduce):
     commands.command(cls=Command)(command)
 for taker in (evaluate, attack, quantize):
     commands.command(cls=WithDataSets)(taker)

@@ -32,6 +32,7 @@ class Settings(BaseSettings):
     )
     redis_password_file: Path | None = Field(default=None, description="file with the password of redis_url")
     api_keys: Path | None = Field(default=None, description="file of API keys that `smoothcert keys` changes")
+    signing_key: Path | None = Field(default=None, description="private key that signs statements")
     api_key: SecretStr | None = Field(default=None, description="API key sent to the service")
 
     @field_validator("cache")

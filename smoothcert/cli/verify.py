@@ -1,8 +1,8 @@
-"""smoothcert verify: check a certificate against its counts, model, image, votes and signature."""
+"""smoothcert verify: check certificates and statements."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smoothcert.cli.output import show
+from smoothcert.cli.output import note, show
 from smoothcert.errors import InternalError, InvalidRequest, NotACertificate, UnknownModel
 
 if TYPE_CHECKING:
@@ -20,18 +20,31 @@ if TYPE_CHECKING:
     from smoothcert.schemas.certificate import Certificate, PublicKeys, Shape, Signature
     from smoothcert.schemas.json_text import Document
     from smoothcert.schemas.reading import Received
+    from smoothcert.schemas.statement import Statement
     from smoothcert.stats.verify import Check
 
 
 def verify(
-    certificate: Annotated[
-        Path, typer.Argument(metavar="CERT.json", help="As certify --out or a service wrote it.")
+    documents: Annotated[
+        list[Path],
+        typer.Argument(metavar="DOC.json...", help="Certificates or statements, as they were written."),
     ],
     *,
     image: Annotated[Path | None, typer.Option(help="The image it is about, to compare the pixels.")] = None,
-    replay: Annotated[bool, typer.Option("--replay", help="Redraw every vote from the seed.")] = False,
+    log: Annotated[
+        Path | None, typer.Option(metavar="LOG", help="The log a statement is about, to recompute it.")
+    ] = None,
+    replay: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[=K]", help="Redraw every vote from the seed; of a statement, K random rows (10)."
+        ),
+    ] = None,
+    data_root: Annotated[
+        Path, typer.Option(help="Where torchvision's files lie, for --log --replay.")
+    ] = Path("data"),
     model: Annotated[
-        str | None, typer.Option(help="The model as a name or folder; else the one the certificate names.")
+        str | None, typer.Option(help="The model as a name or folder; else the one the document names.")
     ] = None,
     public_key: Annotated[
         Path | None,
@@ -39,30 +52,116 @@ def verify(
     ] = None,
     url: Annotated[str | None, typer.Option(help="Take the keys of this service instead.")] = None,
 ) -> None:
-    """Check whether a certificate holds.
+    """Check whether certificates and statements hold.
 
-    Its figures are recomputed from its counts. Image, model, votes and signature are compared if given.
-    Exits with 1 if it does not hold, naming the wrong field.
+    Their figures are recomputed from their counts. Image, log, model, votes and signature are compared if
+    given. Exits with 1 if one does not hold, naming the wrong field.
     """
+    rows = _rows_to_replay(replay)
+    keys = trusted_keys(public_key, url) if public_key or url else None
+    wanted = Wanted(image, log, rows, data_root, model, keys)
+    refused = [path for path in documents if not _holds(path, wanted, alone=len(documents) == 1)]
+    if refused:
+        raise InternalError(f"{len(refused)} of {len(documents)} documents are refused.")
+
+
+ALL = "all"  # what `--replay` without a number stands for; cli.main adds it
+DEFAULT_ROWS = 10
+
+
+def _rows_to_replay(replay: str | None) -> int | None:
+    if replay is None or replay == ALL:
+        return None if replay is None else DEFAULT_ROWS
+    if not replay.isdecimal() or int(replay) < 1:
+        raise InvalidRequest(f"--replay={replay}: it takes no value, or how many rows to redraw.")
+    return int(replay)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to compare documents with. replay: rows of a statement, all votes of a certificate."""
+
+    image: Path | None
+    log: Path | None
+    replay: int | None
+    data_root: Path
+    model: str | None
+    keys: PublicKeys | None
+
+
+def _holds(path: Path, wanted: Wanted, *, alone: bool) -> bool:
+    """Check one document and print the outcome. Raises SmoothCertError if it is `alone` and refused."""
+    try:
+        _verify_one(path, wanted)
+    except InternalError as error:
+        if alone:
+            raise
+        note(f"smoothcert: {error}")
+        return False
+    return True
+
+
+def _verify_one(path: Path, wanted: Wanted) -> None:
+    from smoothcert.schemas.certificate import Certificate
+    from smoothcert.schemas.reading import Received, is_statement, unknown_fields, validated
+
+    document = read_json(path)
+    try:
+        if is_statement(document):
+            from smoothcert.cli.attest import check_statement
+            from smoothcert.schemas.statement import Statement
+
+            statement = validated(document, Statement)
+            replayed = check_statement(statement, wanted.log, wanted.model, wanted.replay, wanted.data_root)
+            checked = _passed(path, replayed, document, wanted.keys)
+            _print_statement(path, statement, checked, wanted, unknown_fields(document, Statement))
+            return
+        received = Received(validated(document, Certificate), document)
+    except NotACertificate as error:
+        kind = "a statement" if is_statement(document) else "a certificate"
+        raise InternalError(f"{path} is not {kind}: {error}.") from error
+    _verify_certificate(path, received, wanted)
+
+
+def _passed(path: Path, checks: Iterable[Check], document: Document, keys: PublicKeys | None) -> list[str]:
+    """The fields that were checked, with the signature last. Raises InternalError for one that is wrong."""
+    checked = []
+    signed = [check_signature(document, keys)] if keys else []
+    for check in chain(checks, signed):
+        if not check.holds:
+            raise InternalError(f"{path} is refused: {check.field}: {check.reason}.")
+        checked.append(check.field)
+    return list(dict.fromkeys(checked))
+
+
+def _verify_certificate(path: Path, received: Received, wanted: Wanted) -> None:
     from smoothcert.stats.verify import verify as recompute
 
-    received = read_certificate(certificate)
-    claimed = received.certificate
-    keys = trusted_keys(public_key, url) if public_key or url else None
-    signed = [check_signature(received.document, keys)] if keys else []
-    checked = []
-    for check in chain(recompute(claimed).checks, check_against(claimed, model, image, replay), signed):
-        if not check.holds:
-            raise InternalError(f"{certificate} is refused: {check.field}: {check.reason}.")
-        checked.append(check.field)
+    claimed, replay = received.certificate, wanted.replay is not None
+    against = check_against(claimed, wanted.model, wanted.image, replay)
+    checked = _passed(path, chain(recompute(claimed).checks, against), received.document, wanted.keys)
     redrawn = ", every vote redrawn" if replay else ""
-    show(f"{certificate} holds: checked {', '.join(dict.fromkeys(checked))}{redrawn}")
+    show(f"{path} holds: checked {', '.join(checked)}{redrawn}")
     if "model" not in checked:
         show("not compared with a model; --model does that")
-    if image is None:
+    if wanted.image is None:
         show("not compared with an image; --image does that")
-    if keys is None:
+    if wanted.keys is None:
         _print_unverified(claimed.signature, unverified_fields(received, checked))
+
+
+def _print_statement(
+    path: Path, statement: Statement, checked: list[str], wanted: Wanted, unknown: list[str]
+) -> None:
+    fields = list(dict.fromkeys(field.partition(".")[0] for field in checked))
+    rows = f", {min(wanted.replay, statement.images)} rows redrawn" if wanted.replay else ""
+    show(f"{path} holds: checked {', '.join(fields)}{rows}")
+    if wanted.log is None:
+        show("not compared with its log; --log does that")
+    if wanted.keys is None:
+        absent = {"version", "kind", "signature", *fields}
+        rest = [name for name in type(statement).model_fields if name not in absent]
+        _print_unverified(statement.signature, rest + unknown)
 
 
 def _print_unverified(signature: Signature | None, fields: list[str]) -> None:
@@ -77,19 +176,15 @@ def _print_unverified(signature: Signature | None, fields: list[str]) -> None:
 PREMISES = "sigma", "selection_counts", "counts", "model", "label", "input", "seed", "engine", "issued_at"
 
 
-def read_certificate(path: Path) -> Received:
-    """Read a certificate file.
-
-    Raises InternalError: not a certificate, naming the field; InvalidRequest: unreadable.
-    """
+def read_json(path: Path) -> Document:
+    """Read a document. Raises InternalError: no JSON, naming the field; InvalidRequest: unreadable."""
     from smoothcert.cli.options import read_up_to
-    from smoothcert.schemas.json_text import MAX_BYTES
-    from smoothcert.schemas.reading import read_document
+    from smoothcert.schemas.json_text import MAX_BYTES, parse_document
 
     if path.is_dir():
         raise InternalError(f"{path} is not a certificate: it is a directory.")
     try:
-        return read_document(read_up_to(path, MAX_BYTES + 1))
+        return parse_document(read_up_to(path, MAX_BYTES + 1))
     except NotACertificate as error:
         raise InternalError(f"{path} is not a certificate: {error}.") from error
 

@@ -183,7 +183,7 @@ def verdict(path: Path, document: bytes, card: Card, *, meant: bool) -> str:
     path.write_bytes(document)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            verify(path, model=card.name if meant else None)
+            verify([path], model=card.name if meant else None)
     except InternalError:
         return "refused"
     except Exception as error:

@@ -27,6 +27,7 @@ from smoothcert.schemas.certificate import (
     PublicKey,
     Signature,
 )
+from smoothcert.schemas.statement import ClassShares, DataDigest, Share, Statement
 from training.log import COLUMNS
 from training.log_writer import EvaluationRun
 
@@ -37,6 +38,7 @@ SECTION_OF = {
         ModelCard, Preprocessing, Evaluation, Protocol, Int8, Quantization, Calibration, Rounding
     ],
     "A certificate": [Certificate, Implied, Look, ModelDigest, InputDigest, EngineDescription, Signature],
+    "A statement": [Statement, Share, ClassShares, DataDigest],
     "A log of an evaluation": [EvaluationRun],
     "Keys": [ApiKey, PublicKey],
 }  # fmt: skip

@@ -6,11 +6,14 @@ import zipfile
 from pathlib import Path
 
 from smoothcert.schemas.certificate import Certificate
+from smoothcert.schemas.statement import Statement
 from smoothcert.standalone import SCHEMAS
+from training.log_writer import EvaluationRun
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = (
     "smoothcert/errors.py",
+    "smoothcert/files.py",
     "smoothcert/noise/__init__.py",
     "smoothcert/noise/normal.py",
     "smoothcert/schemas/__init__.py",
@@ -19,8 +22,12 @@ PARTS = (
     "smoothcert/standalone.py",
     "smoothcert/stats/__init__.py",
     "smoothcert/stats/recompute.py",
+    "smoothcert/stats/statement.py",
     "smoothcert/stats/verify.py",
+    "training/__init__.py",
+    "training/log.py",
 )
+DOCUMENTS = {"certificate": Certificate, "statement": Statement, "run": EvaluationRun}
 MAIN = "import sys\n\nfrom smoothcert.standalone import main\n\nsys.exit(main(sys.argv[1:]))\n"
 WHEN = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can hold, so that builds are alike
 
@@ -29,7 +36,9 @@ def build_verifier(out: Path) -> None:
     """Write the zip application."""
     files = {name: (ROOT / name).read_text() for name in PARTS}
     files["smoothcert/__init__.py"] = '"""The part of SmoothCert that verifies."""\n'
-    files[f"smoothcert/{SCHEMAS}"] = json.dumps({"certificate": Certificate.model_json_schema()})
+    files[f"smoothcert/{SCHEMAS}"] = json.dumps(
+        {name: model.model_json_schema() for name, model in DOCUMENTS.items()}
+    )
     files["__main__.py"] = MAIN
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("wb") as file:

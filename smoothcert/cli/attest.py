@@ -1,0 +1,285 @@
+"""smoothcert attest: a statement about a data set, from an evaluation log; and the checks of one."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from smoothcert.cli.output import check_out, note, show, table, write_file
+from smoothcert.errors import InvalidRequest, UnknownModel
+
+if TYPE_CHECKING:
+    from smoothcert.cli.checkpoints import Checkpoint
+    from smoothcert.schemas.card import ModelCard
+    from smoothcert.schemas.certificate import ModelDigest
+    from smoothcert.schemas.statement import DataDigest, Share, Statement
+    from smoothcert.stats.verify import Check
+    from training.log import Log, Row
+    from training.log_writer import EvaluationRun
+
+DEFAULT_BETA = 0.05
+DEFAULT_RADII = tuple(k / 4 for k in range(11))  # those that no image reaches are left out
+RADII_HELP = "Radii of the statement.  [default: 0,0.25 and so on, as far as certified]"
+
+
+def attest(
+    log: Annotated[Path, typer.Argument(metavar="LOG", help="As evaluate --out wrote it.")],
+    *,
+    radii: Annotated[str | None, typer.Option(help=RADII_HELP)] = None,
+    beta: Annotated[float, typer.Option(help="Failure probability of the statement.")] = DEFAULT_BETA,
+    model: Annotated[
+        str | None, typer.Option(help="The model as a name or folder; else the one the log names.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="STATEMENT.json", help="Keep the statement in a file.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the statement itself.")] = False,
+) -> None:
+    """State what an evaluation proves about the distribution of its images.
+
+    At each radius: how many images are right and certified, and the share of the distribution of which that
+    follows with confidence 1-beta. Signed if SMOOTHCERT_SIGNING_KEY names a key.
+    """
+    check_out(out)
+    statement = make_statement(log, _parse_radii(radii), beta, model)
+    document = statement.model_dump_json(indent=2)
+    if out is not None:
+        write_file(out, document + "\n", "--out")
+    show(document if as_json else describe_statement(statement))
+
+
+def make_statement(log: Path, radii: Sequence[float] | None, beta: float, model: str | None) -> Statement:
+    """The statement of a log, signed if a key is configured. Raises InvalidRequest: none follows from it."""
+    from smoothcert.schemas.statement import Statement
+    from smoothcert.stats.statement import OF_RUN, Question, figures, problem
+
+    if not 0 < beta < 1:
+        raise InvalidRequest(f"--beta {beta}: it must be above 0 and below 1.")
+    read, run = _read(log)
+    checkpoint = _checkpoint(run, model)
+    card = checkpoint.card if checkpoint else None
+    slack = _slack(run, card)
+    why = problem(read.rows, run, slack)
+    labels = tuple(card.labels) if card else _numbers(read.rows)
+    why = why or _unlabelled(read.rows, len(labels))
+    if why:
+        raise InvalidRequest(f"{log} is no evidence for a statement: {why}.")
+    chosen = tuple(radii) if radii else _reached(read.rows)
+    question = Question(chosen, beta, labels)
+    fields = {name: getattr(run, name) for name in OF_RUN} | figures(read.rows, run.alpha, question)
+    fields |= {"model": _model_of(run, card), "data": _data_of(run), "engine": run.setup, "slack": slack}
+    fields |= {"beta": beta, "issued_at": datetime.now(UTC)} | digests(log)
+    return _signed(Statement.model_validate(fields))
+
+
+def _model_of(run: EvaluationRun, card: ModelCard | None) -> ModelDigest:
+    from smoothcert.schemas.certificate import ModelDigest
+
+    classifier = card.classifier_sha256_in(_precision(run)) if card else None
+    return ModelDigest(name=run.model, sha256=run.weights_sha256, classifier_sha256=classifier)
+
+
+def _data_of(run: EvaluationRun) -> DataDigest:
+    from smoothcert.schemas.statement import DataDigest
+
+    named = {name: getattr(run, name) for name in ("dataset", "split", "split_images", "every")}
+    return DataDigest(**named, sha256=run.data_sha256)
+
+
+def _parse_radii(text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        radii = sorted({float(part) for part in text.split(",") if part.strip()})
+    except ValueError:
+        radii = []
+    if not radii or not all(0 <= radius < math.inf for radius in radii):
+        raise InvalidRequest(
+            f"--radii {text!r} is not a list of radii; write numbers from 0 with commas: 0.25,0.5."
+        )
+    return tuple(radii)
+
+
+def _reached(rows: Sequence[Row]) -> tuple[float, ...]:
+    most = max((row.radius for row in rows if row.predict == row.label), default=0.0)
+    return tuple(radius for radius in DEFAULT_RADII if radius == 0 or radius < most)
+
+
+def _read(log: Path) -> tuple[Log, EvaluationRun]:
+    from training.log import read_log
+    from training.log_writer import read_run, run_path
+
+    read, run = read_log(log), read_run(log)
+    if run is None:
+        raise InvalidRequest(
+            f"{log} has no {run_path(log).name} beside it, so which images it is about is unknown."
+        )
+    if read.torn:
+        raise InvalidRequest(f"The last line of {log} was cut short; `evaluate --resume` finishes it.")
+    return read, run
+
+
+def digests(log: Path) -> dict[str, str]:
+    """The digests of a log and of the file beside it, by the fields of a statement."""
+    from training.log_writer import run_path
+
+    files = {"log_sha256": log, "run_sha256": run_path(log)}
+    return {field: hashlib.sha256(path.read_bytes()).hexdigest() for field, path in files.items()}
+
+
+def _checkpoint(run: EvaluationRun, model: str | None) -> Checkpoint | None:
+    """The model of the log, if it is here. Raises InvalidRequest if the one named is another."""
+    from smoothcert.cli.checkpoints import Checkpoint, find_checkpoint
+    from smoothcert.cli.settings import settings
+
+    if model:
+        found = find_checkpoint(model)
+        if found.card.weights_sha256 != run.weights_sha256:
+            raise InvalidRequest(f"{model} has other weights than those that voted on this log.")
+        return found
+    models = settings().catalogue
+    try:
+        card = models.card(run.model)
+    except UnknownModel:
+        card = None
+    if card and card.weights_sha256 == run.weights_sha256:
+        return Checkpoint(models.folder(run.model), card)
+    note(f"{run.model} is not here, so its classes have numbers; --model names its folder")
+    return None
+
+
+def _slack(run: EvaluationRun, card: ModelCard | None) -> float:
+    from smoothcert.noise.normal import slack
+
+    return slack(run.sigma, math.prod(card.input_shape)) if card else 0.0
+
+
+def _precision(run: EvaluationRun) -> str:
+    """As `EngineConfig` writes it: device:backend:precision:batch."""
+    return run.setup.split(":")[2] if run.setup.count(":") >= 2 else "float32"
+
+
+def _numbers(rows: Sequence[Row]) -> tuple[str, ...]:
+    counts = max((len(row.evidence.counts) for row in rows if row.evidence), default=1)
+    return tuple(map(str, range(counts)))
+
+
+def _unlabelled(rows: Sequence[Row], classes: int) -> str | None:
+    outside = next((row for row in rows if not 0 <= row.label < classes), None)
+    return (
+        f"image {outside.idx} has label {outside.label}, and there are {classes} classes" if outside else None
+    )
+
+
+def _signed(statement: Statement) -> Statement:
+    from smoothcert.cli.settings import settings
+
+    path = settings().signing_key
+    if path is None:
+        return statement
+    from smoothcert.signing import Signer
+
+    return Signer.read(path).sign(statement)
+
+
+def describe_statement(s: Statement) -> str:
+    """A statement as text, with tables of all images and of each class, in percent, rounded down."""
+    drawn = f"{s.images} images, every {s.data.every} of the {s.data.split_images} {s.data.split} images of"
+    confidence = f"{100 * (1 - s.beta):g} %"
+    lines = [
+        f"{s.model.name} at sigma {s.sigma:g}: {drawn} {s.data.dataset}",
+        f"{s.procedure}, n {s.n}, alpha {s.alpha:g}: mean radius {s.mean_radius:.4f}, "
+        f"median {s.median_radius:.4f}",
+        f"with confidence {confidence} at least this share of the distribution is answered right at every",
+        "point within r:",
+        "",
+        table(("r", "right", "of", "at least"), [_cells(f"{share.radius:g}", share) for share in s.radii]),
+        "",
+        f"by class, all together with confidence {confidence} (Bonferroni: beta {s.class_beta:g} each):",
+        "",
+        table(
+            ("class", *(f"r={share.radius:g}" for share in s.radii)),
+            [(one.label, *(_percent(share.at_least) for share in one.radii)) for one in s.classes],
+        ),
+        "",
+        "share of noisy copies classified right (p_A), quantiles over images:",
+        "",
+        table((*s.p_a,), [tuple(f"{math.floor(share * 1e4) / 1e4:.4f}" for share in s.p_a.values())]),
+    ]
+    return "\n".join(lines)
+
+
+def _percent(share: float) -> str:
+    return f"{math.floor(share * 1000) / 10:.1f} %"
+
+
+def _cells(first: str, share: Share) -> tuple[str, ...]:
+    return first, str(share.right), str(share.of), _percent(share.at_least)
+
+
+def check_statement(
+    statement: Statement, log: Path | None, model: str | None, replay: int | None, data_root: Path
+) -> Iterator[Check]:
+    """All checks of a statement: alone, with its model if that is here, with its log, and of redrawn rows.
+
+    replay: how many rows, at random. Raises InvalidRequest.
+    """
+    from smoothcert.stats.statement import compare_with_log, verify_statement
+
+    yield from verify_statement(statement).checks
+    if log is None:
+        if replay:
+            raise InvalidRequest("--replay of a statement needs its log: give it with --log.")
+        return
+    read, run = _read(log)
+    yield from compare_with_log(statement, read.rows, run, digests(log), statement.slack).checks
+    checkpoint = _checkpoint(run, model)
+    if checkpoint:
+        yield from _check_card(statement, run, checkpoint.card)
+    if replay:
+        if checkpoint is None:
+            raise InvalidRequest("--replay needs the model: name its folder with --model.")
+        yield from _replayed(read.rows, run, checkpoint, replay, data_root)
+
+
+def _check_card(statement: Statement, run: EvaluationRun, card: ModelCard) -> Iterator[Check]:
+    from smoothcert.stats.verify import Check
+
+    digest = card.classifier_sha256_in(_precision(run))
+    named = statement.model.classifier_sha256
+    yield Check("model.classifier_sha256", named in (None, digest), "is of another classifier")
+    labels = [one.label for one in statement.classes]
+    yield Check("classes", labels == list(card.labels), f"are not those of {card.name}")
+    yield Check("slack", statement.slack >= _slack(run, card), "is less than the noise's own")
+
+
+def _replayed(
+    rows: Sequence[Row], run: EvaluationRun, checkpoint: Checkpoint, most: int, data_root: Path
+) -> Iterator[Check]:
+    """Redraw the votes of up to `most` rows, chosen at random, and compare counts and labels."""
+    from smoothcert.cli.checkpoints import build_engine
+    from smoothcert.cli.evaluate import Selection, load_images
+    from smoothcert.stats.verify import Check
+    from smoothcert.votes import VoteRange
+
+    selection = Selection(run.dataset, run.split, data_root, run.every, None)  # type: ignore[arg-type]
+    images = load_images(checkpoint, selection)
+    engine = build_engine(checkpoint, run.setup)
+    for row in random.SystemRandom().sample(list(rows), min(most, len(rows))):
+        assert row.evidence is not None
+        same = int(images.labels[row.idx]) == row.label
+        yield Check("log", same, f"image {row.idx} has another label than {row.label} here")
+        source = engine.sampler(images.images_u8[row.idx].numpy(), run.sigma, int(row.evidence.seed, 16))
+        drawn = source.count(VoteRange("estimation", 0, row.evidence.n)).tolist()
+        claimed = list(row.evidence.counts)
+        yield Check("log", drawn == claimed, f"image {row.idx} redrawn has {drawn}, not {claimed}")
+        if row.predict >= 0:
+            chosen = int(source.count(VoteRange("selection", 0, run.n0)).argmax())
+            yield Check("log", chosen == row.predict, f"image {row.idx} redrawn chooses class {chosen}")
