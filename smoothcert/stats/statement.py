@@ -82,13 +82,18 @@ def _chosen_subset(rows: Sequence[Row], run: Any) -> Iterator[str]:
 def unproved(row: Row, run: Any, slack: float) -> str | None:
     """Why the counts of a row do not prove its radius; None if they do, or if nothing is claimed."""
     evidence, top = row.evidence, row.predict
-    if evidence.n == 0 and not _is_right(row):  # --skip-wrong: it counts as wrong
-        return None
     if top < 0:
         return "an abstention claims a radius" if row.radius else None
+    if evidence.n == 0 and not _is_right(row):  # --skip-wrong: it counts as wrong
+        return None
     counts = evidence.counts
     if not top < len(counts) or min(counts) < 0 or sum(counts) > evidence.n:
         return "its counts are not those of its votes"
+    return _unproved_radius(row, run, slack)
+
+
+def _unproved_radius(row: Row, run: Any, slack: float) -> str | None:
+    evidence, top, counts = row.evidence, row.predict, row.evidence.counts
     stops_early = run.target_radius is not None or run.tolerance is not None
     look = _look(run.procedure, run.n, run.alpha, stops_early, evidence.n)
     if look is None:
@@ -99,9 +104,8 @@ def unproved(row: Row, run: Any, slack: float) -> str | None:
         Decimal(1), 1 - _lower(evidence.n - second, evidence.n, look[1]) + Decimal(slack), 1 - p_lower
     )
     proved = recompute.radius(run.sigma, p_lower, p_upper)
-    if Decimal(evidence.p_lower) > p_lower + Decimal(EXCESS) or Decimal(evidence.p_upper) < p_upper - Decimal(
-        EXCESS
-    ):
+    excess = max(Decimal(evidence.p_lower) - p_lower, p_upper - Decimal(evidence.p_upper))
+    if excess > Decimal(EXCESS):
         return "its bounds do not follow from its counts"
     if row.radius > proved + EXCESS * max(run.sigma, proved):
         return f"its counts prove {proved:.9f}, not {row.radius:.9f}"

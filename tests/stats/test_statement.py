@@ -118,6 +118,14 @@ def test_what_is_no_evidence_is_refused_with_the_reason(evidence: list[Row], rea
     assert reason in found
 
 
+def test_an_image_that_was_skipped_as_wrong_counts_as_wrong() -> None:
+    skipped = changed(5, n=0, counts=(0,) * 10, radius=0.0, predict=1, label=0, p_lower=0.0, p_upper=1.0)
+    assert problem(skipped, RUN, 0.0) is None
+    whole, less = (figures(each, 0.001, QUESTION)["radii"][0]["right"] for each in (rows(), skipped))
+    assert less <= whole
+    assert "unproved" in str(problem(changed(5, n=0, counts=(0,) * 10, label=0), RUN, 0.0))
+
+
 def test_a_run_that_proves_no_radius_or_asked_something_else_is_refused() -> None:
     assert problem(rows(), RUN.model_copy(update={"procedure": "predict"}), 0.0) is not None
     assert "mixed alpha" in str(problem(rows(), RUN.model_copy(update={"alpha": 0.01}), 0.0))
