@@ -144,7 +144,7 @@ def _checkpoint(run: EvaluationRun, model: str | None) -> Checkpoint | None:
         if found.card.weights_sha256 != run.weights_sha256:
             raise InvalidRequest(f"{model} has other weights than those that voted on this log.")
         return found
-    models = settings().catalogue
+    models = settings().registry
     try:
         card = models.card(run.model)
     except UnknownModel:
