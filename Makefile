@@ -37,7 +37,7 @@ MUTATED := build/mutants/tree
 MIRROR = $(patsubst smoothcert/%,tests/%,$(dir $(MODULE)))test_$(notdir $(MODULE))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types imports format unit duplicates coverage mutants faults soak images bench docs lock lowest audit verifier release-check clean
+.PHONY: help run test lint types imports format unit duplicates coverage mutants faults soak images bench docs lock lowest audit verifier release-check openapi-client site clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -159,6 +159,21 @@ $(LOWEST)/.installed: pyproject.toml | build/lock/bin/uv
 build/lock/bin/uv:
 	@$(PYTHON) -m venv build/lock
 	@build/lock/bin/python -m pip install --quiet uv
+
+# Apart from the rest, as it wants an older typer. The test of generated clients runs where this is installed.
+openapi-client: build/openapi/bin/openapi-python-client ## what the test of generated clients needs
+
+# The pages and the reference of the Python interface, from docstrings; griffe reads them without importing.
+site: build/site-tools/bin/mkdocs ## all pages as HTML with search, in build/site
+	NO_MKDOCS_2_WARNING=1 build/site-tools/bin/mkdocs build --quiet --strict
+
+build/site-tools/bin/mkdocs:
+	@$(PYTHON) -m venv build/site-tools
+	@build/site-tools/bin/python -m pip install --quiet 'mkdocs==1.6.1' 'mkdocs-material==9.8.2' 'mkdocstrings[python]==1.0.8'
+
+build/openapi/bin/openapi-python-client:
+	@$(PYTHON) -m venv build/openapi
+	@build/openapi/bin/python -m pip install --quiet 'openapi-python-client==0.29.1'
 
 build/mutants/bin/cosmic-ray:
 	@$(PYTHON) -m venv build/mutants

@@ -26,7 +26,7 @@ from service.cross_site import REQUESTED_WITH, Origins
 from service.errors import render
 from service.forms import refuse_unknown
 from service.middleware import FORM_OVERHEAD, REQUEST_ID, BodyLimit, HeadRequests, RequestIds, SecurityHeaders
-from service.openapi import complete_schema
+from service.openapi import complete_schema, operation_id
 from service.prefix import Prefix, Proxies
 from service.settings import Settings
 from service.state import ConcurrencyLimit, KeyFile, Service, State
@@ -75,6 +75,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         title="SmoothCert",
         version=version("smoothcert"),
         description=DESCRIPTION,
+        generate_unique_id_function=operation_id,
         redirect_slashes=False,  # a redirect would reflect the request's `Host`
         redoc_url=None,  # it loads a logo from another site; /docs has the same content
         dependencies=[Depends(refuse_unknown)],

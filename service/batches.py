@@ -32,7 +32,7 @@ router = APIRouter(prefix="/batches", tags=["batches"])
     responses=problems(400, 401, 403, 413, 415, 422, 429, 503) | shows(202, BATCH),
     openapi_extra=described(many=True),
 )
-def certify_many(
+def certify_batch(
     *,
     sent: ManyImages,
     response: Response,

@@ -61,6 +61,8 @@ def _repeated(request: Request, headers: Iterable[str]) -> list[str]:
     return [name for name in headers if len(request.headers.getlist(name)) > 1]
 
 
+# OpenAPI 3.1 says it by contentMediaType; generators of typed clients look for the older format.
+BINARY = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
 PICTURE = "PNG, JPEG, WebP, BMP or GIF"
 TWICE = "This field is there twice: send it once."
 NO_FILE = "This field was sent as a file: send it as text."
@@ -138,12 +140,13 @@ ManyImages = Annotated[Submission, Depends(_many_images)]
 
 def described(many: bool = False) -> dict[str, Any]:
     """The `requestBody` of the OpenAPI schema."""
-    file = {"type": "string", "format": "binary", "description": PICTURE}
+    file = BINARY | {"description": PICTURE}
     file_list = {"type": "array", "items": file, "minItems": 1, "description": "one part for each image"}
     form = FormFields.model_json_schema()
     form["properties"]["image"] = file_list if many else file
     form["required"] = ["image"]
+    form["title"] = "BatchForm" if many else "CertifyForm"
     content: dict[str, Any] = {FORM: {"schema": form}}
     if not many:
-        content["image/*"] = {"schema": {"type": "string", "format": "binary"}}
+        content["image/*"] = {"schema": BINARY}
     return {"requestBody": {"required": True, "content": content}}

@@ -1,4 +1,6 @@
-"""GET /health/*: `live` depends on nothing; `ready` lists what is missing."""
+"""GET /health/*: `live` depends on nothing; `ready` lists what is missing. GET /version."""
+
+from importlib.metadata import version
 
 from fastapi import APIRouter
 from pydantic import BaseModel
@@ -8,8 +10,9 @@ from service.openapi import problems
 from service.state import Service, ServiceOf
 from smoothcert.errors import BrokerUnavailable
 from smoothcert.jobs.broker import evicts
+from smoothcert.schemas.certificate import MadeBy
 
-router = APIRouter(prefix="/health", tags=["health"])
+router = APIRouter(tags=["health"])
 
 
 class Health(BaseModel):
@@ -18,14 +21,14 @@ class Health(BaseModel):
     status: str = "ok"
 
 
-@router.get("/live", summary="Is the process alive?")
-async def live() -> Health:
+@router.get("/health/live", summary="Is the process alive?")
+async def check_live() -> Health:
     """Depends on nothing else."""
     return Health()
 
 
-@router.get("/ready", summary="Can it certify?", responses=problems(503))
-def ready(service: ServiceOf) -> Health:
+@router.get("/health/ready", summary="Can it certify?", responses=problems(503))
+def check_ready(service: ServiceOf) -> Health:
     """503, saying what is missing, unless the broker answers and every model has a worker that takes jobs.
 
     A folder whose card can't be used is named too: somebody means it to be served.
@@ -34,6 +37,12 @@ def ready(service: ServiceOf) -> Health:
     if missing:
         raise Unavailable(f"Not ready: {'; '.join(missing)}.")
     return Health()
+
+
+@router.get("/version", summary="What is this?")
+async def read_version() -> MadeBy:
+    """The software of this service, as its certificates name it."""
+    return MadeBy(name="SmoothCert", version=version("smoothcert"))
 
 
 def _missing(service: Service) -> list[str]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from service.auth import CallerOf
 from service.errors import NotFound, NotYet
-from service.forms import OneImage, described
+from service.forms import BINARY, OneImage, described
 from service.middleware import RequestId
 from service.openapi import CANCELLED, CERTIFICATE, LIST, QUEUED, SUCCEEDED, problems, shows
 from service.prefix import PrefixOf, linked
@@ -22,6 +22,7 @@ from smoothcert.schemas.certificate import Certificate
 from smoothcert.schemas.job import Job
 
 RETRY_AFTER = "1"  # seconds until the first poll of a new job is useful
+PNG = BINARY | {"contentMediaType": "image/png"}
 SHOWN = 50  # jobs per page of the list, by default
 
 router = APIRouter(tags=["jobs"])
@@ -163,7 +164,7 @@ def read_certificate(job: Found, request: Request, response: Response) -> Certif
     "/jobs/{job_id}/input.png",
     summary="The certified pixels",
     response_class=Response,
-    responses=Known | {200: {"content": {"image/png": {}}}},
+    responses=Known | {200: {"content": {"image/png": {"schema": PNG}}}},
 )
 def read_input(job: Found, service: ServiceOf) -> Response:
     """The exact pixels the certificate is about, after decoding and preprocessing."""

@@ -198,6 +198,6 @@ class Measured:
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
-def metrics(service: ServiceOf) -> Response:
+def read_metrics(service: ServiceOf) -> Response:
     """Prometheus text format; docs/observability.md explains each metric."""
     return Response(generate_latest(service.metrics_registry), media_type=CONTENT_TYPE_LATEST)

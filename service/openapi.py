@@ -4,6 +4,7 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 
 from service.errors import PROBLEM_JSON
 from smoothcert.schemas.job import Problem
@@ -70,6 +71,7 @@ CERTIFICATE: Example = {
     "input": {"shape": [1, 28, 28], "sha256": "1c" * 32, "preprocessing": ["decoded from PNG, 28x28"]},
     "seed": "5e" * 16,
     "engine": {"device": "cpu", "backend": "eager", "precision": "float32", "batch": 256, "versions": {}},
+    "made_by": {"name": "SmoothCert", "version": "0.2.0"},
     "issued_at": "2026-11-22T12:06:37.201934Z",
 }
 
@@ -145,6 +147,9 @@ def complete_schema(app: FastAPI) -> None:
         schema = generate()
         if fresh:
             _file_problems(schema)
+            _drop_query_defaults(schema["paths"]["/certify"]["post"])
+            for path in ("/certify", "/batches"):
+                _name_form(schema["paths"][path]["post"], schema["components"]["schemas"])
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]
@@ -159,6 +164,27 @@ def _file_problems(schema: dict[str, Any]) -> None:
                     response["content"] = {PROBLEM_JSON: _content(int(status))}
     for unused in ("HTTPValidationError", "ValidationError"):
         schema["components"]["schemas"].pop(unused, None)
+
+
+def _drop_query_defaults(operation: dict[str, Any]) -> None:
+    """Defaults in words: generated clients send a default, and no query parameter goes with a form."""
+    for parameter in operation["parameters"]:
+        default = parameter["schema"].pop("default", None)
+        if default is not None:
+            parameter["description"] = f"{parameter.get('description', '')} (default: {default})".strip()
+
+
+def _name_form(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """The form as a named schema, so that generated clients name it so."""
+    body = operation["requestBody"]["content"]["multipart/form-data"]
+    form = body["schema"]
+    schemas[form["title"]] = form
+    body["schema"] = {"$ref": f"#/components/schemas/{form['title']}"}
+
+
+def operation_id(route: APIRoute) -> str:
+    """For example `certify`, `get_job`: what generated clients call the operation."""
+    return route.name.replace("read_", "get_", 1)
 
 
 def _content(status: int) -> dict[str, Any]:

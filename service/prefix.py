@@ -15,7 +15,7 @@ from smoothcert.schemas.job import Batch, BatchLinks, Job, Links
 PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 FORWARDED_PREFIX = "x-forwarded-prefix"
 # Not allowed as a prefix: it would be ambiguous whether a path still has its prefix.
-OUR_OWN = ("jobs", "batches", "models", "keys", "health", "metrics", "docs", "static")
+OUR_OWN = ("jobs", "batches", "models", "keys", "health", "metrics", "version", "docs", "static")
 
 
 class Proxies:

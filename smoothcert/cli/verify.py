@@ -173,7 +173,18 @@ def _print_unverified(signature: Signature | None, fields: list[str]) -> None:
 
 
 # Fields that do not follow from others: only the model, the image, a replay or a signature confirms them.
-PREMISES = "sigma", "selection_counts", "counts", "model", "label", "input", "seed", "engine", "issued_at"
+PREMISES = (
+    "sigma",
+    "selection_counts",
+    "counts",
+    "model",
+    "label",
+    "input",
+    "seed",
+    "engine",
+    "made_by",
+    "issued_at",
+)
 
 
 def read_json(path: Path) -> Document:

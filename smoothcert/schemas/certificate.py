@@ -130,6 +130,15 @@ class Implied(BaseModel):
     pixels: int = Field(ge=0, description="any so many pixels may change freely, in all channels")
 
 
+class MadeBy(BaseModel):
+    """The software that made a document."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    version: str
+
+
 class Certificate(BaseModel):
     """A proved radius, or an abstention, with its evidence (docs/api.md).
 
@@ -171,6 +180,7 @@ class Certificate(BaseModel):
     input: InputDigest
     seed: str = Field(description="128 random bits, hexadecimal; every vote can be redrawn from it")
     engine: EngineDescription
+    made_by: MadeBy | None = Field(default=None, description="the software; absent from older certificates")
     issued_at: datetime
     signature: Signature | None = Field(
         default=None, description="over all of the above; the service's keys are at /keys/signing"

@@ -3,6 +3,7 @@
 import math
 from datetime import UTC, datetime
 from fractions import Fraction
+from importlib.metadata import version
 
 from smoothcert.schemas.card import ModelCard
 from smoothcert.schemas.certificate import (
@@ -10,6 +11,7 @@ from smoothcert.schemas.certificate import (
     EngineDescription,
     Implied,
     InputDigest,
+    MadeBy,
     ModelDigest,
     Shape,
 )
@@ -61,6 +63,7 @@ def build_certificate(
         input=input_digest,
         seed=seed,
         engine=engine,
+        made_by=MadeBy(name="SmoothCert", version=version("smoothcert")),
         issued_at=datetime.now(UTC),
     )
 

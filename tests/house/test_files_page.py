@@ -23,6 +23,7 @@ from smoothcert.schemas.certificate import (
     Implied,
     InputDigest,
     Look,
+    MadeBy,
     ModelDigest,
     PublicKey,
     Signature,
@@ -37,7 +38,9 @@ SECTION_OF = {
     "A checkpoint: a folder": [
         ModelCard, Preprocessing, Evaluation, Protocol, Int8, Quantization, Calibration, Rounding
     ],
-    "A certificate": [Certificate, Implied, Look, ModelDigest, InputDigest, EngineDescription, Signature],
+    "A certificate": [
+        Certificate, Implied, Look, MadeBy, ModelDigest, InputDigest, EngineDescription, Signature
+    ],
     "A statement": [Statement, Share, ClassShares, DataDigest],
     "A log of an evaluation": [EvaluationRun],
     "Keys": [ApiKey, PublicKey],

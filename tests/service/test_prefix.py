@@ -141,6 +141,6 @@ def test_the_command_line_follows_links_below_a_prefix(open_below: Open, worker:
     with Client("http://testserver/p") as client:
         client._http = service  # the same calls, without a socket
         service.base_url = "http://testserver/p/"
-        job = client.submit("image", DIGIT, {"n": "1000"})
+        job = client.submit_file("image", DIGIT, {"n": "1000"})
         worker.finish(worker.begin(job.id))
         assert [snapshot.status for snapshot in client.follow(job)][-1] == "succeeded"
