@@ -46,6 +46,7 @@ async def read_version() -> MadeBy:
 
 
 def _missing(service: Service) -> list[str]:
+    """Why the service can't certify now, one clause each; empty if it can."""
     names = service.models.names()
     if not names:
         return ["there is no model"]

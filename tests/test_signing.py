@@ -42,7 +42,7 @@ def test_an_edited_certificate_is_refused(field: str, value: object) -> None:
     assert "changed afterwards" in str(signature_problem(signed() | {field: value}, KEYS))
 
 
-def test_a_forged_signature_and_a_stranger_are_refused() -> None:
+def test_a_forged_signature_and_an_unknown_key_are_refused() -> None:
     document = signed()
     forged = document | {"signature": document["signature"] | {"key_id": OTHER.public.kid}}
     assert "changed afterwards, or forged" in str(signature_problem(forged, KEYS))
@@ -103,6 +103,6 @@ def test_keys_go_through_their_files(tmp_path: Path) -> None:
     assert TypeAdapter(PublicKey).validate_json(SIGNER.public.model_dump_json()) == SIGNER.public
 
 
-def test_a_key_that_is_no_key_cannot_check_anything_and_says_so() -> None:
+def test_an_invalid_key_checks_nothing_and_is_named_in_the_error() -> None:
     short = SIGNER.public.model_copy(update={"x": "AAAA"})
     assert str(signature_problem(signed(), PublicKeys(keys=(short,)))).startswith("can't be checked: ")

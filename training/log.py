@@ -153,7 +153,11 @@ def read_log(path: Path) -> Log:
 
 
 def parse_log(text: str, name: str) -> Log:
-    """See read_log. name: of the log, in errors and reports."""
+    """A log from its text; name: in errors and reports. Raises InvalidRequest, as read_log does.
+
+    Without a header the number of columns tells whether it is ours (COLUMNS) or the field's (FIELD_COLUMNS).
+    A last line of ours that a kill cut short is left out, and `torn` is set.
+    """
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     columns = _header(lines[0][1]) if lines else None
     if columns is not None:

@@ -75,6 +75,7 @@ def accuracy_curve(log: Log) -> tuple[list[float], list[float]]:
 
 
 def _plot_accuracy(axes: Axes, logs: Sequence[Log]) -> None:
+    """The share of images that are classified right with at least this radius, one curve a log."""
     for log, label in zip(logs, _labels(logs), strict=True):
         axes.step(*accuracy_curve(log), where="post", label=label)
     axes.set(xlabel="Radius", ylabel="Certified accuracy", ylim=(0, 1))

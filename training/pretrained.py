@@ -76,6 +76,7 @@ def _check(given: Weights, wanted: Weights, new_head: bool) -> None:
 
 
 def _read_state_dict(path: Path) -> Weights:
+    """A state dict, or a dict that holds one as `state_dict` or `model`, as training programs save it."""
     loaded = torch.load(path, map_location="cpu", weights_only=True)
     for key in ("state_dict", "model"):
         loaded = loaded.get(key, loaded) if isinstance(loaded, dict) else loaded

@@ -73,7 +73,7 @@ class TrainingRun:
         """Write state and metrics, in the main process; only between two steps."""
         if not is_main_process():
             return
-        # Metrics first: after a kill between the two, `_restore` drops the line too many.
+        # Metrics first: a kill between the two leaves one line too many, which `_restore` drops.
         write_whole(self.folder / METRICS_FILE, format_metrics(self.trainer.records).encode())
         save_state(self.trainer, self._state)
 

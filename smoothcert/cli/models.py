@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def models(
     as_json: Annotated[bool, typer.Option("--json", help="The whole cards, as one JSON list.")] = False,
 ) -> None:
-    """List the models and what they can certify."""
+    """List the models and what they can certify. ACR is the average certified radius over the test images."""
     from smoothcert.cli.settings import settings
 
     registry = settings().registry

@@ -1,7 +1,7 @@
 """The documents, as pydantic models. No torch, no Redis, no SciPy.
 
 certificate  the answer with its evidence, its signature and the public keys
-parameters   what is asked, and whether it can be answered
+parameters   sigma, votes, alpha and procedure of a request, and whether they can certify at all
 job          jobs, batches, problems over HTTP
 card         a checkpoint without its weights
 api_keys     keys of the service

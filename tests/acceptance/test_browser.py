@@ -122,14 +122,14 @@ def test_a_sample_becomes_a_certificate_and_its_radius_is_seen_to_grow(
     assert json.loads(download.value.path().read_text())["radius"] == 1.5
 
 
-def test_a_file_that_is_no_image_is_refused_in_words(visit: Callable[..., Visit]) -> None:
+def test_a_file_that_is_no_image_is_refused_with_a_reason(visit: Callable[..., Visit]) -> None:
     here = visit()
     here.page.set_input_files("#file", DATA / "not-an-image.txt")
     here.page.get_by_role("button", name="Certify").click()
     here.says('[role="alert"]', "PNG, JPEG")
 
 
-def test_a_mistake_stays_on_show_while_another_job_runs(
+def test_an_error_message_stays_while_another_job_runs(
     visit: Callable[..., Visit], worker: StandInWorker
 ) -> None:
     here = visit()
@@ -205,7 +205,7 @@ def test_polling_takes_over_where_the_stream_is_blocked(
     here.until("succeeded")
 
 
-def test_a_silent_broker_is_told_of_and_work_goes_on_when_it_is_back(
+def test_a_broker_that_does_not_answer_is_reported_and_work_continues_when_it_returns(
     visit: Callable[..., Visit], worker: StandInWorker, broker: Broker
 ) -> None:
     here = visit()

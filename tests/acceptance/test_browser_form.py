@@ -66,7 +66,7 @@ def test_a_photo_for_a_grey_digit_model_is_shown_as_the_model_sees_it_with_a_war
     assert here.overflow() <= 0
 
 
-def test_the_time_is_told_before_and_while_it_works(
+def test_the_time_left_is_shown_before_and_during_a_job(
     visit: Callable[..., Visit], worker: StandInWorker
 ) -> None:
     task = worker.begin(visit().certify())

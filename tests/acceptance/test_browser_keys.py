@@ -48,7 +48,7 @@ def test_who_gives_the_key_as_password_certifies_follows_and_fetches(
     assert here.strangers == []
 
 
-def test_who_gives_no_key_is_told_that_one_is_wanted(chromium: "playwright.Browser", guarded: str) -> None:
+def test_a_caller_without_a_key_is_asked_for_one(chromium: "playwright.Browser", guarded: str) -> None:
     here = Visit(chromium, guarded, http_credentials={"username": "ann", "password": "wrong"})
     here.page.get_by_role("button", name="Certify").click()
     here.says('[role="alert"]', "API key")

@@ -101,6 +101,6 @@ def test_a_cuda_config_asks_the_same_network(small_network: nn.Module) -> None:
     assert np.array_equal(there.classes(0), here.classes(0))
 
 
-def test_a_senseless_config_is_the_callers_mistake(small_network: nn.Module) -> None:
+def test_an_impossible_config_raises_invalid_request(small_network: nn.Module) -> None:
     with pytest.raises(ValueError, match="cuda-graph"):
         real_voter(small_network, (3, 12, 12), 6, EngineConfig("cpu", "cuda-graph", "float32", 50, threads=1))

@@ -49,7 +49,7 @@ def test_the_answer_for_people_says_how_many_broke(inside: Command) -> None:
     assert done.stdout.split()[: len(COLUMNS)] == list(COLUMNS)
 
 
-def test_mistakes_are_told_before_any_vote(inside: Command, tmp_path: Path) -> None:
+def test_invalid_options_are_refused_before_any_vote(inside: Command, tmp_path: Path) -> None:
     kept = tmp_path / "log.tsv"
     kept.write_text("mine")
     for arguments, complaint in [

@@ -46,7 +46,7 @@ def test_the_table_marks_the_fastest(inside: Command) -> None:
         ([FAILS, SETUP], 2, "one device"),
     ],
 )
-def test_a_config_that_makes_no_sense_is_a_mistake(
+def test_an_impossible_engine_exits_with_2(
     inside: Command, setups: list[str], code: int, complaint: str
 ) -> None:
     done = inside("bench", MODEL, *(word for one in setups for word in ("--engine", one)))
@@ -65,7 +65,7 @@ def test_a_failed_config_keeps_its_reason() -> None:
     assert second["votes_per_second"] is second["seconds_per_certificate"] is second["share_of_matrix_rate"]
 
 
-def test_a_config_for_another_machine_is_a_failure_in_words(inside: Command) -> None:
+def test_an_engine_of_another_machine_fails_with_its_reason(inside: Command) -> None:
     import torch
 
     if torch.cuda.is_available():

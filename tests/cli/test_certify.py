@@ -20,7 +20,7 @@ def test_certify_prints_a_certificate_and_keeps_it(smoothcert: Command, tmp_path
     assert done.stderr == ""
 
 
-def test_without_json_the_answer_is_said_in_words(inside: Command, models: Path) -> None:
+def test_without_json_the_answer_is_a_sentence(inside: Command, models: Path) -> None:
     done = inside(
         *("certify", DATA / "digit-3.png", "--model", models / MODEL),
         *("--n", "500", "--procedure", "certify", "--engine", SETUP),

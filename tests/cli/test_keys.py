@@ -23,7 +23,7 @@ def test_a_key_is_shown_once_listed_without_its_secret_and_revoked(inside: Comma
     assert (again.returncode, "There is no key" in again.stderr) == (2, True)
 
 
-def test_mistakes_are_named(inside: Command, tmp_path: Path) -> None:
+def test_invalid_options_are_named_in_the_error(inside: Command, tmp_path: Path) -> None:
     for words, complaint in (
         (["create", "Ann Lee", "--file", tmp_path / "keys.json"], "no owner's name"),
         (["create", "ann"], "SMOOTHCERT_API_KEYS"),

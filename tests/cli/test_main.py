@@ -68,7 +68,7 @@ def test_keys_are_made_where_only_the_service_is_installed(tmp_path: Path) -> No
         (["evaluate", MODEL, "--dataset", "mnist"], "Missing option '--out'"),
     ],
 )
-def test_a_users_mistake_is_one_line_and_exit_2(
+def test_an_invalid_request_prints_one_line_and_exits_with_2(
     inside: Command, tmp_path: Path, arguments: list[str], complaint: str
 ) -> None:
     log = tmp_path / "log.tsv"

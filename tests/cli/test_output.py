@@ -40,7 +40,7 @@ def test_a_short_command_says_nothing_without_a_terminal(capsys: pytest.CaptureF
     ("seconds", "text"),
     [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (3599, "59 min 59 s"), (7500, "2 h 05 min")],
 )
-def test_durations_are_told_to_two_units(seconds: float, text: str) -> None:
+def test_durations_have_two_units(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
@@ -56,7 +56,7 @@ def said_at(*steps: float) -> list[str]:
     return said
 
 
-def test_steps_that_become_much_slower_are_told_once_each_time() -> None:
+def test_steps_that_become_much_slower_are_reported_once_each_time() -> None:
     (text,) = said_at(0.5, 0.5, 0.6, 3.0, 3.0, 3.0)
     assert text.startswith("a step takes ")
     assert "other programs take the processors" in text

@@ -38,7 +38,7 @@ def log(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_place_that_cannot_be_written_is_told_at_once_and_in_one_line(
+def test_an_unwritable_output_is_refused_at_once_in_one_line(
     inside: Command, tmp_path: Path, log: Path, name: str
 ) -> None:
     (tmp_path / "file").touch()
@@ -109,7 +109,7 @@ def test_a_key_made_through_a_link_is_one_the_service_sees(inside: Command, tmp_
     assert (refused.returncode, "is no file that could keep keys" in refused.stderr) == (2, True)
 
 
-def test_a_signing_key_keeps_its_link_and_is_nobody_elses_to_read(inside: Command, tmp_path: Path) -> None:
+def test_a_signing_key_keeps_its_link_and_only_its_owner_can_read_it(inside: Command, tmp_path: Path) -> None:
     made, there = tmp_path / "keys", tmp_path / "there"
     made.mkdir()
     there.mkdir()

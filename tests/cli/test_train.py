@@ -78,7 +78,7 @@ def test_a_killed_training_ends_with_the_very_weights_of_an_undisturbed_one(
     assert cards[0].training["final_loss"] == cards[1].training["final_loss"]
 
 
-def test_what_was_measured_is_told_and_stands_in_the_card(smoothcert: Command, tmp_path: Path) -> None:
+def test_measured_speed_is_printed_and_written_into_the_card(smoothcert: Command, tmp_path: Path) -> None:
     asked = ("train", "gaussian", *ASKED, "--epochs", "1", "--out", tmp_path / "made")
     done = smoothcert(*asked, OMP_DISPLAY_ENV="true")
     assert done.returncode == 0, done.stderr

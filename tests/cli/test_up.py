@@ -263,7 +263,7 @@ def test_a_wrong_setting_ends_it_at_once_and_is_named(tmp_path: Path, name: str)
     assert name.encode() in complaints.splitlines()[-1]
 
 
-def test_a_taken_port_is_the_users_mistake(tmp_path: Path) -> None:
+def test_a_taken_port_exits_with_2(tmp_path: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -280,7 +280,7 @@ def test_a_configured_broker_that_is_away_is_named(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("host", "said"), [("192.0.2.1", "this machine has no such address"), ("no such host", "no such address")]
 )
-def test_an_address_that_is_not_ours_is_the_users_mistake(tmp_path: Path, host: str, said: str) -> None:
+def test_an_address_of_another_machine_exits_with_2(tmp_path: Path, host: str, said: str) -> None:
     with pytest.raises(InvalidRequest, match=said):
         run_deployment(free_port(), tmp_path, host=host)
 

@@ -193,7 +193,7 @@ def test_a_seed_that_is_none_is_found_without_replay(
         assert_refused(inside("verify", edited(certificate, tmp_path, seed=seed)), "refused: seed")
 
 
-def test_what_nobody_confirms_is_named_in_the_last_line(
+def test_what_was_not_checked_is_named_in_the_last_line(
     inside: Command, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     document = edited(certificate, tmp_path, later=3)

@@ -27,6 +27,6 @@ def test_a_config_can_be_read_back_from_a_certificate() -> None:
     ["", "cpu", "tpu:eager:float32:8", "cpu:eager:float32:0", "cpu:eager:float32:x", "cpu:magic:float32:8",
      "cpu:eager/odd:float32:8", "cpu:eager:float8:8", "cpu:eager:float32:8:9"],
 )  # fmt: skip
-def test_what_is_no_config_is_the_callers_mistake(text: str) -> None:
+def test_an_invalid_config_text_raises_invalid_request(text: str) -> None:
     with pytest.raises(InvalidRequest, match="is not an engine"):
         EngineConfig.parse(text)

@@ -101,13 +101,13 @@ def test_a_description_says_what_decides_the_votes(engine: BuildEngine) -> None:
     ["cpu:cuda-graph/1-threads:float32:64", "cpu:eager/1-threads:float16:64", "cpu:eager/1-threads:tf32:64",
      "cuda:openvino:float32:64", "cpu:eager:float32:64", "cuda:eager/2-threads:float32:64"],
 )  # fmt: skip
-def test_a_config_that_makes_no_sense_is_the_callers_mistake(text: str) -> None:
+def test_an_impossible_config_raises_invalid_request(text: str) -> None:
     with pytest.raises(InvalidRequest, match=text):
         check_runnable(EngineConfig.parse(text))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
-def test_a_config_for_a_missing_device_is_a_failure_that_says_so(engine: BuildEngine) -> None:
+def test_a_config_for_a_missing_device_fails_with_its_reason(engine: BuildEngine) -> None:
     with pytest.raises(InternalError, match="no CUDA device"):
         engine("cuda:eager:float32:64")
 
@@ -176,7 +176,7 @@ def test_a_row_is_classified_alike_wherever_it_stands_in_the_batch(
     assert rows_answer_alike_in_any_order(cpu_voter(small_network, SHAPE, 6, EngineConfig.parse(text)))
 
 
-def test_processors_of_one_name_that_compute_otherwise_are_told_apart() -> None:
+def test_processors_of_one_name_with_other_instructions_have_other_descriptions() -> None:
     zen4 = {"model name": "AMD EPYC", "cpu family": "25", "model": "17", "flags": "fma avx512f avx512_vnni"}
     assert processor(zen4) == "AMD EPYC (25/17) avx512_vnni"
     others = ({"model": "1"}, {"cpu family": "26"}, {"flags": "fma avx512f"}, {"flags": "avx512_bf16"})

@@ -30,7 +30,7 @@ def test_the_process_keeps_its_own_settings_after_a_failure() -> None:
     assert state() == before
 
 
-def test_what_a_failed_batch_left_behind_is_nobodys_answer(
+def test_answers_of_a_failed_batch_are_never_returned(
     small_network: nn.Module, image_CHW: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = EngineConfig.parse("cuda:eager/channels-last/folded:float32:64")

@@ -111,7 +111,7 @@ def test_weights_keep_their_signs_and_lie_on_255_levels() -> None:
 
 
 @needs_int8
-def test_a_network_without_a_rounding_is_the_callers_mistake(small_network: nn.Module) -> None:
+def test_int8_without_a_rounding_raises_invalid_request(small_network: nn.Module) -> None:
     with pytest.raises(InvalidRequest, match="smoothcert quantize"):
         Engine(small_network, SHAPE, 6, SETUP)
 
@@ -123,7 +123,7 @@ def test_the_rounding_of_another_network_is_refused(small_network: nn.Module, ro
 
 
 @pytest.mark.parametrize("text", ["cpu:eager/folded/1-threads:int8:8", "cpu:openvino/1-threads:int8:8"])
-def test_int8_that_would_be_something_else_is_the_callers_mistake(text: str) -> None:
+def test_int8_on_another_back_end_raises_invalid_request(text: str) -> None:
     with pytest.raises(InvalidRequest, match="int8 is for openvino"):
         check_runnable(EngineConfig.parse(text))
 

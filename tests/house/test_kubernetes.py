@@ -197,13 +197,13 @@ def test_network_policies_forbid_by_default() -> None:
         assert policy(name)["podSelector"]["matchLabels"] == {NAME: name}
 
 
-def test_the_worker_reaches_only_redis_and_nobody_reaches_it() -> None:
+def test_the_worker_reaches_only_redis_and_accepts_no_connection() -> None:
     (way,) = policy("worker")["egress"]
     assert (names(way["to"]), way["ports"]) == ({"redis"}, [{"protocol": "TCP", "port": 6379}])
     assert "ingress" not in policy("worker")
 
 
-def test_only_service_and_worker_reach_redis_which_reaches_nobody() -> None:
+def test_only_service_and_worker_reach_redis_which_opens_no_connection() -> None:
     (way,) = policy("redis")["ingress"]
     assert names(way["from"]) == {"service", "worker"}
     assert "egress" not in policy("redis")

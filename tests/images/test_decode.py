@@ -133,7 +133,7 @@ def test_large_pictures_are_decoded_one_at_a_time_to_the_same_pixels() -> None:
     assert {image.pixels for image in images} == {np.asarray(expected).transpose(2, 0, 1).tobytes()}
 
 
-def test_animations_are_refused_because_nobody_knows_which_frame_is_meant() -> None:
+def test_animations_are_refused() -> None:
     frames = [Image.new("L", (28, 28), value) for value in (0, 255)]
     data = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
     with pytest.raises(BadImage, match="Animated"):

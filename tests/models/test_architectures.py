@@ -24,7 +24,7 @@ def network(name: str, classes: int = 10) -> torch.nn.Module:
         ("resnet50", 25_557_032),
     ],
 )
-def test_parameter_counts(name: str, count: int) -> None:
+def test_parameter_counts_are_those_of_the_papers(name: str, count: int) -> None:
     classes = 1000 if name == "resnet50" else 10
     assert sum(p.numel() for p in network(name, classes).parameters()) == count
 

@@ -94,7 +94,7 @@ def test_a_word_just_below_a_threshold_gives_the_smaller_integer() -> None:
 
 
 @pytest.mark.parametrize("sigma", [0.0, -1.0, 12.5, float("nan"), float("inf")])
-def test_a_sigma_out_of_range_is_the_callers_mistake(sigma: float) -> None:
+def test_a_sigma_out_of_range_raises_invalid_request(sigma: float) -> None:
     with pytest.raises(InvalidRequest, match="sigma"):
         noise_table(sigma)
 

@@ -86,7 +86,7 @@ def test_each_count_is_a_whole_number() -> None:
         assert refused.value.field == "counts.1"
 
 
-def test_what_later_versions_add_is_left_alone_and_told() -> None:
+def test_fields_of_later_versions_are_ignored_and_listed() -> None:
     document = text_with(later={"linf": [0.5]}, **{"\x1b[2J": 1})
     assert read_document(document.encode()).unknown == ["later", r"'\x1b[2J'"]
     assert read_document(nested(MAX_DEPTH).encode()).unknown == ["later"]

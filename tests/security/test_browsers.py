@@ -103,9 +103,7 @@ def test_our_own_page_can_ask_whatever_a_proxy_makes_of_its_host(
         {"Host": "10.1.2.3", "X-Forwarded-Host": "example.org", "Origin": "https://example.org"},
     ],
 )
-def test_a_host_that_is_told_rightly_is_our_own(
-    settings: Settings, digit: bytes, headers: dict[str, str]
-) -> None:
+def test_a_correct_host_header_is_accepted(settings: Settings, digit: bytes, headers: dict[str, str]) -> None:
     with TestClient(create_app(settings), client=("127.0.0.1", 1)) as client:
         assert client.post("/certify", files={"image": digit}, headers=headers).status_code == 202
         evil = {"Origin": "https://evil.example"}

@@ -51,7 +51,7 @@ def test_a_huge_wait_is_cut_to_what_the_operator_allows(open_service: Open, digi
     assert time.monotonic() - start < 5
 
 
-def test_waiters_over_the_limit_are_told_to_come_back_and_everything_else_goes_on(
+def test_waiting_clients_over_the_limit_get_503_and_other_requests_are_served(
     open_service: Open, worker: StandInWorker, digit: bytes
 ) -> None:
     client = open_service(max_watching=2)

@@ -97,7 +97,7 @@ def test_jobs_and_batches_belong_to_the_owner_of_the_key(client: TestClient) -> 
     assert mine[1]["status"] == "queued", "a stranger must not have cancelled it"
 
 
-def test_a_revoked_key_is_refused_at_once_and_a_damaged_file_lets_nobody_in(
+def test_a_revoked_key_is_refused_at_once_and_a_damaged_file_admits_no_caller(
     client: TestClient, keys: Path
 ) -> None:
     assert client.get("/jobs", headers=bearer(ANN.text)).status_code == 200
@@ -147,7 +147,7 @@ def test_browsers_send_the_key_as_a_password_but_not_for_another_site(client: Te
     assert client.get("/jobs", headers={"Authorization": "Basic ~"}).status_code == 401
 
 
-def test_without_keys_it_serves_this_machine_alone_unless_told_otherwise(
+def test_without_keys_only_loopback_is_served_unless_anonymous_callers_are_allowed(
     settings: Settings, keys: Path
 ) -> None:
     for host in ("127.0.0.1", "::1", "localhost", "127.1.2.3"):

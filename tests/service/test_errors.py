@@ -51,7 +51,7 @@ def test_every_error_is_a_problem(client: TestClient, method: str, path: str, st
     is_problem(client.request(method, path), status)
 
 
-def test_a_text_file_is_415_and_told_what_is_taken(client: TestClient) -> None:
+def test_a_text_file_is_415_with_the_accepted_formats(client: TestClient) -> None:
     text = (DATA / "not-an-image.txt").read_bytes()
     problem = is_problem(client.post("/certify", files={"image": text}), 415)
     assert "PNG" in problem["detail"]
@@ -156,7 +156,7 @@ def test_without_a_broker_answers_are_503_within_three_seconds(
         assert "smoothcert_broker_up 0.0" in client.get("/metrics").text
 
 
-def test_what_nobody_foresaw_is_a_problem_without_its_secrets(settings: Settings) -> None:
+def test_an_unexpected_error_is_a_problem_document_without_details(settings: Settings) -> None:
     app = create_app(settings)
 
     @app.get("/bug")

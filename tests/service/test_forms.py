@@ -56,7 +56,7 @@ UNCLOSED = {
 
 @pytest.mark.parametrize("what", UNCLOSED)
 @pytest.mark.parametrize("to", ["/certify", "/batches"])
-def test_a_form_without_its_closing_boundary_is_400_and_says_so(send: Send, what: str, to: str) -> None:
+def test_a_form_without_its_closing_boundary_is_400_with_the_reason(send: Send, what: str, to: str) -> None:
     status, problem = send(UNCLOSED[what], to)
     assert status == 400
     assert "closing boundary, --cut--" in problem["detail"]
@@ -115,7 +115,7 @@ def test_a_boundary_that_is_missing_or_there_twice_is_400(send: Send, kind: str)
     ],
 )
 @pytest.mark.parametrize("to", ["/certify", "/batches"])
-def test_what_is_no_form_is_400_and_told_to_send_one(send: Send, kind: str | None, to: str) -> None:
+def test_a_body_that_is_no_form_is_400_with_the_expected_type(send: Send, kind: str | None, to: str) -> None:
     for body in (DIGIT, b'{"image": "x"}', b"", picture() + END):
         status, problem = send(body, to, kind)
         assert status == 400
@@ -143,7 +143,7 @@ def test_a_batchs_fields_are_meant_once_too(send: Send) -> None:
 
 @pytest.mark.parametrize("to", ["/certify", "/batches"])
 @pytest.mark.parametrize("field", ["alfa", "Image", "N", "image[]", "file", "sigma"])
-def test_an_unknown_field_is_422_and_told_those_there_are(send: Send, field: str, to: str) -> None:
+def test_an_unknown_field_is_422_with_the_known_fields(send: Send, field: str, to: str) -> None:
     for more in (part(field, b"1"), part(field, DIGIT, file='; filename="a.png"')):
         status, problem = send(picture() + more + END, to)
         assert status == 422
@@ -258,7 +258,7 @@ def test_the_same_key_and_picture_answer_with_the_same_job(client: TestClient) -
 
 @pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "deflate", "br", "identity, gzip"])
 @pytest.mark.parametrize("kind", [FORM, "image/png"])
-def test_a_compressed_body_is_415_and_told_to_come_as_it_is(
+def test_a_compressed_body_is_415_with_the_accepted_encoding(
     client: TestClient, encoding: str, kind: str
 ) -> None:
     body = gzip.compress(DIGIT if kind == "image/png" else picture() + END)

@@ -50,7 +50,7 @@ def serving(redis_url: str, models: Path) -> Iterator[tuple["subprocess.Popen[by
         process.wait()
 
 
-def test_files_nobody_should_trust_cost_little_memory(
+def test_hostile_files_cost_little_memory(
     server: tuple["subprocess.Popen[bytes]", str],
 ) -> None:
     process, url = server
@@ -79,7 +79,7 @@ def largest() -> bytes:
     return encode(Image.new("RGBA", (8192, 6144)))
 
 
-def test_a_service_told_to_stop_ends_its_streams_and_is_gone_within_two_seconds(
+def test_sigterm_ends_event_streams_and_the_service_within_two_seconds(
     server: tuple["subprocess.Popen[bytes]", str], client: TestClient, digit: bytes
 ) -> None:
     process, url = server

@@ -59,7 +59,7 @@ def test_counts_outlive_the_service_and_its_replicas_agree(
         assert samples(other)["smoothcert_jobs_submitted_total", MODEL] == 1
 
 
-def test_strangers_make_no_series(client: TestClient, digit: bytes, models: Path) -> None:
+def test_requests_create_no_new_label_values(client: TestClient, digit: bytes, models: Path) -> None:
     client.get("/jobs/unknown")
     before = set(samples(client))
     for name in ("nope", "a:b", "x" * 90, "../etc"):

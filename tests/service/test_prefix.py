@@ -102,7 +102,7 @@ def test_keys_limits_and_policies_hold_below_a_prefix(open_below: Open, tmp_path
 
 
 @pytest.mark.parametrize("caller", ["10.1.2.3", "testclient", "::2"])
-def test_a_stranger_tells_no_prefix(open_below: Open, caller: str) -> None:
+def test_a_prefix_header_of_an_untrusted_client_is_ignored(open_below: Open, caller: str) -> None:
     client = open_below(caller)
     assert client.post("/certify", files={"image": DIGIT}, headers=TOLD).headers["location"][:6] == "/jobs/"
 

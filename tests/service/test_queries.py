@@ -24,7 +24,7 @@ def wrong(problem: dict) -> dict[str, str]:
         ("/jobs/x/events", "none"),
     ],
 )
-def test_an_unknown_query_parameter_is_422_and_told_those_there_are(
+def test_an_unknown_query_parameter_is_422_with_the_known_ones(
     client: TestClient, path: str, there_are: str
 ) -> None:
     answer = client.get(path, params={"lmit": 1})

@@ -38,7 +38,7 @@ def test_a_job_is_expected_to_end_at_the_pace_so_far() -> None:
     ],
     ids=["no votes yet", "queued", "not started", "may stop at its target", "may stop at its tolerance"],
 )
-def test_nobody_can_tell_when_it_ends(job: Job) -> None:
+def test_there_is_no_estimate_of_the_end(job: Job) -> None:
     assert due_at(job) is None
 
 

@@ -273,14 +273,14 @@ def test_where_all_votes_are_the_tops_the_others_have_none() -> None:
     assert most_of_others(np.array([7, 5, 6]), 2) == 7
 
 
-def test_votes_of_nobody_are_held_to_be_the_runner_ups() -> None:
+def test_votes_for_no_class_count_for_the_runner_up() -> None:
     counts_K = np.array([700, 200, 50], dtype=np.int64)
     assert result_at_look(counts_K, 1000, 0, halves(0.01), 1.0) == result_of_pair(
         700, 250, 1000, halves(0.01), 1.0
     )
 
 
-def test_one_class_alone_is_certified_against_nobody() -> None:
+def test_a_single_class_is_certified_without_a_runner_up() -> None:
     assert result_at_look(np.array([1000]), 1000, 0, halves(0.001), 1.0).radius > 2
 
 

@@ -32,7 +32,7 @@ def test_a_p_value_that_equals_alpha_is_no_prediction(n: int) -> None:
     assert predicts(np.array([n, 0]), n, 2 * 0.5**n * (1 + 1e-9))
 
 
-def test_votes_of_nobody_count_against_the_leader() -> None:
+def test_votes_for_no_class_count_against_the_leader() -> None:
     assert predicts(np.array([60, 30]), 90, 0.01)
     assert not predicts(np.array([60, 30]), 120, 0.01)
     assert not predicts(np.array([60, 0]), 200, 0.01)

@@ -21,13 +21,13 @@ def test_counts_that_no_ten_votes_on_two_classes_can_give_are_a_programmers_erro
         VoteCounts.empty(2).plus(VoteRange("estimation", 0, 10), np.array(counts))
 
 
-def test_counts_may_fall_to_nobody_or_to_one_class_whole() -> None:
+def test_votes_may_be_for_no_class_or_all_for_one_class() -> None:
     votes = VoteRange("estimation", 0, 10)
     assert VoteCounts.empty(2).plus(votes, np.array([0, 0])).counts == (0, 0)
     assert VoteCounts.empty(2).plus(votes, np.array([0, 10])).leader == 1
 
 
-def test_nobody_leads_before_the_first_vote_and_the_lowest_of_equals_after_it() -> None:
+def test_no_class_leads_before_the_first_vote_and_the_lowest_index_on_a_tie() -> None:
     assert VoteCounts.empty(3).leader is None
     assert VoteCounts(drawn=1, counts=(0, 0, 1)).leader == 2
     assert VoteCounts(drawn=4, counts=(0, 2, 2)).leader == 1

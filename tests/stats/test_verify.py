@@ -153,7 +153,7 @@ def test_a_prediction_needs_all_its_votes() -> None:
     assert wrong_field(certificate, slack=1e-3) == "outcome"  # 500 votes, each off by a thousandth
 
 
-def test_votes_of_nobody_are_held_to_be_the_runner_ups() -> None:
+def test_votes_for_no_class_count_for_the_runner_up() -> None:
     certificate = certificate_for({"procedure": "certify"})
     one, two = certificate.counts[1], certificate.counts[2]
     assert wrong_field(certificate, counts=[0, one, two]) is None  # a one-sided bound reads the leader alone
@@ -162,7 +162,7 @@ def test_votes_of_nobody_are_held_to_be_the_runner_ups() -> None:
 
 
 @pytest.mark.parametrize("wish", [{"n": 150}, {"n": 5000}, {"procedure": "predict", "n": 11}])
-def test_a_single_class_is_certified_against_nobody(wish: dict[str, Any]) -> None:
+def test_a_single_class_is_certified_without_a_runner_up(wish: dict[str, Any]) -> None:
     parameters = Parameters.model_validate({"sigma": 0.5} | wish)
     certification = Certification(parameters, 1, slack=slack(0.5, 28 * 28))
     for _ in drive(certification, KnownVotes([1.0]), 5000):

@@ -118,7 +118,7 @@ def test_any_text_is_a_log_or_refused(text: str) -> None:
         assert all(row.radius >= 0 and row.seconds >= 0 for row in rows)
 
 
-def test_a_missing_log_says_so(tmp_path: Path) -> None:
+def test_a_missing_log_is_named_in_the_error(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match=r"no\.tsv can't be read: No such file"):
         read_log(tmp_path / "no.tsv")
 
