@@ -21,6 +21,7 @@ DATASETS = {
     "mnist": "training.datasets.torchvision_datasets:MNIST",
     "fashion-mnist": "training.datasets.torchvision_datasets:FASHION_MNIST",
     "cifar10": "training.datasets.torchvision_datasets:CIFAR10",
+    "imagenet": "training.datasets.torchvision_datasets:IMAGENET",
 }
 
 
@@ -64,6 +65,10 @@ def load_dataset(
         raise InvalidRequest(f"There is no data set {name!r}; there are: {known} and {FOLDER}PATH.")
     if size is not None:
         raise InvalidRequest(f"{name} has images of one size; only a folder's can be chosen.")
+    if spec.folder is not None:
+        from training.datasets.image_set import load_named_folder  # noqa: PLC0415
+
+        return load_named_folder(name, spec, split, root, stream=stream)
     from training.datasets.image_set import load_named  # noqa: PLC0415
 
     return load_named(name, spec, split, root, download=download)

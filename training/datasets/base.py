@@ -109,7 +109,7 @@ class DatasetDefaults:
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """A named data set, held in memory as uint8.
+    """A named data set: held in memory as uint8, or class folders in torchvision's layout.
 
     read: called as read(root, train=..., download=...), like torchvision's classes. Its result has `data`,
         uint8 (N, H, W) or (N, H, W, C), and `targets`, N indices into class_names. It raises RuntimeError or
@@ -118,6 +118,8 @@ class DatasetSpec:
     augment: applied to each training batch; None: nothing.
     family: data set whose published method options it uses.
     method_schedules: schedules by method, where the published runs differ from `defaults`.
+    folder: below the data root, or the root itself: train/ and val/ with a folder a class, in the order of
+        class_names. `read` is then unused.
     """
 
     read: Callable[..., Any]
@@ -127,6 +129,7 @@ class DatasetSpec:
     augment: Augment | None
     family: Family
     method_schedules: dict[str, Schedule] = field(default_factory=dict)
+    folder: str | None = None
 
 
 IMAGENET = DatasetDefaults(

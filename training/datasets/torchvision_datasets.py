@@ -1,10 +1,22 @@
-"""MNIST, Fashion-MNIST and CIFAR-10, read by torchvision."""
+"""MNIST, Fashion-MNIST and CIFAR-10, read by torchvision, and ImageNet in its layout."""
 
 from dataclasses import replace
 
+import torch
+from torch import Tensor
 from torchvision import datasets
+from torchvision.models import ResNet50_Weights
 
-from training.datasets.base import DatasetDefaults, DatasetSpec, Schedule, crop_and_flip
+from training.datasets.base import IMAGENET as IMAGENET_DEFAULTS
+from training.datasets.base import (
+    DatasetDefaults,
+    DatasetSpec,
+    Schedule,
+    crop_and_flip,
+    resized_crop_and_flip,
+)
+
+SIDE = 224  # pixels of ImageNet's crops
 
 MNIST = DatasetSpec(
     read=datasets.MNIST,
@@ -39,4 +51,20 @@ CIFAR10 = DatasetSpec(
     method_schedules={  # its authors' code
         "macer": Schedule(epochs=440, lr=0.01, lr_step=200, batch=64, weight_decay=5e-4, late=0),
     },
+)
+
+
+def crop_to_input(images_BCHW: Tensor, generator: torch.Generator | None) -> Tensor:
+    """A random resized crop to 224 pixels and a flip; smaller images keep their size."""
+    return resized_crop_and_flip(images_BCHW, generator, min(images_BCHW.shape[-1], SIDE))
+
+
+IMAGENET = DatasetSpec(
+    read=datasets.ImageNet,
+    class_names=tuple(ResNet50_Weights.IMAGENET1K_V1.meta["categories"]),  # by sorted WordNet id
+    licence="ImageNet: its images belong to their owners; for research and education only",
+    defaults=IMAGENET_DEFAULTS,
+    augment=crop_to_input,
+    family="imagenet",
+    folder="imagenet",
 )
