@@ -45,6 +45,19 @@ def save_plot(logs: Sequence[Log], path: Path) -> None:
         save_figure(plot_logs(logs), path)
 
 
+def save_panels(panels: Sequence[tuple[str, Sequence[Log]]], path: Path) -> None:
+    """Certified accuracy against radius, a titled panel a group of logs, as the paper's figures are."""
+    check_plot_path(path)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(PANEL[0] * len(panels), PANEL[1]), layout="constrained")
+        for axes, (title, logs) in zip(
+            figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
+        ):
+            axes.set_title(title)
+            _plot_accuracy(axes, logs)
+        save_figure(figure, path)
+
+
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a .png or .svg file without a date, so that it is reproducible. Raises InvalidRequest."""
     kind, encoded = path.suffix.lower().removeprefix("."), io.BytesIO()

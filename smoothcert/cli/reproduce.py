@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from training.reproduce.comparison import ArmResult
     from training.reproduce.experiments import Arm, Experiment
     from training.reproduce.gaps import Gaps
+
+
+Format = Literal["markdown", "latex"]
 
 
 def reproduce(
@@ -51,11 +54,16 @@ def reproduce(
     evaluate: Annotated[bool, typer.Option(help="Certify what has no rows yet.")] = True,
     image: Annotated[int, typer.Option(min=0, help="The test image of figure1.")] = 0,
     precision: Annotated[PrecisionOption, typer.Option(help=PRECISION)] = "auto",
+    resume: Annotated[
+        bool, typer.Option(help="Continue what an earlier call left unfinished, rather than refuse it.")
+    ] = True,
+    format_name: Annotated[Format, typer.Option("--format", help="Of the tables.")] = "markdown",
 ) -> None:
-    """Reproduce a table or figure of the paper.
+    """Reproduce a table or figure of the paper, under its number there.
 
     Bundled checkpoints, and those of an earlier call, are used; what is missing is trained, everything is
-    certified into logs that a later call continues, and the figures stand beside the published ones.
+    certified into logs that a later call continues, and each row stands beside the published ones. A plot of
+    the logs goes to --out.
     """
 
     use_passive_waiting()
@@ -72,7 +80,11 @@ def reproduce(
     if not experiment.arms:
         raise InvalidRequest(f"{name} has no model with {' or '.join(only or [])} in its name.")
 
-    bench = Bench(data_root, out, scale, every or experiment.every, n, train, evaluate, image, precision)
+    bench = Bench(
+        *(data_root, out, scale, every or experiment.every, n, train, evaluate, image, precision),
+        resume=resume,
+        latex=format_name == "latex",
+    )
     show(run_experiment(experiment, bench))
 
 
@@ -93,6 +105,8 @@ class Bench:
     evaluate: bool = True
     image: int = 0  # test image of Figure 1
     precision: PrecisionOption = "auto"  # of what is trained
+    resume: bool = True
+    latex: bool = False
 
 
 def run_experiment(experiment: Experiment, bench: Bench) -> str:
@@ -103,7 +117,10 @@ def run_experiment(experiment: Experiment, bench: Bench) -> str:
     check_out(bench.out, folder=True)
     wanted = bench.evaluate and experiment.kind in ("table", "curves")
     outcomes = [_outcome(arm, replace(bench, evaluate=wanted)) for arm in experiment.arms]
-    return "\n".join([f"## {experiment.title}", "", *_scaled(bench), _report(experiment, outcomes, bench)])
+    report = _report(experiment, outcomes, bench)
+    if bench.latex:
+        return report
+    return "\n".join([f"## {experiment.title}", "", *_scaled(bench), report])
 
 
 def _scaled(bench: Bench) -> list[str]:
@@ -120,11 +137,11 @@ def _report(experiment: Experiment, outcomes: Sequence[ArmResult], bench: Bench)
     from training.reproduce.comparison import comparison, costs
 
     if experiment.kind == "costs":
-        return costs(outcomes)
+        return costs(outcomes, latex=bench.latex)
     if experiment.kind == "gaps":
         return _gaps(experiment, outcomes, bench)
-    report = comparison(outcomes)
-    return report + _curves(experiment, outcomes, bench.out) if experiment.kind == "curves" else report
+    report, plotted = comparison(outcomes, latex=bench.latex), _curves(experiment, outcomes, bench.out)
+    return report if bench.latex else report + plotted
 
 
 def _outcome(arm: Arm, bench: Bench) -> ArmResult:
@@ -149,7 +166,7 @@ def _find(arm: Arm, bench: Bench, scale: float) -> tuple[Checkpoint, float] | No
     from smoothcert.cli.settings import settings
     from smoothcert.models.registry import CARD_FILE, ModelRegistry, read_card
 
-    recipe = arm.recipe(_images_at(arm, bench), scale)
+    recipe = arm.recipe(arm.dataset, scale)
     for root in (bench.out / CHECKPOINTS, settings().models):
         folder = root / _checkpoint_name(arm, scale)
         if (folder / CARD_FILE).is_file() and _is_of(read_card(folder), recipe):
@@ -180,9 +197,9 @@ def _train(arm: Arm, bench: Bench) -> None:
     name = _checkpoint_name(arm, bench.scale)
     folder = bench.out / CHECKPOINTS / name
     note(f"training {name}")
-    images = _images(_images_at(arm, bench), "train", bench.data_root)
-    recipe = arm.recipe(_images_at(arm, bench), bench.scale, images.input_shape[0])
-    resume = (folder / STATE_FILE).exists()
+    images = _images(arm.dataset, "train", bench.data_root)
+    recipe = arm.recipe(arm.dataset, bench.scale, images.input_shape[0])
+    resume = bench.resume and (folder / STATE_FILE).exists()
     fit(recipe, images, folder, resume=resume, precision=bench.precision)
 
 
@@ -197,9 +214,11 @@ def _log(arm: Arm, checkpoint: Checkpoint, bench: Bench) -> Log | None:
     request = parameters(
         {"procedure": "certify"} | ({} if bench.n is None else {"n": bench.n}), checkpoint.card.sigma
     )
-    selection = Selection(_images_at(arm, bench), "test", bench.data_root, bench.every, None)
+    selection = Selection(arm.dataset, "test", bench.data_root, bench.every, None)
     seed = None if path.exists() else SEED
-    return run_evaluation(checkpoint, request, selection, path, seed=seed, engine=None, resume=True).log
+    return run_evaluation(
+        checkpoint, request, selection, path, seed=seed, engine=None, resume=bench.resume
+    ).log
 
 
 def _kept_log(path: Path, checkpoint: Checkpoint) -> Log | None:
@@ -218,17 +237,19 @@ def _log_path(checkpoint: Checkpoint, bench: Bench) -> Path:
 
 
 def _curves(experiment: Experiment, outcomes: Sequence[ArmResult], out: Path) -> str:
-    from training.plot import save_plot
+    from training.plot import save_panels
     from training.reproduce.comparison import by_heading
 
-    lines = [""]
-    for number, (head, some) in enumerate(by_heading(outcomes), 1):
-        logs = [replace(item.log, name=item.label) for item in some if item.log and item.log.rows]
-        if logs:
-            path = out / f"{experiment.name}-{number}.svg"
-            save_plot(logs, path)
-            lines.append(f"{head}: {path}")
-    return "\n".join(lines) + "\n"
+    panels = [
+        (heading, [replace(item.log, name=item.label) for item in some if item.log and item.log.rows])
+        for heading, some in by_heading(outcomes)
+    ]
+    panels = [(heading, logs) for heading, logs in panels if logs]
+    if not panels:
+        return ""
+    path = out / f"{experiment.name}.svg"
+    save_panels(panels, path)
+    return f"\nPlot: {path}\n"
 
 
 def _gaps(experiment: Experiment, outcomes: Sequence[ArmResult], bench: Bench) -> str:
@@ -250,7 +271,7 @@ def _gaps_of(outcome: ArmResult, bench: Bench) -> Gaps:
     found = _find(outcome.arm, bench, outcome.scale)
     assert found is not None
     checkpoint, _ = found
-    images = _images(_images_at(outcome.arm, bench), "test", bench.data_root)
+    images = _images(outcome.arm.dataset, "test", bench.data_root)
     network = load_network(checkpoint.folder, checkpoint.card)
     label = int(images.labels[bench.image])
     gaps = log_probability_gaps(network, images.images_u8[bench.image], label, outcome.arm.sigma)
@@ -259,13 +280,6 @@ def _gaps_of(outcome: ArmResult, bench: Bench) -> Gaps:
 
 def _checkpoint_name(arm: Arm, scale: float) -> str:
     return arm.name if scale == 1 else f"{arm.name}-x{scale:g}"
-
-
-def _images_at(arm: Arm, bench: Bench) -> str:
-    """The data set's name; ImageNet is the folder imagenet/ below the data root."""
-    from training.datasets import FOLDER
-
-    return f"{FOLDER}{bench.data_root / 'imagenet'}" if arm.dataset == "imagenet" else arm.dataset
 
 
 @cache

@@ -13,7 +13,7 @@ def unpadded(markdown: str) -> str:
 
 def test_what_is_missing_is_trained_and_certified_once(inside: Command, tmp_path: Path) -> None:
     ask = (
-        *("reproduce", "table1", *ROOT, "--out", tmp_path, "--only", "gaussian-0.50"),
+        *("reproduce", "mnist", *ROOT, "--out", tmp_path, "--only", "gaussian-0.50"),
         *("--scale", "0.01", "--n", "100"),
     )
     first = inside(*ask)
@@ -21,7 +21,7 @@ def test_what_is_missing_is_trained_and_certified_once(inside: Command, tmp_path
     assert f"training {MODEL}-x0.01" in first.stderr  # the untrained model of that name is no such recipe
     assert "**Scale 0.01" in first.stdout
     assert "- gaussian: trained at scale 0.01 (1 epochs), not as published" in first.stdout
-    assert "| **gaussian (scale 0.01, n = 100)** here | 5 |" in unpadded(first.stdout)
+    assert "| **gaussian (scale 0.01, n = 100, 1 image in 20)** here | 5 |" in unpadded(first.stdout)
     assert "| published, the same images | | 1.5370 |" in unpadded(first.stdout)
     assert "| difference, not like with like |" in unpadded(first.stdout)
     assert re.search(r"^training in (float32|bfloat16)/(channels-last|contiguous)", first.stderr, re.M)
@@ -30,8 +30,27 @@ def test_what_is_missing_is_trained_and_certified_once(inside: Command, tmp_path
     assert again.stdout == first.stdout
 
 
+def test_what_is_unfinished_is_continued_unless_that_is_refused(inside: Command, tmp_path: Path) -> None:
+    ask = ("reproduce", "mnist", *ROOT, "--out", tmp_path, "--only", "gaussian-0.50", "--scale", "0.01")
+    assert inside(*ask, "--n", "100").returncode == 0
+    log = tmp_path / f"{MODEL}-x0.01.tsv"
+    whole = log.read_text()
+    log.write_text(whole[: whole.rindex("\n", 0, -1) + 20])  # killed within the last row
+    refused = inside(*ask, "--n", "100", "--no-resume")
+    assert refused.returncode == 2
+    assert "--resume continues it" in refused.stderr
+    continued = inside(*ask, "--n", "100", "--resume", "--format", "latex")
+    assert continued.returncode == 0, continued.stderr
+    rows = [line.split("\t") for line in log.read_text().splitlines()]
+    assert [row[:5] + row[6:] for row in rows] == [
+        (cells := line.split("\t"))[:5] + cells[6:] for line in whole.splitlines()
+    ]
+    assert "\\begin{tabular}" in continued.stdout
+    assert (tmp_path / "mnist.svg").exists()
+
+
 def test_a_log_of_other_weights_is_left_out(inside: Command, tmp_path: Path) -> None:
-    ask = ("reproduce", "table1", *ROOT, "--out", tmp_path, "--only", "gaussian-0.50", "--scale", "0.01")
+    ask = ("reproduce", "mnist", *ROOT, "--out", tmp_path, "--only", "gaussian-0.50", "--scale", "0.01")
     assert inside(*ask, "--n", "100").returncode == 0
     run = tmp_path / f"{MODEL}-x0.01.tsv.run.json"
     run.write_text(re.sub(r'("weights_sha256": ")\w{4}', r"\g<1>0000", run.read_text()))
@@ -44,8 +63,8 @@ def test_a_log_of_other_weights_is_left_out(inside: Command, tmp_path: Path) -> 
 def test_nothing_is_trained_where_that_is_not_wanted(inside: Command, tmp_path: Path) -> None:
     done = inside("reproduce", "table3", *ROOT, "--out", tmp_path, "--no-train")
     assert done.returncode == 0, done.stderr
-    assert "| macer | 4 | – | – | – | 14.1 |" in unpadded(done.stdout)
-    assert "- macer: not trained" in done.stdout
+    assert "| **MACER** here | 4 | – | – | – | – |" in unpadded(done.stdout)
+    assert "- MACER: not trained" in done.stdout
 
 
 def test_figure_1_draws_the_gaps_of_what_there_is(inside: Command, tmp_path: Path) -> None:

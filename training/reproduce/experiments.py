@@ -5,14 +5,17 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from smoothcert.errors import InvalidRequest
+from training.methods import defaults
 from training.recipe import Recipe, build_recipe, run_name, shortened
-from training.reproduce.published import ACR_BY_NOISES, ACR_BY_WEIGHT
+from training.reproduce.published import ACR_BY_NOISES, ACR_BY_WEIGHT, Scores, paper_rows, printed_scores
 
 Kind = Literal["table", "costs", "curves", "gaps"]
 SIGMAS = (0.25, 0.5, 1.0)
 LEGACY = {"form": "legacy"}
 ABLATION = "MNIST, σ = 1"
-FORMS = ("kl_entropy", "legacy", "xent", "kl", "mse")
+FIXED_ATTACK = {"num_noises": 8, "steps": 10, "epsilon": 255.0}  # SmoothAdv without a search, on CIFAR-10
+COLLAPSE = 40  # lambda at which the paper's classifier answers at random
+RENAMED = {"mnist-supplement": "mnist-corrected"}
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,8 @@ class Arm:
     """One classifier of an experiment.
 
     label: its row in tables. options: those that differ from the published ones. architecture: None: the
-    published one. group: title of its table, if data set and sigma do not identify it.
+    published one. group: title of its table, if data set and sigma do not identify it. key: of its logs'
+    figures in training.reproduce.published, if that is not the label. printed: the paper's own figures.
     """
 
     label: str
@@ -30,6 +34,8 @@ class Arm:
     options: dict[str, Any] = field(default_factory=dict)
     architecture: str | None = None
     group: str = ""
+    key: str = ""
+    printed: Scores | None = None
 
     def recipe(self, dataset_name: str, scale: float = 1.0, channels: int | None = None) -> Recipe:
         """Its training run on the data set called `dataset_name`, for the share `scale` of the epochs."""
@@ -73,7 +79,9 @@ class Experiment:
 
 
 def find_experiment(name: str) -> Experiment:
-    """Raises InvalidRequest for a name that is not in EXPERIMENTS."""
+    """Raises InvalidRequest for a name that is not in EXPERIMENTS, with the new one for an old one."""
+    if name in RENAMED:
+        raise InvalidRequest(f"{name} is called {RENAMED[name]} now.")
     if name not in EXPERIMENTS:
         raise InvalidRequest(f"There is no experiment {name!r}; there are: {', '.join(EXPERIMENTS)}.")
     return EXPERIMENTS[name]
@@ -97,86 +105,159 @@ def _arms(dataset: str, labels: tuple[str, ...], sigmas: tuple[float, ...] = SIG
     )
 
 
-def _form_arm(form: str) -> Arm:
-    options = {} if form == "kl_entropy" else {"form": form}
-    label = "-".join(["consistency", *options.values()])
-    return Arm(label, "consistency", "mnist", 1.0, options, group=f"{ABLATION}: form of the loss")
+def _paper_arms(table: str, dataset: str, sigma: float | None = None) -> tuple[Arm, ...]:
+    """The rows of a printed table. sigma: of the whole table, where its rows have none."""
+    arms: list[Arm] = []
+    for row in paper_rows(table):
+        architecture = row.get("architecture", "").lower().replace("-", "") or None
+        fresh = not arms or arms[-1].architecture != architecture
+        arm = _paper_arm(row["model"], dataset, sigma or row["sigma"], None if fresh else arms[-1])
+        group = row.get("architecture", "")
+        arms.append(replace(arm, architecture=architecture, group=group, printed=printed_scores(row)))
+    return tuple(arms)
 
 
-def _option_arm(option: str, symbol: str, value: float) -> Arm:
-    group = f"{ABLATION}: {symbol}"
-    return Arm(f"{symbol} = {value:g}", "consistency", "mnist", 1.0, {option: value}, group=group)
+def _paper_arm(model: str, dataset: str, sigma: float, above: Arm | None) -> Arm:
+    """One printed row. A row with `+` builds on the one above."""
+    if model.startswith("+ Consistency"):
+        assert above is not None
+        weight = float(model.partition("=")[2].rstrip(" )") or 20)
+        options = above.options | LEGACY | {"weight": weight}
+        method = "smoothadv-consistency" if above.method == "smoothadv" else "consistency"
+        label = f"{above.label.partition(' +')[0]} + Consistency (λ = {weight:g})"
+        return Arm(label, method, dataset, sigma, options)
+    if model.startswith("+"):
+        best = defaults("smoothadv", dataset, sigma)
+        return Arm(f"SmoothAdv {model}", "smoothadv", dataset, sigma, _attack(best))
+    if model == "SmoothAdv":
+        attack = FIXED_ATTACK if dataset == "cifar10" else _attack(defaults("smoothadv", dataset, sigma))
+        return Arm(model, "smoothadv", dataset, sigma, attack)
+    return Arm(model, model.removesuffix(" training").lower(), dataset, sigma)
+
+
+def _attack(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: options[name] for name in FIXED_ATTACK}
+
+
+def _cost_arms() -> tuple[Arm, ...]:
+    """Table 3's rows: SmoothAdv's is the one with the search."""
+    table1 = {arm.label: arm for arm in TABLE1.arms if arm.sigma == 0.5}
+    labels = ("Gaussian", "Gaussian + Consistency (λ = 20)", "SmoothAdv + Hyperparameter search", "MACER")
+    return tuple(table1[label] for label in labels)
+
+
+def _form_arm(form: str, weight: float) -> Arm:
+    options = {"form": form, "weight": weight}
+    group = f"{ABLATION}: form of the loss (a)"
+    return Arm(f"{form}, λ = {weight:g}", "consistency", "mnist", 1.0, options, group=group)
+
+
+def _noises_arm(noises: int, sigma: float) -> Arm:
+    group = f"MNIST, σ = {sigma:g}: m (b)"
+    return Arm(f"m = {noises}", "consistency", "mnist", sigma, {"num_noises": noises}, group=group)
+
+
+def _weight_arm(weight: float) -> Arm:
+    return Arm(f"λ = {weight:g}", "consistency", "mnist", 1.0, {"weight": weight}, group=f"{ABLATION}: λ (c)")
+
+
+def _smoothmix_arms() -> tuple[Arm, ...]:
+    light = tuple(
+        Arm("smoothmix, η = 1", "smoothmix", "mnist", sigma, {"weight": 1.0}, key="smoothmix-weight-1")
+        for sigma in SIGMAS
+    )
+    return (*_arms("mnist", ("smoothmix",)), *light, *_arms("fashion-mnist", ("smoothmix",)))
+
+
+def _small_network_arms() -> tuple[Arm, ...]:
+    group = "CIFAR-10, ResNet-20, σ = 0.5"
+    return tuple(
+        Arm(label, label, "cifar10", 0.5, architecture="resnet20", group=group, key=f"resnet20-{label}")
+        for label in ("gaussian", "consistency")
+    )
 
 
 TABLE1 = Experiment(
     "table1",
-    "MNIST, LeNet: the methods beside each other, Consistency as the paper printed it (`legacy`)",
+    "Table 1: CIFAR-10, ResNet-110",
     "table",
-    _arms("mnist", ("gaussian", "stability", "smoothadv", "macer", "consistency-legacy")),
-)
-MNIST_SUPPLEMENT = Experiment(
-    "mnist-supplement",
-    "MNIST, LeNet: Consistency as its authors corrected it (`kl_entropy`), alone and with SmoothAdv",
-    "table",
-    _arms("mnist", ("consistency", "smoothadv-consistency")),
-)
-TABLE2 = Experiment(
-    "table2",
-    "CIFAR-10, ResNet-110: the methods beside each other",
-    "table",
-    _arms(
-        "cifar10",
-        (
-            *("gaussian", "stability", "smoothadv", "macer"),
-            *("consistency-legacy", "consistency", "smoothadv-consistency"),
-        ),
-    ),
-)
-TABLE3 = Experiment(
-    "table3",
-    "CIFAR-10, ResNet-110, sigma = 0.5: what training costs",
-    "costs",
-    _arms("cifar10", ("gaussian", "consistency", "macer", "smoothadv"), (0.5,)),
-)
-TABLE4 = Experiment(
-    "table4",
-    "ImageNet, ResNet-50, 500 images; its class folders are looked for in imagenet/ below --data-root",
-    "table",
-    _arms("imagenet", ("gaussian", "consistency", "smoothadv"), (0.5, 1.0)),
-    every=100,
-)
-FASHION_MNIST = Experiment(
-    "fashion-mnist",
-    "Fashion-MNIST, LeNet: the methods beside each other (one seed)",
-    "table",
-    _arms("fashion-mnist", ("gaussian", "stability", "macer", "smoothadv", "consistency")),
-)
-FIGURE1 = Experiment(
-    "figure1",
-    "MNIST, sigma = 0.5: the log-probability gap under noise of one test image",
-    "gaps",
-    _arms("mnist", ("gaussian", "stability", "consistency"), (0.5,)),
-)
-FIGURE2 = Experiment(
-    "figure2",
-    "MNIST, LeNet: certified accuracy against radius for all methods",
-    "curves",
-    TABLE1.arms + MNIST_SUPPLEMENT.arms,
-)
-FIGURE3 = Experiment(
-    "figure3",
-    "MNIST, LeNet, sigma = 1: Consistency by form of the loss, by number of noises m, by weight lambda",
-    "curves",
-    (
-        *map(_form_arm, FORMS),
-        *(_option_arm("num_noises", "m", m) for m in ACR_BY_NOISES),
-        *(_option_arm("weight", "λ", weight) for weight in ACR_BY_WEIGHT),
-    ),
+    _paper_arms("table1_cifar10_resnet110", "cifar10"),
 )
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment
     for experiment in (
-        *(TABLE1, MNIST_SUPPLEMENT, TABLE2, TABLE3, TABLE4, FASHION_MNIST),
-        *(FIGURE1, FIGURE2, FIGURE3),
+        TABLE1,
+        Experiment(
+            "table2",
+            "Table 2: ImageNet, ResNet-50, 500 images",
+            "table",
+            _paper_arms("table2_imagenet_resnet50_500_images", "imagenet"),
+            every=100,
+        ),
+        Experiment(
+            "table3", "Table 3: CIFAR-10, ResNet-110, sigma = 0.5: what training costs", "costs", _cost_arms()
+        ),
+        Experiment(
+            "table4",
+            "Table 4: CIFAR-10, ResNet-20 and DenseNet-40, sigma = 0.5",
+            "table",
+            _paper_arms("table4_cifar10_architectures_sigma_0.50", "cifar10", 0.5),
+        ),
+        Experiment(
+            "figure1",
+            "Figure 1: MNIST, sigma = 0.5, the log-probability gap under noise of one test image",
+            "gaps",
+            _arms("mnist", ("gaussian", "macer", "stability", "consistency"), (0.5,)),
+        ),
+        Experiment(
+            "figure2",
+            "Figure 2: CIFAR-10, ResNet-110, certified accuracy against radius",
+            "curves",
+            TABLE1.arms,
+        ),
+        Experiment(
+            "figure3",
+            "Figure 3: MNIST, LeNet, Consistency by form of the loss (a), by m (b), by lambda (c)",
+            "curves",
+            (
+                _form_arm("legacy", 20.0),
+                *(_form_arm(form, weight) for form in ("mse", "kl") for weight in (20.0, 50.0, 100.0)),
+                *(_noises_arm(noises, sigma) for sigma in SIGMAS for noises in ACR_BY_NOISES),
+                *(_weight_arm(weight) for weight in sorted([*ACR_BY_WEIGHT, COLLAPSE])),
+            ),
+        ),
+        Experiment(
+            "mnist",
+            "Supplementary: MNIST, LeNet, Consistency as the paper printed it (`legacy`)",
+            "table",
+            _arms("mnist", ("gaussian", "stability", "smoothadv", "macer", "consistency-legacy")),
+        ),
+        Experiment(
+            "mnist-corrected",
+            "MNIST, LeNet, Consistency as its authors corrected it (`kl_entropy`), alone and with SmoothAdv",
+            "table",
+            _arms("mnist", ("consistency", "smoothadv-consistency")),
+        ),
+        Experiment(
+            "cifar10-corrected",
+            "CIFAR-10, Consistency as its authors corrected it (`kl_entropy`): ResNet-110 and ResNet-20",
+            "table",
+            (*_arms("cifar10", ("consistency", "smoothadv-consistency")), *_small_network_arms()),
+        ),
+        Experiment(
+            "fashion-mnist",
+            "Fashion-MNIST, LeNet (one seed)",
+            "table",
+            _arms("fashion-mnist", ("gaussian", "stability", "macer", "smoothadv", "consistency")),
+        ),
+        Experiment(
+            "smoothmix", "SmoothMix (NeurIPS 2021): MNIST, Fashion-MNIST, LeNet", "table", _smoothmix_arms()
+        ),
+        Experiment(
+            "cat-rs",
+            "CAT-RS (AAAI 2023): MNIST, Fashion-MNIST, LeNet; CIFAR-10, ResNet-110",
+            "table",
+            tuple(arm for name in ("mnist", "fashion-mnist", "cifar10") for arm in _arms(name, ("cat-rs",))),
+        ),
     )
 }

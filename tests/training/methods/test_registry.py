@@ -35,7 +35,7 @@ def smoothadv(num_noises, steps, epsilon, **more):
 
 
 def both(num_noises, steps, epsilon, weight):
-    return smoothadv(num_noises, steps, epsilon, weight=weight, entropy_weight=0.5)
+    return smoothadv(num_noises, steps, epsilon, weight=weight, entropy_weight=0.5, form="kl_entropy")
 
 
 def smoothmix(num_noises, steps, step_size, *, one_step=False):
