@@ -66,7 +66,7 @@ class TimedEngines:
     def check(self, folder: Path, card: ModelCard) -> None:
         pass
 
-    def build(self, folder: Path, card: ModelCard, wanted: object) -> TimedEngine:
+    def build(self, folder: Path, card: ModelCard, requested: object) -> TimedEngine:
         return TimedEngine()
 
 

@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.prefix import OUR_OWN, PREFIX
 from smoothcert.jobs.broker import LOCAL_BROKER, Address, broker_url
-from smoothcert.jobs.store import DAY
+from smoothcert.jobs.keys import DAY
 from smoothcert.models.registry import BUNDLED, DEFAULT_MODEL
 
 

@@ -3,6 +3,5 @@
 app         the application, its only task, its signals    certifier   one task from start to end
 drawing     the votes of one task                          models      the models that this child has loaded
 heartbeat   the parent: heartbeat, queues, the sweep       cache       engines already built
-engines     adapter to smoothcert.engines                  voting      the protocols of an engine
-settings    environment variables, read once
+engines     adapter to smoothcert.engines                  settings    environment variables, read once
 """

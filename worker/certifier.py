@@ -38,7 +38,7 @@ class Certifier:
     def __init__(self, settings: Settings, worker_id: str) -> None:
         self._slice = settings.slice
         self._client: redis.Redis = connect(settings.broker)
-        self._engines = EngineCache(settings.catalogue, settings.engine_builder())
+        self._engines = EngineCache(settings.registry, settings.engine_builder())
         self.votes = VoteStore(self._client, worker_id, self._engines.platform, settings.policy)
         self.models = Models(settings, self._engines, self.votes, JobStore(self._client))
         self._publisher = TaskPublisher(settings.broker)
@@ -90,7 +90,7 @@ class Certifier:
 
     def _load(self, task: Task) -> Loaded:
         try:
-            return self._engines.load(task.model, task.pin.engine if task.pin else task.setup)
+            return self._engines.load(task.model, task.pin.engine if task.pin else task.engine_config)
         except BadCheckpoint as error:
             self.models.refuse(task.model, str(error))
             raise

@@ -10,8 +10,8 @@ from smoothcert.engines.hardware import device_name, platform_versions
 from smoothcert.files import from_home
 from smoothcert.models.checkpoint import load_network
 from smoothcert.schemas.card import INT8, ModelCard
+from worker.cache import RequestedEngine
 from worker.settings import Settings
-from worker.voting import Wanted
 
 
 class Engines:
@@ -29,14 +29,14 @@ class Engines:
         """Raises BadCheckpoint if the checkpoint can't be loaded."""
         load_network(folder, card)
 
-    def build(self, folder: Path, card: ModelCard, wanted: Wanted | None) -> Engine:
-        """The engine of a checkpoint, with the wanted config, else the configured or the fastest one.
+    def build(self, folder: Path, card: ModelCard, requested: RequestedEngine | None) -> Engine:
+        """The engine of a checkpoint, with the requested config, else the configured or the fastest one.
 
         Raises BadCheckpoint, InternalError.
         """
         network = load_network(folder, card)
         subject = Subject.of(network, card)
-        config = _parsed(wanted) if wanted and _has(card, wanted) else self._choose(subject)
+        config = _parsed(requested) if requested and _has(card, requested) else self._choose(subject)
         return Engine(network, card.input_shape, len(card.labels), config)
 
     def _choose(self, subject: Subject) -> EngineConfig:
@@ -47,10 +47,10 @@ class Engines:
         return subject.candidates(available_device())[0]
 
 
-def _parsed(wanted: Wanted) -> EngineConfig:
-    return EngineConfig.parse(wanted) if isinstance(wanted, str) else EngineConfig.of(wanted)
+def _parsed(requested: RequestedEngine) -> EngineConfig:
+    return EngineConfig.parse(requested) if isinstance(requested, str) else EngineConfig.of(requested)
 
 
-def _has(card: ModelCard, wanted: Wanted) -> bool:
+def _has(card: ModelCard, requested: RequestedEngine) -> bool:
     """Whether the model can run this config. Without its int8 version, another config restarts the job."""
-    return _parsed(wanted).precision != INT8 or card.int8 is not None
+    return _parsed(requested).precision != INT8 or card.int8 is not None

@@ -19,8 +19,7 @@ from smoothcert.errors import SmoothCertError
 from smoothcert.jobs.broker import connect, evicts
 from smoothcert.jobs.keys import queues_of
 from smoothcert.jobs.publisher import TaskPublisher
-from smoothcert.jobs.sweep import WorkerStore
-from smoothcert.jobs.workers import ChildStatus, WorkerStatus
+from smoothcert.jobs.workers import ChildStatus, WorkerStatus, WorkerStore
 from worker.settings import BEATS_MISSED, Settings, settings
 
 WORKER_ID = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"  # children inherit it
@@ -96,7 +95,7 @@ class Heartbeat(bootsteps.StartStopStep):
             log.warning("not signed off", error=str(error))
 
     def _beat(self, parent: Any) -> None:
-        names = self._settings.catalogue.names()
+        names = self._settings.registry.names()
         child = self._store.beat(self._status(names, self._child), BEATS_MISSED * self._settings.beat)
         if child and child != self._child:
             self._child = child

@@ -62,12 +62,12 @@ class Models:
             log.warning("no sign of life", error=str(error))
 
     def _names(self) -> list[str]:
-        names = self._settings.catalogue.names()
+        names = self._settings.registry.names()
         return sorted(names, key=lambda name: name != self._settings.default_model)
 
     def _name_left_out(self) -> None:
         """Logs each folder that is no model, once for each reason."""
-        found = self._settings.catalogue.left_out()
+        found = self._settings.registry.left_out()
         for folder, reason in found.items():
             if self._left_out.get(folder) != reason:
                 log.warning("left out", folder=folder, why=reason)
@@ -82,7 +82,7 @@ class Models:
     def _try(self, name: str, *, build: bool = False) -> None:
         """Loads a model, unless its current weights were tried before."""
         try:
-            weights = self._settings.catalogue.card(name).weights_sha256
+            weights = self._settings.registry.card(name).weights_sha256
             if self._tried.get(name) == weights:
                 return
             self._tried[name] = weights

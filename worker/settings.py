@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from smoothcert.environment import read_environment
 from smoothcert.jobs.broker import LOCAL_BROKER, Address, broker_url
-from smoothcert.jobs.store import DAY
+from smoothcert.jobs.keys import DAY
 from smoothcert.jobs.tasks import Policy
 from smoothcert.models.registry import BUNDLED, DEFAULT_MODEL, ModelRegistry
 
@@ -30,7 +30,7 @@ class Settings(BaseSettings):
     models: Path = Field(default=BUNDLED, description="folder of checkpoint folders")
     default_model: str = Field(default=DEFAULT_MODEL, description="the first to be loaded beforehand")
     warm: int = Field(default=1, ge=0, le=4, description="models loaded before the first job is taken")
-    setup: str | None = Field(default=None, description="the engine set-up, for all models")
+    setup: str | None = Field(default=None, description="the engine config, for all models")
     signing_key: Path | None = Field(default=None, description="private key that signs certificates")
     tune: bool = Field(default=True, description="time set-ups when a model first loads (seconds, once)")
     cache: Path = Field(default=Path("~/.cache/smoothcert"), description="where measured set-ups are kept")
@@ -67,7 +67,7 @@ class Settings(BaseSettings):
         return broker_url(self.redis_url, self.redis_password_file)
 
     @property
-    def catalogue(self) -> ModelRegistry:
+    def registry(self) -> ModelRegistry:
         return ModelRegistry(self.models)
 
     @property

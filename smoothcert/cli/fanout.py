@@ -127,7 +127,9 @@ class FanOut:
         seed = image_seed(run.seed, idx)
         image = _pixels(self._images, idx)
         key = _hash(f"{run.model_dump_json()}{self._classifier}{image.digest.sha256}/{idx}")
-        request = Request(run.model, self._parameters, image, OWNER, seed=seed, setup=run.setup, lane="batch")
+        request = Request(
+            run.model, self._parameters, image, OWNER, seed=seed, engine_config=run.setup, lane="batch"
+        )
         return self._workers.send(request, key)
 
     def _rows(self, jobs: Sequence[Job]) -> Iterator[EvaluationProgress]:

@@ -3,7 +3,7 @@
 keys        every key and field, and the states of a job     scripts     the Lua scripts as callables
 store       for the service: submit, read, cancel            votes       for a task: begin, deliver, finish
 batches     several jobs under one id                        publisher   messages to workers, by Celery
-tasks       what a task receives and delivers                sweep       heartbeats, and abandoned jobs
-broker      its URL and its Redis client                     workers     status documents of workers
+tasks       what a task receives and delivers                workers     heartbeats, the sweep for lost jobs
+broker      its URL and its Redis client
 rate_limit  submissions per caller                           metrics     counters, histograms and queues
 """

@@ -17,7 +17,7 @@ Fields of `job:<id>`:
 
     status owner model parameters progress certificate error created started finished version attempts
                                        what callers see; certificate only once the job has ended
-    seed request lane batch setup idempotency    as submitted; `lane` is single or batch
+    seed request lane batch engine_config idempotency  as submitted; `lane` is single or batch
     queue chain sent                   Celery queue and number of the latest message, and when it was sent
     waiting_since                      when the job began to wait; unchanged when its message is sent again
     epoch                              counts the starts from vote 0 (another platform, other weights)
@@ -72,6 +72,7 @@ from hashlib import sha256
 ROOT = "{smoothcert}"
 QUEUE_PREFIX = "certify."
 IDLE_QUEUE = "certify"  # consumed by workers that have no model yet; nothing is sent to it
+DAY = 24 * 3600  # seconds
 MAX_DELIVERIES = 4  # of one range, before its job fails
 
 

@@ -10,7 +10,7 @@ import redis
 
 from smoothcert.errors import KeyReused, OverQuota, QueueFull
 from smoothcert.images.pixels import CertifiedImage
-from smoothcert.jobs.keys import ROOT, queue_of
+from smoothcert.jobs.keys import DAY, ROOT, queue_of
 from smoothcert.jobs.metrics import Metrics
 from smoothcert.jobs.publisher import Message
 from smoothcert.jobs.record import Row, job_of
@@ -20,7 +20,6 @@ from smoothcert.schemas.certificate import InputDigest
 from smoothcert.schemas.job import Job, Progress
 from smoothcert.schemas.parameters import Parameters
 
-DAY = 24 * 3600  # seconds
 ANONYMOUS = "anyone"  # the owner of every job while no API keys are configured
 
 Lane = Literal["single", "batch"]
@@ -46,7 +45,7 @@ class Request:
     lane: single jobs and those of a batch have separate queues (docs/decisions/0004-job-record.md).
     batch_id: its batch, which lives as long as its jobs.
     seed: 128 bits in hexadecimal; random by default. The service never accepts one from a caller, who could
-    choose the image to fit the noise. setup: an engine config; by default the worker chooses.
+    choose the image to fit the noise. engine_config: by default the worker chooses.
     """
 
     model: str
@@ -60,7 +59,7 @@ class Request:
     lane: Lane = "single"
     batch_id: str = ""
     seed: str | None = None
-    setup: str = ""
+    engine_config: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,7 @@ class JobStore:
             request=request.request_id,
             lane=request.lane,
             batch=request.batch_id,
-            setup=request.setup,
+            engine_config=request.engine_config,
         )
         refusals = {b"conflict": KeyReused, b"full": QueueFull, b"quota": OverQuota}
         if status in refusals:

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from smoothcert.images.pixels import CertifiedImage
-from smoothcert.jobs.keys import MAX_DELIVERIES
+from smoothcert.jobs.keys import DAY, MAX_DELIVERIES
 from smoothcert.jobs.publisher import Message
-from smoothcert.jobs.store import DAY
 from smoothcert.schemas.certificate import Certificate, EngineDescription
 from smoothcert.schemas.job import Problem, Progress
 from smoothcert.schemas.parameters import Parameters
@@ -50,7 +49,7 @@ class Task:
 
     main: false for a helper's. range: the first to count; NO_RANGE if all are taken. pin: None until the
     first counts are delivered. state: of the procedure (JSON); it covers `folded` ranges. counts: of ranges
-    after these (JSON). setup: the requested engine config; None for the worker's choice.
+    after these (JSON). engine_config: the requested one; None for the worker's choice.
     """
 
     job_id: str
@@ -68,7 +67,7 @@ class Task:
     folded: int
     counts: dict[int, str]
     request_id: str = ""
-    setup: str | None = None
+    engine_config: str | None = None
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ class VoteStore:
             return reason
         taken, main, fields, (pixels, digest), counts = reply
         model, parameters, seed, epoch, engine, weights, first, votes, ranges, *rest = fields
-        state, folded, request, setup = rest
+        state, folded, request, engine_config = rest
         return Task(
             job_id=job_id,
             task_id=task_id,
@@ -101,7 +101,7 @@ class VoteStore:
             folded=int(folded),
             counts={int(k): v.decode() for k, v in zip(counts[::2], counts[1::2], strict=True)},
             request_id=request.decode() if request else "",
-            setup=setup.decode() if setup else None,
+            engine_config=engine_config.decode() if engine_config else None,
         )
 
     def deliver(

@@ -19,8 +19,7 @@ from smoothcert.cli.settings import settings
 from smoothcert.jobs.broker import connect
 from smoothcert.jobs.publisher import TaskPublisher
 from smoothcert.jobs.store import JobStore
-from smoothcert.jobs.sweep import WorkerStore
-from smoothcert.jobs.workers import WorkerStatus
+from smoothcert.jobs.workers import WorkerStatus, WorkerStore
 from smoothcert.models.registry import read_card
 from smoothcert.schemas.parameters import Parameters
 from tests.cli.conftest import DATA, MODEL, ROOT, SETUP, Command, settings_of

@@ -16,10 +16,9 @@ from smoothcert.images.pixels import CertifiedImage
 from smoothcert.jobs.keys import MAX_DELIVERIES
 from smoothcert.jobs.publisher import HELPER, Message
 from smoothcert.jobs.store import JobStore, Request
-from smoothcert.jobs.sweep import WorkerStore
 from smoothcert.jobs.tasks import NO_RANGE, Policy, Task
 from smoothcert.jobs.votes import VoteStore
-from smoothcert.jobs.workers import WorkerStatus
+from smoothcert.jobs.workers import WorkerStatus, WorkerStore
 from smoothcert.schemas.certificate import EngineDescription
 from smoothcert.schemas.job import Job
 from smoothcert.schemas.parameters import Parameters

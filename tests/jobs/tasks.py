@@ -8,10 +8,9 @@ import redis
 
 from smoothcert.jobs.publisher import Message
 from smoothcert.jobs.store import JobStore
-from smoothcert.jobs.sweep import WorkerStore
 from smoothcert.jobs.tasks import Answer, Delivery, Pin, Policy, Task
 from smoothcert.jobs.votes import VoteStore
-from smoothcert.jobs.workers import WorkerStatus
+from smoothcert.jobs.workers import WorkerStatus, WorkerStore
 from smoothcert.schemas.certificate import Certificate, EngineDescription, InputDigest, Look, ModelDigest
 from smoothcert.schemas.job import Job, Progress
 

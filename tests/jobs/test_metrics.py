@@ -10,10 +10,9 @@ import redis
 from smoothcert.jobs.batches import Batches
 from smoothcert.jobs.metrics import Metrics, Queue
 from smoothcert.jobs.store import JobStore, Limits, Request
-from smoothcert.jobs.sweep import WorkerStore
 from smoothcert.jobs.tasks import Delivery, Policy, Task
 from smoothcert.jobs.votes import VoteStore
-from smoothcert.jobs.workers import WorkerStatus
+from smoothcert.jobs.workers import WorkerStatus, WorkerStore
 from smoothcert.schemas.job import Problem
 from tests.jobs.tasks import HALF, PIN, begin, begun, brought, certificate
 

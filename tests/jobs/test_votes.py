@@ -39,10 +39,10 @@ def helper(votes: VoteStore, job_id: str) -> Task:
 
 
 def test_a_task_begins_with_all_that_it_needs(votes: VoteStore, store: JobStore, request_: Request) -> None:
-    job_id = store.submit(replace(request_, request_id="r", setup="s", seed="ab")).job_id
+    job_id = store.submit(replace(request_, request_id="r", engine_config="s", seed="ab")).job_id
     task = begun(votes, job_id)
     assert (task.model, task.parameters, task.image) == ("m", request_.parameters, request_.image)
-    assert (task.seed, task.request_id, task.setup) == ("ab", "r", "s")
+    assert (task.seed, task.request_id, task.engine_config) == ("ab", "r", "s")
     assert (task.range, task.epoch, task.folded, task.pin, task.state, task.counts) == (
         0,
         1,

@@ -8,9 +8,9 @@ import redis
 
 from smoothcert.errors import OverQuota
 from smoothcert.jobs.store import JobStore, Lane, Limits, Request
-from smoothcert.jobs.sweep import WorkerStore
 from smoothcert.jobs.tasks import Policy
 from smoothcert.jobs.votes import VoteStore
+from smoothcert.jobs.workers import WorkerStore
 from tests.jobs.tasks import alive, look
 
 TTL = 3  # seconds

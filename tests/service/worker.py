@@ -3,10 +3,9 @@
 from datetime import UTC, datetime
 
 from smoothcert.jobs.broker import connect
-from smoothcert.jobs.sweep import WorkerStore
 from smoothcert.jobs.tasks import Delivery, Pin, Task
 from smoothcert.jobs.votes import VoteStore
-from smoothcert.jobs.workers import WorkerStatus
+from smoothcert.jobs.workers import WorkerStatus, WorkerStore
 from smoothcert.schemas.certificate import Certificate, EngineDescription, InputDigest, Look, ModelDigest
 from smoothcert.schemas.job import Progress
 

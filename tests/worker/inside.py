@@ -19,9 +19,9 @@ from smoothcert.schemas.job import Job
 from smoothcert.schemas.parameters import Parameters, ProcedureName
 from smoothcert.votes import Counts, VoteRange
 from tests.worker.stand_in import BLOCK, StandInEngine, StandIns, StandInVotes
+from worker.cache import RequestedEngine
 from worker.certifier import Certifier
 from worker.settings import Settings
-from worker.voting import Wanted
 
 MODEL = "stand-in"
 SEED = "0123456789abcdef" * 2
@@ -47,18 +47,18 @@ class Scripted(StandIns):
     """before: what happens before the first, second, ... votes are counted. loading: before a model is.
 
     asked: the votes that were counted. expected: up to which vote more were expected with each of these.
-    wanted: the engines that were asked for.
+    requested: the engines that were asked for.
     """
 
     asked: ClassVar[list[VoteRange]] = []
     expected: ClassVar[list[int]] = []
     before: ClassVar[Callable[[int], object]]
     loading: ClassVar[Callable[[str], object]]
-    wanted: ClassVar[list[Wanted | None]] = []
+    requested: ClassVar[list[RequestedEngine | None]] = []
 
-    def build(self, folder: Path, card: ModelCard, wanted: Wanted | None) -> ScriptedEngine:
+    def build(self, folder: Path, card: ModelCard, requested: RequestedEngine | None) -> ScriptedEngine:
         Scripted.loading(folder.name)
-        Scripted.wanted.append(wanted)
+        Scripted.requested.append(requested)
         return ScriptedEngine(self._device)
 
     def check(self, folder: Path, card: ModelCard) -> None:
@@ -74,7 +74,7 @@ class Inside:
         self.store = JobStore(self.client)
         Scripted.expected = []
         Scripted.asked, Scripted.before, Scripted.loading = [], _nothing, _nothing
-        Scripted.wanted = []
+        Scripted.requested = []
         self._timers: list[Timer] = []
 
     def certifier(self, name: str = "w1", **chosen: Any) -> Certifier:

@@ -80,7 +80,7 @@ def at_work(
 
 @dataclass
 class Plant:
-    """A broker, a catalogue with one model, and as many workers as a test starts."""
+    """A broker, a registry with one model, and as many workers as a test starts."""
 
     url: str
     folder: Path

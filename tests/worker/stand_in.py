@@ -11,8 +11,8 @@ from smoothcert.errors import InternalError
 from smoothcert.schemas.card import ModelCard
 from smoothcert.schemas.certificate import EngineDescription
 from smoothcert.votes import Counts, VoteRange
+from worker.cache import RequestedEngine
 from worker.settings import Settings
-from worker.voting import Wanted
 
 BLOCK = 512  # votes drawn from one stream
 SPEED = float(os.environ.get("STAND_IN_SPEED", "100000"))  # votes per second
@@ -79,8 +79,8 @@ class StandIns:
     def check(self, folder: Path, card: ModelCard) -> None:
         """Any checkpoint will do."""
 
-    def build(self, folder: Path, card: ModelCard, wanted: Wanted | None) -> StandInEngine:
-        device = wanted if isinstance(wanted, str) or wanted is None else wanted.device
+    def build(self, folder: Path, card: ModelCard, requested: RequestedEngine | None) -> StandInEngine:
+        device = requested if isinstance(requested, str) or requested is None else requested.device
         if device not in (None, self._device):
             raise InternalError(f"There is no {device} here.")
         while GATE and not Path(GATE).exists():

@@ -8,8 +8,8 @@ from structlog.testing import capture_logs
 
 from smoothcert.errors import InternalError, InvalidRequest
 from smoothcert.jobs.keys import queue_of
-from smoothcert.jobs.sweep import WorkerStore
 from smoothcert.jobs.tasks import Policy
+from smoothcert.jobs.workers import WorkerStore
 from smoothcert.votes import VoteRange
 from tests.jobs.tasks import alive
 from tests.worker.conftest import write_model
@@ -211,7 +211,7 @@ def test_a_job_goes_on_under_the_engine_that_cast_its_first_votes(inside: Inside
     inside.run(inside.certifier(), job_id)
     certificate = inside.job(job_id).certificate
     assert certificate is not None
-    assert Scripted.wanted == [None, certificate.engine]
+    assert Scripted.requested == [None, certificate.engine]
 
 
 def test_a_broker_that_takes_no_writes_for_a_while_loses_no_votes(inside: Inside) -> None:

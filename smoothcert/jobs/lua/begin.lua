@@ -44,6 +44,6 @@ end
 
 local range = repeated and begun.range or take(id)
 local fields = redis.call('HMGET', key('job', id), 'model', 'parameters', 'seed', 'epoch', 'engine', 'weights', 'first_votes',
-  'range_votes', 'ranges', 'state', 'folded', 'request', 'setup')
+  'range_votes', 'ranges', 'state', 'folded', 'request', 'engine_config')
 local image = redis.call('HMGET', key('image', id), 'pixels', 'digest')
 return {'begun', range, main and 1 or 0, fields, image, redis.call('HGETALL', key('counts', id))}

@@ -2,7 +2,7 @@
 -- Creates a job, or finds the one that this idempotency key created. Returns {status, id, row, queue, message number}.
 -- No allow-oom flag: a server without memory refuses new jobs, but runs the scripts that accepted jobs need.
 -- args: id, owner, model, parameters, progress, seed, idempotency, body, digest, into (Celery queue), queue_cap, open_cap,
--- ttl, request, lane, batch, setup. ARGV[2]: the pixels.
+-- ttl, request, lane, batch, engine_config. ARGV[2]: the pixels.
 local id, owner, model = args.id, args.owner, args.model
 local seen_key = key('idempotency', owner, args.idempotency)
 local open_key, owned_key = key('open', owner), key('owner', owner)
@@ -33,7 +33,7 @@ if args.queue_cap > 0 and waiting() >= args.queue_cap then return {'full', '', {
 if args.open_cap > 0 and redis.call('ZCARD', open_key) - #not_open >= args.open_cap then return {'quota', '', {}, '', 0} end
 
 set(id, 'status', 'queued', 'owner', owner, 'model', model, 'parameters', args.parameters, 'progress', args.progress,
-  'seed', args.seed, 'created', text(time), 'attempts', 0, 'request', args.request, 'lane', args.lane, 'setup', args.setup,
+  'seed', args.seed, 'created', text(time), 'attempts', 0, 'request', args.request, 'lane', args.lane, 'engine_config', args.engine_config,
   'epoch', 1, 'next', 0, 'folded', 0)
 if args.batch ~= '' then set(id, 'batch', args.batch) end
 redis.call('HSET', key('image', id), 'pixels', ARGV[2], 'digest', args.digest)
