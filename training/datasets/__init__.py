@@ -66,7 +66,7 @@ def load_dataset(
     if size is not None:
         raise InvalidRequest(f"{name} has images of one size; only a folder's can be chosen.")
     if spec.folder is not None:
-        from training.datasets.image_set import load_named_folder  # noqa: PLC0415
+        from training.datasets.torchvision_datasets import load_named_folder  # noqa: PLC0415
 
         return load_named_folder(name, spec, split, root, stream=stream)
     from training.datasets.image_set import load_named  # noqa: PLC0415

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from http.client import HTTPException
 from pathlib import Path
@@ -145,30 +145,6 @@ class ImageSet:
         return json.dumps([self.class_names, self.input_shape]).encode() + self.labels.numpy().tobytes()
 
 
-def load_named_folder(
-    name: str, spec: DatasetSpec, split: Split, root: Path, *, stream: bool | None
-) -> ImageSet:
-    """One split of a named data set whose images lie in class folders; see load_dataset.
-
-    Raises InvalidRequest: no such folders below `root`, or not as many as the set has classes.
-    """
-    assert spec.folder is not None
-    path = root / spec.folder if (root / spec.folder).is_dir() else root
-    if not (path / "train").is_dir():
-        raise InvalidRequest(
-            f"{name} is not in {root} and can't be fetched: name the folder with its train/ and val/, "
-            "a folder a class in each, with --data-root."
-        )
-    images = load_folder(f"{FOLDER}{path}", split, NAMED_SIDE, stream=stream)
-    found, known = len(images.class_names), len(spec.class_names)
-    if found != known:
-        raise InvalidRequest(
-            f"{path} has {found} classes and {name} {known}; a part of it is a data set of its own: "
-            f"folder:{path}."
-        )
-    return replace(images, name=name, class_names=spec.class_names, licence=spec.licence)
-
-
 def load_named(name: str, spec: DatasetSpec, split: Split, root: Path, *, download: bool) -> ImageSet:
     """One split of a named data set; see load_dataset."""
     try:
@@ -207,7 +183,6 @@ def _stacked(images: list[Future[Tensor]]) -> Tensor:
 
 
 GREY_MODES = {"1", "L", "LA"}  # of Pillow; modes with more than 8 bits a pixel start with I
-NAMED_SIDE = 224  # pixels, of ImageNet
 DEFAULT_SIZE = 224  # pixels
 SMALL = 64  # pixels: images up to this side are not cropped; larger ones get ImageNet's margin
 MARGIN = 256 / 224

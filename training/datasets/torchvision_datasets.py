@@ -1,12 +1,15 @@
 """MNIST, Fashion-MNIST and CIFAR-10, read by torchvision, and ImageNet in its layout."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torchvision import datasets
 from torchvision.models import ResNet50_Weights
 
+from smoothcert.errors import InvalidRequest
+from training.datasets import FOLDER, Split
 from training.datasets.base import IMAGENET as IMAGENET_DEFAULTS
 from training.datasets.base import (
     DatasetDefaults,
@@ -15,8 +18,9 @@ from training.datasets.base import (
     crop_and_flip,
     resized_crop_and_flip,
 )
+from training.datasets.image_set import ImageSet, load_folder
 
-SIDE = 224  # pixels of ImageNet's crops
+SIDE = 224  # pixels of ImageNet's images
 
 MNIST = DatasetSpec(
     read=datasets.MNIST,
@@ -68,3 +72,27 @@ IMAGENET = DatasetSpec(
     family="imagenet",
     folder="imagenet",
 )
+
+
+def load_named_folder(
+    name: str, spec: DatasetSpec, split: Split, root: Path, *, stream: bool | None
+) -> ImageSet:
+    """One split of a named data set whose images lie in class folders; see load_dataset.
+
+    Raises InvalidRequest: no such folders below `root`, or not as many as the set has classes.
+    """
+    assert spec.folder is not None
+    path = root / spec.folder if (root / spec.folder).is_dir() else root
+    if not (path / "train").is_dir():
+        raise InvalidRequest(
+            f"{name} is not in {root} and can't be fetched: name the folder with its train/ and val/, "
+            "a folder a class in each, with --data-root."
+        )
+    images = load_folder(f"{FOLDER}{path}", split, SIDE, stream=stream)
+    found, known = len(images.class_names), len(spec.class_names)
+    if found != known:
+        raise InvalidRequest(
+            f"{path} has {found} classes and {name} {known}; a part of it is a data set of its own: "
+            f"folder:{path}."
+        )
+    return replace(images, name=name, class_names=spec.class_names, licence=spec.licence)
