@@ -30,7 +30,7 @@ from smoothcert.schemas.certificate import Shape
 from smoothcert.schemas.limits import check_sigma
 from smoothcert.schemas.parameters import Parameters, ProcedureName
 from smoothcert.stats.procedure import Certification, Result, drive
-from smoothcert.votes import VoteSource
+from smoothcert.votes import Counts, VoteRange, VoteSource
 
 ABSTAIN = -1
 
@@ -85,6 +85,14 @@ class Smooth:
         if result is None or result.predicted_class is None:
             return ABSTAIN
         return result.predicted_class
+
+    def counts(self, x: Tensor, num: int, batch_size: int | None = None) -> Counts:
+        """Votes of `num` noisy copies of x for each class, as the field's `_sample_noise`; shape (K,)."""
+        image_CHW = _checked_image(x)
+        channels, height, width = image_CHW.shape
+        runner = self._runner((channels, height, width))
+        source = runner.votes(image_CHW, self.sigma, _fresh_seed(), batch_size)
+        return source.count(VoteRange("estimation", 0, num))
 
     def _result(  # noqa: PLR0917
         self, x: Tensor, procedure: ProcedureName, n0: int, n: int, alpha: float, batch_size: int | None

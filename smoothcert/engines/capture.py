@@ -317,14 +317,6 @@ def _refuse_unsafe(program: ExportedProgram) -> None:
             raise _Unsafe(f"it has control flow that depends on the data: {kind}")
         if kind.startswith("aten.") and kind.split(".")[1] in _UNKNOWN_SHAPES:
             raise _Unsafe(f"it has shapes or numbers that depend on the data: {kind}")
-        if isinstance(node.target, torch._ops.OpOverload):
-            _refuse_side_effects(node.target)
-
-
-def _refuse_side_effects(operator_: torch._ops.OpOverload) -> None:
-    random = torch.Tag.nondeterministic_seeded in operator_.tags
-    if random and "dropout" not in str(operator_):  # in evaluation mode it does nothing, and was tested
-        raise _Unsafe(f"it draws random numbers: {operator_}")
 
 
 def _calls(graph: fx.GraphModule) -> Iterator[fx.Node]:
