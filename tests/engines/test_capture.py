@@ -240,6 +240,13 @@ def test_wrappers_and_other_precisions_are_captured(
     assert captured(wrap(Body().to(dtype))).opaque is None
 
 
+def test_attention_is_captured() -> None:
+    def by_image(scores: Tensor, images: Tensor) -> Tensor:
+        return scores + F.scaled_dot_product_attention(images, images, images).flatten(1)[:, :CLASSES]
+
+    assert captured(Body(by_image)).opaque is None
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
