@@ -16,8 +16,7 @@ from smoothcert.errors import InternalError, InvalidRequest, NotACertificate, Un
 if TYPE_CHECKING:
     from smoothcert.cli.checkpoints import Checkpoint
     from smoothcert.images.pixels import CertifiedImage
-    from smoothcert.schemas.card import ModelCard, Preprocessing
-    from smoothcert.schemas.certificate import Certificate, PublicKeys, Shape, Signature
+    from smoothcert.schemas.certificate import Certificate, PublicKeys, Signature
     from smoothcert.schemas.json_text import Document
     from smoothcert.schemas.reading import Received
     from smoothcert.schemas.statement import Statement
@@ -215,7 +214,7 @@ def check_against(
     """
     from smoothcert.cli.options import read_file
     from smoothcert.images.decode import read_image
-    from smoothcert.stats.verify import Check
+    from smoothcert.verification import Pixels, check_image
 
     if replay and image is None:
         raise InvalidRequest("--replay needs the image that was certified: give it with --image.")
@@ -224,27 +223,10 @@ def check_against(
         yield from check_model(certificate, checkpoint, meant=replay or model is not None)
     if image is None:
         return
-    certified = read_image(read_file(image), checkpoint.card if checkpoint else Pixels.of(certificate))
-    made, claimed = certified.digest, certificate.input
-    same = (made.shape, made.sha256) == (claimed.shape, claimed.sha256)
-    yield Check("input", same, f"the pixels of {image} are others")
+    certified = read_image(read_file(image), checkpoint.card if checkpoint else Pixels(certificate))
+    yield check_image(certificate, certified, str(image))
     if checkpoint and replay:
         yield from check_votes(certificate, checkpoint, certified)
-
-
-@dataclass(frozen=True)
-class Pixels:
-    """How to decode the image if its model is not here: by the shape in the certificate."""
-
-    input_shape: Shape
-    preprocessing: Preprocessing
-
-    @classmethod
-    def of(cls, certificate: Certificate) -> Pixels:
-        from smoothcert.schemas.card import Preprocessing
-
-        shape = certificate.input.shape
-        return cls(shape, Preprocessing(mode="L" if shape[0] == 1 else "RGB", mean=(), std=()))
 
 
 def _find(certificate: Certificate, model: str | None, *, needed: bool) -> Checkpoint | None:
@@ -269,10 +251,11 @@ def check_model(certificate: Certificate, checkpoint: Checkpoint, *, meant: bool
     Unless `meant`, a model with the same name but other weights may be another one: then nothing is compared.
     """
     from smoothcert.stats.verify import Check
+    from smoothcert.verification import check_label, difference
 
     card = checkpoint.card
     same_weights = certificate.model.sha256 == card.weights_sha256
-    differing = _difference(certificate, card)
+    differing = difference(certificate, card)
     if meant or not differing:
         yield Check("model", not differing, f"the {differing} of {card.name} here differ")
     if not meant and not same_weights:
@@ -287,32 +270,6 @@ def check_model(certificate: Certificate, checkpoint: Checkpoint, *, meant: bool
     if len(certificate.counts) != len(card.labels):
         yield Check("counts", False, f"{card.name} has {len(card.labels)} classes")
     yield check_label(certificate, card)
-
-
-def _difference(certificate: Certificate, card: ModelCard) -> str:
-    """What differs between the network here and the one in the certificate; empty if nothing does.
-
-    Old certificates name only the weights, which is not enough in int8: the rounding is part of the
-    classifier.
-    """
-    from smoothcert.schemas.card import INT8
-
-    voted, rounds = certificate.model, certificate.engine.precision == INT8
-    if voted.sha256 != card.weights_sha256:
-        return "weights"
-    here = card.classifier_sha256_in(certificate.engine.precision)
-    if voted.classifier_sha256 in ({here} if rounds else {None, here}):
-        return ""
-    return f"architecture or normalisation{' or int8 rounding' if rounds else ''}"
-
-
-def check_label(certificate: Certificate, card: ModelCard) -> Check:
-    """Whether the label is the one that the card gives the class."""
-    from smoothcert.stats.verify import Check
-
-    k = certificate.predicted_class
-    label = card.labels[k] if k is not None and 0 <= k < len(card.labels) else None
-    return Check("label", certificate.label == label, f"{card.name} calls class {k} {label!r}")
 
 
 def check_votes(certificate: Certificate, checkpoint: Checkpoint, image: CertifiedImage) -> Iterator[Check]:

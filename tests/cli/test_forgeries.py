@@ -74,7 +74,7 @@ def test_no_edit_of_a_signed_certificate_is_accepted(
     data.draw(edits(edited)).on(edited)
     path.write_text(json.dumps(edited))
     with contextlib.suppress(InternalError):
-        verify(path, public_key=keys)
+        verify([path], public_key=keys)
         assert canonical(edited) == canonical(document)
 
 

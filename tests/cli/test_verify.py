@@ -198,10 +198,10 @@ def test_what_was_not_checked_is_named_in_the_last_line(
 ) -> None:
     document = edited(certificate, tmp_path, later=3)
     last = inside("verify", document, "--image", IMAGE, "--replay").stdout.splitlines()[-1]
-    assert last == "unsigned, so only its sender's word: issued_at, later"
+    assert last == "unsigned, so only its sender's word: made_by, issued_at, later"
     monkeypatch.setenv("SMOOTHCERT_MODELS", str(tmp_path))
     settings.cache_clear()
     first, *_, last = inside("verify", certificate).stdout.splitlines()
-    words = "sigma, selection_counts, counts, model, label, input, seed, engine, issued_at"
+    words = "sigma, selection_counts, counts, model, label, input, seed, engine, made_by, issued_at"
     assert last == f"unsigned, so only its sender's word: {words}"
     assert not set(words.split(", ")) & set(first.rpartition("checked ")[2].split(", "))
