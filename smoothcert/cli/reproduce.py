@@ -192,6 +192,7 @@ def _options(recipe: Recipe) -> dict[str, Any]:
 
 
 def _train(arm: Arm, bench: Bench) -> None:
+    from smoothcert.cli.teacher import Teaching
     from training.run import STATE_FILE
 
     name = _checkpoint_name(arm, bench.scale)
@@ -200,7 +201,8 @@ def _train(arm: Arm, bench: Bench) -> None:
     images = _images(arm.dataset, "train", bench.data_root)
     recipe = arm.recipe(arm.dataset, bench.scale, images.input_shape[0])
     resume = bench.resume and (folder / STATE_FILE).exists()
-    fit(recipe, images, folder, resume=resume, precision=bench.precision)
+    teaching = Teaching(votes=max(1, round(Teaching.votes * bench.scale)))
+    fit(recipe, images, folder, resume=resume, precision=bench.precision, teaching=teaching)
 
 
 def _log(arm: Arm, checkpoint: Checkpoint, bench: Bench) -> Log | None:

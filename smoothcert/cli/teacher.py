@@ -39,7 +39,8 @@ def teacher_recipe(recipe: Recipe) -> Recipe:
 
 def teacher_folder(recipe: Recipe, folder: Path) -> Path:
     """The folder beside a run in which its teacher is trained: one for every noise level."""
-    return folder.parent / f"{recipe.dataset.split(':')[0]}-{recipe.architecture}-teacher"
+    epochs = recipe.schedule.epochs
+    return folder.parent / f"{recipe.dataset.split(':')[0]}-{recipe.architecture}-teacher-{epochs}"
 
 
 def fitting_teacher(name: str, images: ImageSet) -> Checkpoint:

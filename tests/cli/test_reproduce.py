@@ -80,3 +80,14 @@ def test_figure_1_draws_the_gaps_of_what_there_is(inside: Command, tmp_path: Pat
 
 def test_the_experiments_are_listed(inside: Command) -> None:
     assert {"table1", "table4", "figure3"} <= set(inside("reproduce", "--list").stdout.split())
+
+
+def test_a_shortened_cat_rs_has_a_shortened_teacher_of_its_own(inside: Command, tmp_path: Path) -> None:
+    done = inside(
+        *("reproduce", "cat-rs", *ROOT, "--out", tmp_path, "--only", "mnist-lenet-cat-rs-0.50"),
+        *("--scale", "0.001", "--n", "100", "--every", "50", "--precision", "float32"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "training the teacher mnist-lenet-teacher-1" in done.stderr
+    assert "counting 10 votes of mnist-lenet-teacher-1 on each of 200 images" in done.stderr
+    assert "| **cat-rs (scale 0.001, n = 100, 1 image in 50)** here | 2 |" in unpadded(done.stdout)

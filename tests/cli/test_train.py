@@ -124,9 +124,9 @@ def test_cat_rs_trains_its_teacher_once_for_every_noise_level(inside: Command, t
     asked = ("train", "cat-rs", *ASKED[:4], "--epochs", "1", "--teacher-votes", "2", "--precision", "float32")
     first = inside(*asked, "--sigma", "0.5", "--steps", "1", "--out", tmp_path / "half")
     assert first.returncode == 0, first.stderr
-    assert "training the teacher mnist-lenet-teacher: Gaussian noise, sigma = 0.25" in first.stderr
-    assert "counting 2 votes of mnist-lenet-teacher on each of 200 images" in first.stderr
-    teacher = read_card(tmp_path / "mnist-lenet-teacher")
+    assert "training the teacher mnist-lenet-teacher-1: Gaussian noise, sigma = 0.25" in first.stderr
+    assert "counting 2 votes of mnist-lenet-teacher-1 on each of 200 images" in first.stderr
+    teacher = read_card(tmp_path / "mnist-lenet-teacher-1")
     assert (teacher.method, teacher.sigma, teacher.training["epochs"]) == ("gaussian", 0.25, 1)
     second = inside(*asked, "--sigma", "1", "--steps", "1", "--out", tmp_path / "one")
     assert second.returncode == 0, second.stderr
@@ -135,7 +135,7 @@ def test_cat_rs_trains_its_teacher_once_for_every_noise_level(inside: Command, t
     assert len(shares) == 1
     named = inside(
         *(*asked, "--sigma", "1", "--steps", "1", "--out", tmp_path / "again"),
-        *("--teacher", tmp_path / "mnist-lenet-teacher"),
+        *("--teacher", tmp_path / "mnist-lenet-teacher-1"),
     )
     assert named.returncode == 0, named.stderr
     assert read_card(tmp_path / "again").weights_sha256 == read_card(tmp_path / "one").weights_sha256

@@ -73,8 +73,14 @@ class Experiment:
     every: int = 20
 
     def only(self, words: Sequence[str]) -> "Experiment":
-        """The arms whose name contains one of `words`; all arms without words."""
-        arms = tuple(arm for arm in self.arms if not words or any(word in arm.name for word in words))
+        """The arms whose name contains one of `words`, or is it; all arms without words."""
+        whole = {arm.name for arm in self.arms} & set(words)
+        parts = set(words) - whole
+        arms = tuple(
+            arm
+            for arm in self.arms
+            if not words or arm.name in whole or any(word in arm.name for word in parts)
+        )
         return replace(self, arms=arms)
 
 

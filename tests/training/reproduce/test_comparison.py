@@ -313,6 +313,13 @@ def test_figure_1_has_a_panel_for_each_method_beside_consistency(tmp_path: Path)
     assert sizes == [2, 1]
 
 
+def test_a_whole_name_selects_that_model_alone_and_a_part_all_that_have_it() -> None:
+    cat_rs = find_experiment("cat-rs")
+    assert [arm.dataset for arm in cat_rs.only(["mnist-lenet-cat-rs-0.50"]).arms] == ["mnist"]
+    assert len(cat_rs.only(["0.50"]).arms) == 3
+    assert len(cat_rs.only([]).arms) == 9
+
+
 def test_an_old_name_is_refused_with_the_new_one() -> None:
     with pytest.raises(InvalidRequest, match="mnist-supplement is called mnist-corrected now"):
         find_experiment("mnist-supplement")
