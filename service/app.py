@@ -112,6 +112,8 @@ def _lifespan(settings: Settings, registry: CollectorRegistry, closing: Event) -
         registry.register(metrics.BrokerMetrics(service.store, service.models))
         ProcessCollector(registry=registry)
         service.sender.submit(_warn_of_eviction, service.store.client)
+        for folder, reason in service.models.left_out().items():
+            log.warning("left out", folder=folder, why=reason)
         yield State(service=service)
         service.decoders.shutdown()
         service.sender.shutdown(cancel_futures=True)  # drops queued sends, as the broker may hang

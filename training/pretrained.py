@@ -1,21 +1,17 @@
 """Weights to start a run from: a checkpoint folder, a safetensors file or a torch state dict."""
 
 import hashlib
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load
-from torch import Tensor, nn
+from torch import nn
 
-from smoothcert.errors import InvalidRequest
+from smoothcert.errors import BadModelFile, InvalidRequest
+from smoothcert.models.published import Weights, read_published
 from smoothcert.models.registry import WEIGHTS_FILE
 
-Weights = dict[str, Tensor]
 BODY = "1."  # prefix of our names: layer 0 normalises and has no weights. Other programs lack it
-PREFIXES = ("module.", BODY)
 MAX_LISTED = 3  # names in a message
 
 
@@ -31,10 +27,10 @@ class PretrainedWeights:
         """Runs no code from the file. Raises InvalidRequest if it cannot be read as weights."""
         path = path / WEIGHTS_FILE if path.is_dir() else path
         try:
-            weights = load(path.read_bytes()) if path.suffix == ".safetensors" else _read_state_dict(path)
-        except (OSError, SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            weights = read_published(path).weights
+        except BadModelFile as error:
             raise InvalidRequest(f"--init {path} can't be read as weights: {error}") from error
-        return cls({_without_prefixes(name): tensor for name, tensor in weights.items()}, new_head)
+        return cls(weights, new_head)
 
     @property
     def digest(self) -> str:
@@ -73,22 +69,6 @@ def _check(given: Weights, wanted: Weights, new_head: bool) -> None:
     if messages:
         hint = "" if new_head else " A head for other classes is left out with --new-head."
         raise InvalidRequest(f"--init does not fit the network: {'; '.join(messages)}.{hint}")
-
-
-def _read_state_dict(path: Path) -> Weights:
-    """A state dict, or a dict that holds one as `state_dict` or `model`, as training programs save it."""
-    loaded = torch.load(path, map_location="cpu", weights_only=True)
-    for key in ("state_dict", "model"):
-        loaded = loaded.get(key, loaded) if isinstance(loaded, dict) else loaded
-    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise InvalidRequest(f"--init {path} holds no state dict: names with tensors.")
-    return loaded
-
-
-def _without_prefixes(name: str) -> str:
-    for prefix in PREFIXES:
-        name = name.removeprefix(prefix)
-    return name
 
 
 def _head_prefix(network: nn.Module) -> str:

@@ -53,6 +53,23 @@ def test_a_model_says_how_fast_it_answers_here_and_how_many_wait(
     assert client.get("/models").json() == [after]
 
 
+def test_a_model_that_can_not_run_is_not_listed_and_readiness_names_it(
+    client: TestClient, worker: StandInWorker, models: Path, digit: bytes
+) -> None:
+    worker.beat(MODEL)
+    assert client.get("/health/ready").status_code == 200
+    write_model(models, "strange")
+    card = models / "strange" / "card.json"
+    card.write_text(card.read_text().replace('"lenet"', '"vit-of-mine"'))
+    assert [served["name"] for served in client.get("/models").json()] == [MODEL]
+    answer = client.get("/health/ready")
+    assert answer.status_code == 503
+    assert "strange is left out" in answer.json()["detail"]
+    assert "vit-of-mine" in answer.json()["detail"]
+    sent = client.post("/certify", files={"image": digit}, data={"model": "strange"})
+    assert sent.status_code == 503
+
+
 def test_a_model_that_no_worker_can_load_is_not_ready_and_says_why(
     client: TestClient, worker: StandInWorker, service_store: JobStore
 ) -> None:
