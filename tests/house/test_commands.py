@@ -130,23 +130,6 @@ def test_targets_and_scripts_that_a_block_runs_exist(page: Path) -> None:
             assert (ROOT / words[1]).exists(), words[1]
 
 
-def test_the_script_of_how_to_add_a_model_writes_a_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import torch
-
-    from smoothcert.models.architectures import build_network
-    from smoothcert.models.registry import ModelRegistry
-
-    (script,) = re.findall(
-        r"```python\n(.*?)```", (ROOT / "docs/how-to-add-a-model.md").read_text(), re.DOTALL
-    )
-    monkeypatch.chdir(tmp_path)
-    torch.save(build_network("lenet", 10, (0.0,), (1.0,))[1].state_dict(), "lenet.pt")  # type: ignore[index]
-    exec(compile(script, "how-to-add-a-model.md", "exec"), {})
-    assert [card.name for card in ModelRegistry(tmp_path / "models").cards()] == ["their-mnist"]
-
-
 def test_the_script_of_how_to_verify_prints_the_radius(capsys: pytest.CaptureFixture[str]) -> None:
     (script,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/how-to-verify.md").read_text(), re.DOTALL)
     exec(compile(script, "how-to-verify.md", "exec"), {})
