@@ -4,6 +4,7 @@ import math
 from collections.abc import AsyncIterator
 from typing import Annotated
 
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel
@@ -23,6 +24,7 @@ from smoothcert.schemas.job import Job
 
 RETRY_AFTER = "1"  # seconds until the first poll of a new job is useful
 PNG = BINARY | {"contentMediaType": "image/png"}
+MAX_WAIT = 3600  # seconds that a caller may ask to wait; the service's own limit is lower
 SHOWN = 50  # jobs per page of the list, by default
 
 router = APIRouter(tags=["jobs"])
@@ -50,10 +52,10 @@ Known = problems(401, 404, 503)
     "/certify",
     status_code=202,
     summary="Certify an image",
-    responses=problems(400, 401, 403, 413, 415, 422, 429, 503) | shows(202, QUEUED),
+    responses=problems(400, 401, 403, 413, 415, 422, 429, 503) | shows(202, QUEUED) | shows(200, SUCCEEDED),
     openapi_extra=described(),
 )
-def certify(
+async def certify(
     *,
     sent: OneImage,
     response: Response,
@@ -62,18 +64,41 @@ def certify(
     caller: CallerOf,
     request_id: RequestId,
     idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
+    prefer: Annotated[str | None, Header(max_length=1000, description="wait=SECONDS (RFC 7240)")] = None,
 ) -> Job:
     """Queues the image and returns its job.
 
     Send the image in a form (`multipart/form-data`), with the parameters as its other fields. Or send it as
     the body (`Content-Type: image/png` or another image type), with the parameters in the query. A form with
     query parameters is refused. The same `Idempotency-Key` with the same body returns the same job.
+
+    With `Prefer: wait=SECONDS` the answer is the ended job (200) if it ends in time, else the job as it
+    is (202).
     """
-    data, parameters = sent.images[0].read(), sent.fields
+    data, parameters = await run_sync(sent.images[0].read), sent.fields
     upload = Upload(data, parameters.question(), parameters.model, caller, request_id, idempotency_key)
-    job = linked(submit(upload, service), prefix)
-    response.headers.update({"Location": job.links.self, "Retry-After": RETRY_AFTER})
+    job = await run_sync(submit, upload, service)
+    seconds = _preferred_wait(prefer)
+    if seconds is not None:
+        job = await when_ended(service, job, min(seconds, service.settings.max_wait))
+        response.headers["Preference-Applied"] = f"wait={seconds}"
+    if seconds is not None and job.ended:
+        response.status_code = 200
+    else:
+        response.headers["Retry-After"] = RETRY_AFTER
+    job = linked(job, prefix)
+    response.headers["Location"] = job.links.self
     return job
+
+
+def _preferred_wait(prefer: str | None) -> int | None:
+    """The seconds of `wait` in a Prefer header (RFC 7240); None without, or where it is malformed."""
+    for preference in (prefer or "").split(","):
+        name, _, value = preference.partition(";")[0].partition("=")
+        seconds = value.strip().strip('"')
+        if name.strip().lower() == "wait" and seconds.isascii() and seconds.isdecimal():
+            return min(int(seconds[:10]), MAX_WAIT)
+    return None
 
 
 @router.get("/jobs", summary="Your jobs, newest first", responses=problems(401, 422, 503) | shows(200, LIST))

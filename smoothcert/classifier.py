@@ -193,11 +193,15 @@ class SmoothedClassifier:
         """
         pixels = certified_image(image, self.card)
         parameters = self._parameters(
-            n=n, n0=n0, alpha=alpha, procedure=procedure, target_radius=target_radius, tolerance=tolerance
+            n=n,
+            n0=n0,
+            alpha=alpha,
+            procedure=procedure,
+            target_radius=target_radius,
+            tolerance=tolerance,
+            deadline=deadline,
         )
-        if deadline is not None and not _number(deadline, "deadline") > 0:
-            raise InvalidRequest("deadline must be a number of seconds above 0.")
-        steps = self.stream(pixels, parameters, checked_seed(seed), deadline)
+        steps = self.stream(pixels, parameters, checked_seed(seed))
         with progress_bar("votes", shown=progress) as report:
             return _last(steps, pixels, report)
 
@@ -232,10 +236,9 @@ class SmoothedClassifier:
         image: CertifiedImage,
         parameters: Parameters,
         seed: str,
-        deadline: float | None = None,
     ) -> Iterator[Progress | Certificate]:
         """Progress after every few thousand votes, then the certificate. Raises ImpossibleRequest."""
-        end = None if deadline is None else time.monotonic() + deadline
+        end = None if parameters.deadline is None else time.monotonic() + parameters.deadline
         source = self.engine.sampler(image.to_array(), parameters.sigma, int(seed, 16))
         certification = Certification(parameters, source.num_classes, slack=source.slack)
         yield from drive(certification, source, CHUNK) if end is None else _until(end, certification, source)
@@ -246,6 +249,7 @@ class SmoothedClassifier:
             input_digest=image.digest,
             seed=seed,
             engine=self.engine.description,
+            out_of_time=not certification.finished,
         )
         if self.opaque is not None:
             model = certificate.model.model_copy(update={"opaque": self.opaque})

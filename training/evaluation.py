@@ -50,7 +50,7 @@ class EvaluationProgress:
 
 def parameters_of(run: EvaluationRun) -> Parameters:
     """The request that is made for every image."""
-    return Parameters.model_validate({name: getattr(run, name) for name in Parameters.model_fields})
+    return Parameters.model_validate({name: getattr(run, name, None) for name in Parameters.model_fields})
 
 
 def selected_indices(total: int, every: int, limit: int | None) -> range:

@@ -26,6 +26,7 @@ from worker.models import Models
 from worker.settings import Settings
 
 SHARE_ABOVE = 2.0  # seconds of work left; for less, inviting other workers costs more than it saves
+HELD = 60.0  # seconds before a deadline, in which a job keeps its worker
 RETRY = 0.5  # seconds between attempts to reach the broker; Celery's time limit ends them
 
 T = TypeVar("T")
@@ -98,20 +99,21 @@ class Certifier:
             raise InternalError(f"{task.model} can't be run here: {error}") from error
 
     def _draw(self, task: Task, drawing: Drawing) -> None:
-        """Draws ranges until the job has ended, no range is left, or the time slice is over."""
-        deadline = time.monotonic() + self._slice
+        """Draws ranges until the job has ended or is due, no range is left, or the time slice is over."""
+        until = self._slice_end(task.ends_at)
         while True:
-            if task.range != NO_RANGE:
-                drawing.draw(task.range, deadline)
+            if task.range != NO_RANGE and not drawing.is_due():
+                drawing.draw(task.range, until)
             if drawing.is_finished():
                 break
-            leaving = task.range == NO_RANGE or time.monotonic() >= deadline
+            due = drawing.is_due()
+            leaving = not due and (task.range == NO_RANGE or time.monotonic() >= until)
             answer = self._deliver(task, drawing, leaving)
             if answer is None:
                 log.info("over")
                 return
             drawing.learn(answer)
-            if drawing.is_finished():
+            if due or drawing.is_finished():
                 break
             task = replace(task, range=answer.range)
             if leaving or (task.range == NO_RANGE and not answer.counts):
@@ -119,6 +121,13 @@ class Certifier:
                 return
             self._invite(task, answer)
         self._finish(task, drawing)
+
+    def _slice_end(self, ends_at: float) -> float:
+        """Monotonic time at which a task leaves. A job whose deadline is near stays until then: between two
+        slices it would wait for other jobs.
+        """
+        now = time.monotonic()
+        return ends_at if ends_at - now <= HELD else now + self._slice
 
     def _deliver(self, task: Task, drawing: Drawing, leaving: bool) -> Answer | None:
         delivery = drawing.delivery()

@@ -30,11 +30,16 @@ class Drawing:
             self._take_in({k: RangeCounts.model_validate_json(text) for k, text in task.counts.items()})
         self._drawn: tuple[int, RangeCounts] | None = None  # not delivered yet
         self._votes, self._seconds = 0, 0.0
+        self.ends_at = task.ends_at
         self._expected = task.range if task.main else NO_RANGE
 
     def is_finished(self) -> bool:
         """Whether the procedure needs no more votes."""
         return self.certification.finished
+
+    def is_due(self) -> bool:
+        """Whether the job's deadline leaves no time for another range. Range 0 is always drawn."""
+        return self._ranges is not None and time.monotonic() + self._seconds >= self.ends_at
 
     @property
     def seconds_left(self) -> float:
@@ -102,6 +107,7 @@ class Drawing:
             input_digest=self._image.digest,
             seed=self._task.seed,
             engine=self._loaded.engine.description,
+            out_of_time=not self.is_finished() and self.is_due(),
         )
         return self._signer.sign(certificate) if self._signer else certificate
 

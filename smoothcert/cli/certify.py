@@ -14,6 +14,7 @@ import typer
 from smoothcert.cli.options import (
     N0,
     Alpha,
+    Deadline,
     EngineOption,
     N,
     Procedure,
@@ -51,6 +52,7 @@ def certify(
     procedure: Procedure = None,
     target_radius: TargetRadius = None,
     tolerance: Tolerance = None,
+    deadline: Deadline = None,
     url: Annotated[str | None, typer.Option(help="Ask this service instead of certifying here.")] = None,
     engine: EngineOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
@@ -68,7 +70,13 @@ def certify(
 
     check_out(out)
     options = given(
-        n=n, n0=n0, alpha=alpha, procedure=procedure, target_radius=target_radius, tolerance=tolerance
+        n=n,
+        n0=n0,
+        alpha=alpha,
+        procedure=procedure,
+        target_radius=target_radius,
+        tolerance=tolerance,
+        deadline=deadline,
     )
     paths = expand(images)
     with _certifier(model, options, engine, url) as certifier:

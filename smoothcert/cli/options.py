@@ -25,6 +25,9 @@ TargetRadius = Annotated[float | None, typer.Option(help="Stop once this radius 
 Tolerance = Annotated[
     float | None, typer.Option(help="Stop once at most this share of the radius is missing.")
 ]
+Deadline = Annotated[
+    float | None, typer.Option(help="Seconds for an image, then the best certificate so far.")
+]
 Dataset = Annotated[str, typer.Option(help="A data set's name, or folder:PATH; they are listed below.")]
 EngineOption = Annotated[
     str | None,

@@ -93,6 +93,8 @@ def describe(certificate: Certificate) -> str:
     counted = ", ".join(f"class {k}: {count}" for count, k in votes)
     lines = [_answer(c), *_examples(c), f"{c.model.name}, {c.procedure}: {drawn} ({counted})"]
     lines += [f"the image was {', '.join(c.input.preprocessing)}"] * bool(c.input.preprocessing)
+    if c.ended_by is not None:
+        lines.append(f"the deadline of {c.deadline:g} s ended it: {c.drawn} votes were drawn")
     if c.target_met is not None:
         lines.append(f"target radius {c.target_radius}: {'proved' if c.target_met else 'not proved'}")
     return "\n".join(lines)

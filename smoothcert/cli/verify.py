@@ -182,6 +182,8 @@ PREMISES = (
     "seed",
     "engine",
     "made_by",
+    "deadline",
+    "ended_by",
     "issued_at",
 )
 
@@ -201,7 +203,8 @@ def read_json(path: Path) -> Document:
 
 def unverified_fields(received: Received, checked: Collection[str]) -> list[str]:
     """The fields that no check has confirmed; only a signature can vouch for them."""
-    absent = {"label"} if received.certificate.label is None else set()
+    optional = ("label", "made_by", "deadline", "ended_by")
+    absent = {name for name in optional if getattr(received.certificate, name) is None}
     return [name for name in PREMISES if name not in absent.union(checked)] + received.unknown
 
 

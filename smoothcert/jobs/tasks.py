@@ -1,5 +1,6 @@
 """What a task receives from the job's record, and what it delivers."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,6 +51,7 @@ class Task:
     main: false for a helper's. range: the first to count; NO_RANGE if all are taken. pin: None until the
     first counts are delivered. state: of the procedure (JSON); it covers `folded` ranges. counts: of ranges
     after these (JSON). engine_config: the requested one; None for the worker's choice.
+    ends_at: monotonic time of the job's deadline, which counts from the start of its first task.
     """
 
     job_id: str
@@ -68,6 +70,7 @@ class Task:
     counts: dict[int, str]
     request_id: str = ""
     engine_config: str | None = None
+    ends_at: float = math.inf
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """The job records as a task uses them: begin, deliver counts and state, end the job."""
 
+import math
 import secrets
+import time
 from dataclasses import replace
 
 import redis
@@ -74,9 +76,10 @@ class VoteStore:
         if status != b"begun":
             reason: NotBegun = status.decode()
             return reason
-        taken, main, fields, (pixels, digest), counts = reply
+        taken, main, fields, (pixels, digest), counts, elapsed = reply
         model, parameters, seed, epoch, engine, weights, first, votes, ranges, *rest = fields
         state, folded, request, engine_config = rest
+        asked = Parameters.model_validate_json(parameters)
         return Task(
             job_id=job_id,
             task_id=task_id,
@@ -85,7 +88,7 @@ class VoteStore:
             range=taken,
             epoch=int(epoch),
             model=model.decode(),
-            parameters=Parameters.model_validate_json(parameters),
+            parameters=asked,
             seed=seed.decode(),
             image=CertifiedImage(pixels, InputDigest.model_validate_json(digest)) if pixels else None,
             pin=Pin(
@@ -102,6 +105,7 @@ class VoteStore:
             counts={int(k): v.decode() for k, v in zip(counts[::2], counts[1::2], strict=True)},
             request_id=request.decode() if request else "",
             engine_config=engine_config.decode() if engine_config else None,
+            ends_at=_ends_at(asked.deadline, elapsed),
         )
 
     def deliver(
@@ -230,3 +234,8 @@ class VoteStore:
                 ttl=self.policy.ttl,
             )
         )
+
+
+def _ends_at(deadline: float | None, elapsed: int) -> float:
+    """Monotonic time of a deadline. elapsed: microseconds since the first task began."""
+    return math.inf if deadline is None else time.monotonic() + deadline - elapsed / SECOND

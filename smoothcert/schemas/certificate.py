@@ -176,6 +176,11 @@ class Certificate(BaseModel):
     target_radius: float | None
     tolerance: float | None = None
     target_met: bool | None
+    deadline: float | None = Field(default=None, description="seconds that were allowed for the work")
+    ended_by: Literal["deadline"] | None = Field(
+        default=None,
+        description="`deadline` if more votes would have been drawn; what is proved holds anyway",
+    )
     model: ModelDigest
     input: InputDigest
     seed: str = Field(description="128 random bits, hexadecimal; every vote can be redrawn from it")

@@ -4,7 +4,7 @@ import math
 from statistics import NormalDist
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from smoothcert.errors import ImpossibleRequest
 from smoothcert.schemas.limits import LARGEST_SIGMA, LEAST_SIGMA, MAX_N, MAX_N0, MIN_ALPHA
@@ -14,6 +14,7 @@ ProcedureName = Literal["anytime", "certify", "predict"]
 DEFAULT_N0 = 100
 DEFAULT_N = 100_000
 DEFAULT_ALPHA = 0.001
+MAX_DEADLINE = 86_400.0  # seconds
 
 # How the anytime procedure divides alpha; `smoothcert.stats.schedule` lays out the looks with these.
 FINAL_SHARE = 0.9  # of alpha, kept for the last look
@@ -55,6 +56,23 @@ class Question(BaseModel):
         float | None,
         Field(gt=0, lt=1, description="stop once at most this share of the radius still provable is missing"),
     ] = None
+    deadline: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            le=MAX_DEADLINE,
+            allow_inf_nan=False,
+            description="seconds from the start of the work; then the best certificate so far is taken",
+        ),
+    ] = None
+
+    @field_validator("deadline")
+    @classmethod
+    def _goes_with_looks(cls, deadline: float | None, info: ValidationInfo) -> float | None:
+        procedure = info.data.get("procedure", "anytime")
+        if deadline is not None and procedure != "anytime":
+            raise ValueError(f"{procedure} proves nothing before its last vote: leave it out, or use anytime")
+        return deadline
 
 
 class Parameters(Question):

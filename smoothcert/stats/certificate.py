@@ -27,8 +27,9 @@ def build_certificate(
     input_digest: InputDigest,
     seed: str,
     engine: EngineDescription,
+    out_of_time: bool = False,
 ) -> Certificate:
-    """The certificate of a result. seed: 128 bits, hexadecimal.
+    """The certificate of a result. seed: 128 bits, hexadecimal. out_of_time: the deadline ended the drawing.
 
     All figures are copied from the result; only the label is looked up in the card.
     """
@@ -55,6 +56,8 @@ def build_certificate(
         target_radius=parameters.target_radius,
         tolerance=parameters.tolerance,
         target_met=result.target_met,
+        deadline=parameters.deadline,
+        ended_by="deadline" if out_of_time else None,
         model=ModelDigest(
             name=card.name,
             sha256=card.weights_sha256,

@@ -4,6 +4,7 @@ Range 0 holds the selection votes and the first estimation votes; ranges 1, 2, .
 estimation votes each, cut at n. The counts of range k are a pure function of (vote source, Ranges, k).
 """
 
+import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from smoothcert.votes import BatchedVotes, Counts, VoteRange, VoteSource
 
 FIRST_SECONDS = 0.1  # of range 0: what it takes to measure the speed of the engine
 RANGE_SECONDS = 0.5  # of the others: what a kill costs, and the time between two reports
+RANGES_BY_DEADLINE = 16  # so many at least fit before a deadline, if a batch is short enough
 BATCHES_EACH = 4  # of a range, at least, for each batch that the engine has under way at once
 
 
@@ -91,7 +93,8 @@ def first_range(source: BatchedVotes, parameters: Parameters) -> tuple[Ranges, R
         pieces += _pieces(source, parameters, drawn, stop, stop)
         drawn = stop
     seconds = max(time.monotonic() - start, 1e-6)
-    steps = max(round(RANGE_SECONDS * drawn / seconds / step), 1)
+    length = min(RANGE_SECONDS, (parameters.deadline or math.inf) / RANGES_BY_DEADLINE)
+    steps = max(round(length * drawn / seconds / step), 1)
     return Ranges(parameters, drawn, steps * step), RangeCounts(selection=selection, pieces=tuple(pieces))
 
 

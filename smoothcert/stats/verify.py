@@ -180,6 +180,10 @@ def _checks_of_claims(certificate: Certificate) -> Iterator[Check]:
         yield Check("label", False, "goes with predicted_class")
     met = _target_met(certificate)
     yield Check("target_met", certificate.target_met == met, f"the radius says {met}")
+    drawn = certificate.n if certificate.drawn is None else certificate.drawn
+    in_time = certificate.deadline is not None and drawn < _most_drawn(certificate)
+    if certificate.ended_by is not None and not in_time:
+        yield Check("ended_by", False, "no deadline came before the last vote")
     if certificate.implied is not None:
         yield from _checks_of_implied(certificate)
     if certificate.implied is not None:

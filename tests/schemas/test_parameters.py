@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from smoothcert.schemas.parameters import Parameters
+from smoothcert.schemas.parameters import Parameters, ProcedureName
 
 
 def asked(**options: Any) -> Parameters:
@@ -48,3 +48,16 @@ def test_a_question_cannot_change_after_it_was_answered() -> None:
 def test_the_schema_says_what_every_field_means() -> None:
     for name, field in Parameters.model_json_schema()["properties"].items():
         assert field.get("description"), name
+
+
+@pytest.mark.parametrize("deadline", [0, -1, float("inf"), float("nan"), 1e9])
+def test_a_deadline_is_a_number_of_seconds_up_to_a_day(deadline: float) -> None:
+    with pytest.raises(ValidationError, match="deadline"):
+        Parameters(sigma=0.5, deadline=deadline)
+
+
+@pytest.mark.parametrize("procedure", ["certify", "predict"])
+def test_a_deadline_goes_with_the_anytime_procedure_only(procedure: ProcedureName) -> None:
+    assert Parameters(sigma=0.5, deadline=1.5).deadline == 1.5
+    with pytest.raises(ValidationError, match="proves nothing before its last vote"):
+        Parameters(sigma=0.5, procedure=procedure, deadline=1)

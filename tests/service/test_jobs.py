@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -157,6 +158,45 @@ def test_the_same_idempotency_key_and_form_is_the_same_job(
     assert (again.status_code, other.status_code) == (202, 422)
     assert other.json()["errors"][0]["field"] == "Idempotency-Key"
     assert len(sent()) == 1
+
+
+def test_a_caller_that_prefers_to_wait_gets_the_ended_job(
+    client: TestClient, digit: bytes, worker: StandInWorker, sent: Sent
+) -> None:
+    def certify(prefer: str) -> Any:
+        return client.post("/certify", files={"image": digit}, headers={"Prefer": prefer})
+
+    def work() -> None:
+        while not (waiting := sent()):
+            time.sleep(0.01)
+        worker.finish(worker.begin(waiting[-1]))
+
+    threading.Timer(0.1, work).start()
+    ended = certify("respond-async, wait=30")
+    assert (ended.status_code, ended.json()["status"]) == (200, "succeeded")
+    assert ended.headers["preference-applied"] == "wait=30"
+    assert ended.headers["location"] == ended.json()["links"]["self"]
+    assert "retry-after" not in ended.headers
+    for prefer, applied in (("wait=0", "wait=0"), ("wait=soon", None), ("handling=lenient", None)):
+        queued = certify(prefer)
+        assert (queued.status_code, queued.headers.get("preference-applied")) == (202, applied)
+        assert "retry-after" in queued.headers
+
+
+@pytest.mark.parametrize(
+    "wish", [{"deadline": "0"}, {"deadline": "soon"}, {"procedure": "certify", "deadline": "1"}]
+)
+def test_a_deadline_that_makes_no_sense_is_refused(
+    client: TestClient, digit: bytes, wish: dict[str, str]
+) -> None:
+    answer = client.post("/certify", files={"image": digit}, data=wish)
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == ["deadline"]
+
+
+def test_a_deadline_is_a_parameter_of_the_job(client: TestClient, digit: bytes) -> None:
+    answer = client.post("/certify", files={"image": digit}, data={"deadline": "2.5"})
+    assert answer.json()["parameters"]["deadline"] == 2.5
 
 
 def test_jobs_are_listed_newest_first_page_by_page(client: TestClient, post: Post) -> None:

@@ -140,6 +140,11 @@ def test_a_certificate_that_does_not_say_how_many_votes_were_drawn_is_read_as_if
     assert wrong_field(certificate_for({}), drawn=None) is None
 
 
+def test_a_deadline_can_only_have_ended_what_was_not_drawn_to_the_end() -> None:
+    assert wrong_field(certificate_for({"deadline": 1.0}), ended_by="deadline") == "ended_by"
+    assert wrong_field(certificate_for({"deadline": 1.0})) is None
+
+
 def test_a_prediction_says_nothing_of_selection_votes() -> None:
     assert wrong_field(certificate_for({"procedure": "predict", "n": 500}), selection_counts=[1, 0, 0]) == (
         "selection_counts"

@@ -81,9 +81,11 @@ class Inside:
         policy = {"redis_url": self.url, "warm": 0, **chosen}
         return Certifier(Settings(models=self.folder, engines="tests.worker.inside:Scripted", **policy), name)
 
-    def submit(self, n: int = 8 * BLOCK, procedure: ProcedureName = "certify") -> str:
+    def submit(
+        self, n: int = 8 * BLOCK, procedure: ProcedureName = "certify", deadline: float | None = None
+    ) -> str:
         """A job that takes one count to select, and one for each batch unless the procedure looks between."""
-        parameters = Parameters(n=n, sigma=0.5, procedure=procedure)
+        parameters = Parameters(n=n, sigma=0.5, procedure=procedure, deadline=deadline)
         image = CertifiedImage.of(bytes(4), (1, 2, 2), [])
         return self.store.submit(Request(MODEL, parameters, image, seed=SEED)).job_id
 

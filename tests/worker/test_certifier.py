@@ -1,6 +1,7 @@
 """One task from begin to end, and what is said of a job that can't be carried out."""
 
 import json
+import time
 
 import pytest
 from structlog.contextvars import get_contextvars
@@ -10,6 +11,8 @@ from smoothcert.errors import InternalError, InvalidRequest
 from smoothcert.jobs.keys import queue_of
 from smoothcert.jobs.tasks import Policy
 from smoothcert.jobs.workers import WorkerStore
+from smoothcert.noise.normal import slack
+from smoothcert.stats.verify import verify
 from smoothcert.votes import VoteRange
 from tests.jobs.tasks import alive
 from tests.worker.conftest import write_model
@@ -324,3 +327,47 @@ def test_the_log_tells_of_a_job_from_begin_to_end_and_each_line_names_its_reques
     assert [line["event"] for line in logs] == ["begun", "finished"]
     assert (logs[0]["model"], logs[0]["range"]) == (MODEL, 0)
     assert all("request" in context for context in seen)
+
+
+def test_a_deadline_ends_a_job_with_what_is_proved_by_then(inside: Inside) -> None:
+    """Each count takes 20 ms, so that the votes of the whole job would take hours."""
+    Scripted.before = lambda _: time.sleep(0.02)
+    job_id, certifier = inside.submit(10_000_000, "anytime", deadline=1.0), inside.certifier()
+    inside.draw(certifier, job_id)
+    job = inside.job(job_id)
+    assert job.status == "succeeded"
+    assert job.started_at is not None
+    assert job.finished_at is not None
+    certificate = job.certificate
+    assert certificate is not None
+    assert (certificate.outcome, certificate.ended_by, certificate.deadline) == ("certified", "deadline", 1.0)
+    assert 0 < certificate.n <= (certificate.drawn or 0) < 10_000_000
+    usual = certificate.model_copy(update={"slack": slack(0.5, 4)})  # the stand-in's noise has none
+    assert verify(usual).first_wrong is None
+    assert (job.finished_at - job.started_at).total_seconds() < 10  # with patience for a busy machine
+
+
+def test_a_job_that_ends_before_its_deadline_does_not_mention_it(inside: Inside) -> None:
+    job_id = inside.submit(8 * BLOCK, "anytime", deadline=600.0)
+    inside.draw(inside.certifier(slice=AT_ONCE), job_id)  # in one task: near its deadline a job is held
+    certificate = inside.job(job_id).certificate
+    assert certificate is None or certificate.ended_by is None
+    inside.run(inside.certifier(), job_id)
+    certificate = inside.job(job_id).certificate
+    assert certificate is not None
+    assert (certificate.ended_by, certificate.drawn) == (None, 8 * BLOCK)
+
+
+def test_a_task_that_begins_after_the_deadline_ends_the_job_without_another_vote(inside: Inside) -> None:
+    """The work began long ago; a task was lost, or waited behind other jobs."""
+    job_id, certifier = inside.submit(10_000_000, "anytime", deadline=300.0), inside.certifier(slice=AT_ONCE)
+    inside.draw(certifier, job_id)
+    drawn, key = len(Scripted.asked), f"{inside.store.root}:job:{job_id}"
+    began = int(inside.client.hget(key, "started") or 0)  # type: ignore[arg-type]
+    inside.client.hset(key, "started", began - 301 * 10**6)
+    inside.draw(certifier, job_id)
+    job = inside.job(job_id)
+    assert job.status == "succeeded"
+    assert job.certificate is not None
+    assert job.certificate.ended_by == "deadline"
+    assert len(Scripted.asked) == drawn

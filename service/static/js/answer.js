@@ -78,7 +78,7 @@ function explanation(seen) {
   const { job, certificate } = seen;
   if (job.status === "failed") return job.error ? job.error.detail : "The worker could not finish this job.";
   if (!certificate) return seen.ended ? "Stopped before anything was proved." : waiting(seen);
-  const early = job.status === "cancelled" ? `Stopped after ${whole(certificate.n)} votes; what was proved by then holds. ` : "";
+  const early = certificate.ended_by === "deadline" ? `Its deadline of ${certificate.deadline} s ended it after ${whole(certificate.drawn)} votes; what was proved by then holds. ` : job.status === "cancelled" ? `Stopped after ${whole(certificate.n)} votes; what was proved by then holds. ` : "";
   if (certificate.outcome === "abstained") return early + abstention(seen);
   return early + (seen.predict ? prediction(seen) : guarantee(seen));
 }

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Begins the task of a message, with the next range. Returns {'begun', range, main, fields, image, counts}, or {reason} if it
+-- Begins the task of a message, with the next range. Returns {'begun', range, main, fields, image, counts, elapsed}, or {reason} if it
 -- can't; {'elsewhere', queue, message number}: send the message on.
 -- args: id, chain (number of the message; 0: a helper's), task, delivery, worker, platform, ttl, max_deliveries, exhausted.
 local id, main = args.id, args.chain > 0
@@ -46,4 +46,5 @@ local range = repeated and begun.range or take(id)
 local fields = redis.call('HMGET', key('job', id), 'model', 'parameters', 'seed', 'epoch', 'engine', 'weights', 'first_votes',
   'range_votes', 'ranges', 'state', 'folded', 'request', 'engine_config')
 local image = redis.call('HMGET', key('image', id), 'pixels', 'digest')
-return {'begun', range, main and 1 or 0, fields, image, redis.call('HGETALL', key('counts', id))}
+local elapsed = now() - tonumber(redis.call('HGET', key('job', id), 'started') or now())
+return {'begun', range, main and 1 or 0, fields, image, redis.call('HGETALL', key('counts', id)), elapsed}
