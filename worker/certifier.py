@@ -26,7 +26,7 @@ from worker.models import Models
 from worker.settings import Settings
 
 SHARE_ABOVE = 2.0  # seconds of work left; for less, inviting other workers costs more than it saves
-HELD = 60.0  # seconds before a deadline, in which a job keeps its worker
+HELD = 5.0  # seconds before a deadline, in which a job keeps its worker: others wait so much longer
 RETRY = 0.5  # seconds between attempts to reach the broker; Celery's time limit ends them
 
 T = TypeVar("T")
