@@ -28,19 +28,23 @@ class Settings(BaseSettings):
     redis_url: Address = Field(default=LOCAL_BROKER, description="the broker and job store")
     redis_password_file: Path | None = Field(default=None, description="file with the password of redis_url")
     models: Path = Field(default=BUNDLED, description="folder of checkpoint folders")
-    default_model: str = Field(default=DEFAULT_MODEL, description="the first to be loaded beforehand")
+    default_model: str = Field(default=DEFAULT_MODEL, description="the first model that a worker loads")
     warm: int = Field(default=1, ge=0, le=4, description="models loaded before the first job is taken")
     setup: str | None = Field(default=None, description="the engine config, for all models")
     signing_key: Path | None = Field(default=None, description="private key that signs certificates")
-    tune: bool = Field(default=True, description="time set-ups when a model first loads (seconds, once)")
-    cache: Path = Field(default=Path("~/.cache/smoothcert"), description="where measured set-ups are kept")
+    tune: bool = Field(default=True, description="time the engines when a model first loads (seconds, once)")
+    cache: Path = Field(
+        default=Path("~/.cache/smoothcert"), description="folder that keeps the fastest engines measured"
+    )
     engines: str = Field(default="worker.engines:Engines", description="the class that builds engines")
-    unserved: Seconds = Field(default=3600.0, gt=0, description="a job waits for a model that no worker has")
+    unserved: Seconds = Field(
+        default=3600.0, gt=0, description="seconds that a job waits for a model that no worker has"
+    )
     record_ttl: int = Field(default=DAY, gt=0, description="seconds a record outlives its last change")
-    slice: Seconds = Field(default=3.0, gt=0, description="a job's turn, after which others may go first")
-    nice: int = Field(default=10, ge=0, le=19, description="how far votes give way to what else runs here")
-    beat: Seconds = Field(default=2.0, gt=0, description="seconds between two signs of life")
-    alive: Path | None = Field(default=None, description="file rewritten at each sign of life")
+    slice: Seconds = Field(default=3.0, gt=0, description="seconds that one task works on a job")
+    nice: int = Field(default=10, ge=0, le=19, description="niceness of the processes that vote")
+    beat: Seconds = Field(default=2.0, gt=0, description="seconds between two heartbeats")
+    alive: Path | None = Field(default=None, description="file rewritten at each heartbeat")
     log_level: str = "INFO"
     log_json: bool = True
 

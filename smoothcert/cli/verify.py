@@ -58,8 +58,8 @@ def verify(
     """
     rows = _rows_to_replay(replay)
     keys = trusted_keys(public_key, url) if public_key or url else None
-    wanted = Wanted(image, log, rows, data_root, model, keys)
-    refused = [path for path in documents if not _holds(path, wanted, alone=len(documents) == 1)]
+    options = CheckOptions(image, log, rows, data_root, model, keys)
+    refused = [path for path in documents if not _holds(path, options, alone=len(documents) == 1)]
     if refused:
         raise InternalError(f"{len(refused)} of {len(documents)} documents are refused.")
 
@@ -77,7 +77,7 @@ def _rows_to_replay(replay: str | None) -> int | None:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class CheckOptions:
     """What to compare documents with. replay: rows of a statement, all votes of a certificate."""
 
     image: Path | None
@@ -88,10 +88,10 @@ class Wanted:
     keys: PublicKeys | None
 
 
-def _holds(path: Path, wanted: Wanted, *, alone: bool) -> bool:
+def _holds(path: Path, options: CheckOptions, *, alone: bool) -> bool:
     """Check one document and print the outcome. Raises SmoothCertError if it is `alone` and refused."""
     try:
-        _verify_one(path, wanted)
+        _verify_one(path, options)
     except InternalError as error:
         if alone:
             raise
@@ -100,7 +100,7 @@ def _holds(path: Path, wanted: Wanted, *, alone: bool) -> bool:
     return True
 
 
-def _verify_one(path: Path, wanted: Wanted) -> None:
+def _verify_one(path: Path, options: CheckOptions) -> None:
     from smoothcert.schemas.certificate import Certificate
     from smoothcert.schemas.reading import Received, is_statement, unknown_fields, validated
 
@@ -111,15 +111,17 @@ def _verify_one(path: Path, wanted: Wanted) -> None:
             from smoothcert.schemas.statement import Statement
 
             statement = validated(document, Statement)
-            replayed = check_statement(statement, wanted.log, wanted.model, wanted.replay, wanted.data_root)
-            checked = _passed(path, replayed, document, wanted.keys)
-            _print_statement(path, statement, checked, wanted, unknown_fields(document, Statement))
+            replayed = check_statement(
+                statement, options.log, options.model, options.replay, options.data_root
+            )
+            checked = _passed(path, replayed, document, options.keys)
+            _print_statement(path, statement, checked, options, unknown_fields(document, Statement))
             return
         received = Received(validated(document, Certificate), document)
     except NotACertificate as error:
         kind = "a statement" if is_statement(document) else "a certificate"
         raise InternalError(f"{path} is not {kind}: {error}.") from error
-    _verify_certificate(path, received, wanted)
+    _verify_certificate(path, received, options)
 
 
 def _passed(path: Path, checks: Iterable[Check], document: Document, keys: PublicKeys | None) -> list[str]:
@@ -133,31 +135,31 @@ def _passed(path: Path, checks: Iterable[Check], document: Document, keys: Publi
     return list(dict.fromkeys(checked))
 
 
-def _verify_certificate(path: Path, received: Received, wanted: Wanted) -> None:
+def _verify_certificate(path: Path, received: Received, options: CheckOptions) -> None:
     from smoothcert.stats.verify import verify as recompute
 
-    claimed, replay = received.certificate, wanted.replay is not None
-    against = check_against(claimed, wanted.model, wanted.image, replay)
-    checked = _passed(path, chain(recompute(claimed).checks, against), received.document, wanted.keys)
+    claimed, replay = received.certificate, options.replay is not None
+    against = check_against(claimed, options.model, options.image, replay)
+    checked = _passed(path, chain(recompute(claimed).checks, against), received.document, options.keys)
     redrawn = ", every vote redrawn" if replay else ""
     show(f"{path} holds: checked {', '.join(checked)}{redrawn}")
     if "model" not in checked:
         show("not compared with a model; --model does that")
-    if wanted.image is None:
+    if options.image is None:
         show("not compared with an image; --image does that")
-    if wanted.keys is None:
+    if options.keys is None:
         _print_unverified(claimed.signature, unverified_fields(received, checked))
 
 
 def _print_statement(
-    path: Path, statement: Statement, checked: list[str], wanted: Wanted, unknown: list[str]
+    path: Path, statement: Statement, checked: list[str], options: CheckOptions, unknown: list[str]
 ) -> None:
     fields = list(dict.fromkeys(field.partition(".")[0] for field in checked))
-    rows = f", {min(wanted.replay, statement.images)} rows redrawn" if wanted.replay else ""
+    rows = f", {min(options.replay, statement.images)} rows redrawn" if options.replay else ""
     show(f"{path} holds: checked {', '.join(fields)}{rows}")
-    if wanted.log is None:
+    if options.log is None:
         show("not compared with its log; --log does that")
-    if wanted.keys is None:
+    if options.keys is None:
         absent = {"version", "kind", "signature", *fields}
         rest = [name for name in type(statement).model_fields if name not in absent]
         _print_unverified(statement.signature, rest + unknown)

@@ -97,17 +97,17 @@ def test_half_a_checkpoint_is_no_model(folder: Path, missing: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["../tiny", "", ".", "a/b", "TINY", "x" * 200])
-def test_names_that_could_leave_the_catalogue_are_unknown(folder: Path, name: str) -> None:
+def test_names_that_could_leave_the_registry_are_unknown(folder: Path, name: str) -> None:
     with pytest.raises(UnknownModel):
         ModelRegistry(folder.parent).folder(name)
 
 
 def test_a_broken_card_is_left_out_of_the_list_and_explained_when_asked_for(folder: Path) -> None:
     (folder / CARD_FILE).write_text('{"name": "tiny"}')
-    catalogue = ModelRegistry(folder.parent)
-    assert catalogue.cards() == []
+    registry = ModelRegistry(folder.parent)
+    assert registry.cards() == []
     with pytest.raises(BadCheckpoint, match="not a model card"):
-        catalogue.card("tiny")
+        registry.card("tiny")
 
 
 @pytest.fixture
