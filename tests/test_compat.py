@@ -72,6 +72,16 @@ def test_weights_may_change_between_calls() -> None:
     assert smooth.predict(image, 1000, ALPHA) == label
 
 
+def test_the_callers_module_keeps_its_modes() -> None:
+    network = nn.Sequential(nn.BatchNorm2d(3).eval(), nn.Dropout(), nn.Flatten(), nn.Linear(48, 2))
+    network.training, network[1].training = True, True
+    modes = [part.training for part in network.modules()]
+    smooth = Smooth(network, 2, SIGMA, engine=ENGINE)
+    for _ in range(2):
+        smooth.predict(torch.zeros(3, 4, 4), 100, ALPHA)
+    assert [part.training for part in network.modules()] == modes
+
+
 def test_torchs_seed_repeats_the_votes() -> None:
     network, image, *_ = case(3, on_grid=True)
     smooth, radii = Smooth(network, 2, SIGMA, engine=ENGINE), []

@@ -45,13 +45,14 @@ class Probe:
         """Whether a classifier, in evaluation mode, gives these scores now."""
         scores = Scores(classifier, None, None)
         scores.path = self.path
-        trains = scores.module is not None and scores.module.training
+        modes = {part: part.training for part in scores.modules()}
         try:
             scores.eval()
             with torch.no_grad():
                 return alike(self.scores_BK, scores(self.images_BCHW.clone()))
         finally:
-            scores.train(trains)
+            for part, trains in modes.items():
+                part.training = trains
 
 
 @dataclass(frozen=True)
