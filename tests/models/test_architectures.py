@@ -1,9 +1,12 @@
 """Networks: their parameters and shapes are those of the published checkpoints."""
 
+import sys
+from importlib.util import find_spec
+
 import pytest
 import torch
 
-from smoothcert.errors import InvalidRequest
+from smoothcert.errors import InternalError, InvalidRequest
 from smoothcert.models.architectures import ARCHITECTURES, build_network
 
 SHAPES = {"lenet": (1, 28, 28), "resnet20": (3, 32, 32), "resnet110": (3, 32, 32), "densenet40": (3, 32, 32)}
@@ -79,3 +82,14 @@ def test_an_unknown_architecture_is_named_with_those_there_are() -> None:
 def test_a_torchvision_network_needs_colour() -> None:
     with pytest.raises(InvalidRequest, match="takes colour images"):
         build_network("resnet50", 10, [0.0], [1.0])
+
+
+def test_a_network_of_timm_is_built_or_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    if find_spec("timm"):
+        network = build_network("timm:mobilenetv3_small_050", 7, (0.5,), (0.5,)).eval()
+        assert network(torch.zeros(2, 1, 64, 64)).shape == (2, 7)
+        with pytest.raises(InvalidRequest, match="no architecture 'none_such'"):
+            build_network("timm:none_such", 7, (0.5,), (0.5,))
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(InternalError, match=r"needs the package timm.*timm"):
+        build_network("timm:resnet18", 7, (0.5,), (0.5,))

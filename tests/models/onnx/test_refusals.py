@@ -1,5 +1,6 @@
 """What is no plain function of one image is refused with its reason, and no file of any kind does more."""
 
+import sys
 from contextlib import suppress
 from typing import Any
 
@@ -10,7 +11,7 @@ onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from smoothcert.errors import BadModelFile  # noqa: E402
+from smoothcert.errors import BadModelFile, InternalError  # noqa: E402
 from smoothcert.models.onnx.graph import parse_onnx  # noqa: E402
 from smoothcert.models.onnx.network import network_in, translated  # noqa: E402
 from tests.support.onnx_files import linear, model, node, small_network  # noqa: E402
@@ -247,3 +248,10 @@ def _other_message(rng: np.random.Generator, whole: bytes) -> bytes:
             )
         )
     return bytes(file.SerializeToString())
+
+
+def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = small_network().SerializeToString()
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(InternalError, match=r"need the package onnx.*onnx"):
+        parse_onnx(content)
