@@ -20,7 +20,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Lifespan
 
-from service import batches, health, jobs, metrics, models, signing
+from service import batches, health, jobs, metrics, models, signing, verify
 from service.auth import Authentication
 from service.cross_site import REQUESTED_WITH, Origins
 from service.errors import render
@@ -97,7 +97,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.closing = closing
     for error in (HTTPException, RequestValidationError, SmoothCertError, Exception):
         app.add_exception_handler(error, render)
-    for module in (jobs, batches, models, signing, health, metrics):
+    for module in (jobs, batches, models, verify, signing, health, metrics):
         app.include_router(module.router)
     app.include_router(page)
     app.mount("/static", static_files)

@@ -19,7 +19,7 @@ from smoothcert.errors import SmoothCertError
 from smoothcert.jobs.rate_limit import WINDOW, Allowance
 from smoothcert.jobs.store import ANONYMOUS
 
-GUARDED = ("/certify", "/jobs", "/batches")
+GUARDED = ("/certify", "/jobs", "/batches", "/verify")
 SUBMITTING = ("/certify", "/batches")
 POLICY = '"submissions"'
 

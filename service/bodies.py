@@ -28,22 +28,31 @@ File = SpooledTemporaryFile[bytes]
 @dataclass
 class Body:
     """A parsed body; field names are not checked yet. fields: in the order sent. misplaced: names of fields
-    other than `image` that were sent as files. A context manager: rewinds the images, at the end closes them.
+    other than `image` that were sent as files. documents: files or texts with the name that was asked for.
+
+    A context manager: rewinds images and documents, at the end closes them.
     """
 
     fields: list[tuple[str, str]] = field(default_factory=list)
     misplaced: list[str] = field(default_factory=list)
     images: list[File] = field(default_factory=list)
+    documents: list[File] = field(default_factory=list)
     files: ExitStack = field(default_factory=ExitStack)
 
     def new_image(self) -> File:
+        return self._new_file(self.images)
+
+    def new_document(self) -> File:
+        return self._new_file(self.documents)
+
+    def _new_file(self, kept: list[File]) -> File:
         file = self.files.enter_context(SpooledTemporaryFile(IN_MEMORY))  # noqa: SIM115  (__exit__ closes it)
-        self.images.append(file)
+        kept.append(file)
         return file
 
     def __enter__(self) -> Self:
-        for image in self.images:
-            image.seek(0)
+        for file in (*self.images, *self.documents):
+            file.seek(0)
         return self
 
     def __exit__(
@@ -71,10 +80,13 @@ async def read_picture(request: Request) -> Body:
     return body
 
 
-async def read_form(request: Request, most: int | None = None) -> Body:
-    """Reads a form with at most `most` images. Raises BadForm, UnsupportedEncoding, TooLarge."""
+async def read_form(request: Request, most: int | None = None, document: str | None = None) -> Body:
+    """Reads a form with at most `most` images. document: the name of parts that are kept as documents.
+
+    Raises BadForm, UnsupportedEncoding, TooLarge.
+    """
     _refuse_encoded(request)
-    reader = _Reader(_boundary(request), most)
+    reader = _Reader(_boundary(request), most, document)
     try:
         async for chunk in _chunks(request):
             reader.take(chunk)
@@ -90,8 +102,8 @@ async def read_form(request: Request, most: int | None = None) -> Body:
 class _Reader:
     """Parses a form incrementally. A part named `image` is an image, with or without a file name."""
 
-    def __init__(self, boundary: str, most: int | None) -> None:
-        self.body, self.most = Body(), most
+    def __init__(self, boundary: str, most: int | None, document: str | None) -> None:
+        self.body, self.most, self.document = Body(), most, document
         self.boundary = boundary
         self.parser = PushMultipartParser(
             boundary.encode("latin-1"),
@@ -129,6 +141,8 @@ class _Reader:
             if self.most is not None and self.most <= len(self.body.images):
                 raise TooLarge(f"A batch holds at most {self.most} images.")
             self.image = self.body.new_image()
+        elif part.name == self.document:
+            self.image = self.body.new_document()
         elif part.filename is not None:
             self.body.misplaced.append(part.name or "")
 

@@ -14,11 +14,14 @@ from playwright import sync_api as playwright
 from service.app import create_app
 from service.settings import Settings
 from smoothcert.cli.processes import Broker, free_port
+from smoothcert.images.decode import read_image
 from smoothcert.jobs.tasks import Task
 from smoothcert.schemas.job import Progress
 from tests.acceptance.visit import Server, Visit
 from tests.service.shelf import MODEL, measured, write_model
 from tests.service.worker import StandInWorker, certificate
+from tests.support.cards import card_with
+from tests.support.issuing import certificate_for
 from tests.worker.plant import eventually
 
 OBJECTS = "objects"
@@ -120,6 +123,32 @@ def test_a_sample_becomes_a_certificate_and_its_radius_is_seen_to_grow(
     with here.page.expect_download() as download:
         here.page.get_by_role("link", name="Download the certificate").click()
     assert json.loads(download.value.path().read_text())["radius"] == 1.5
+
+
+def test_a_certificate_is_checked_with_its_picture(visit: Callable[..., Visit], tmp_path: Path) -> None:
+    picture = DATA / "digit-7.png"
+    digest = read_image(picture.read_bytes(), card_with()).digest
+    genuine = certificate_for({}).model_copy(update={"input": digest})
+    (tmp_path / "genuine.json").write_text(genuine.model_dump_json())
+    edited = genuine.model_copy(update={"radius": 1.9})
+    (tmp_path / "edited.json").write_text(edited.model_dump_json())
+    here = visit()
+    check = here.page.get_by_role("button", name="Check")
+    check.click()
+    here.says("#checked", "Choose a certificate first")
+    here.page.set_input_files("#check-certificate", tmp_path / "genuine.json")
+    check.click()
+    here.says("#checked", "It was not compared with a picture")
+    here.page.set_input_files("#check-image", picture)
+    check.click()
+    here.says("#checked", "It holds")
+    here.says("#checked", "The pixels are those of the picture")
+    here.page.set_input_files("#check-image", DATA / "digit-3.png")
+    check.click()
+    here.says("#checked", "Refused: input")
+    here.page.set_input_files("#check-certificate", tmp_path / "edited.json")
+    check.click()
+    here.says("#checked", "Refused: radius")
 
 
 def test_a_file_that_is_no_image_is_refused_with_a_reason(visit: Callable[..., Visit]) -> None:

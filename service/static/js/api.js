@@ -26,6 +26,14 @@ export const listModels = () => call("models");
 export const readJob = (path) => call(path);
 export const cancelJob = (job) => call(job.links.cancel, { method: "POST" });
 
+/** Whether a certificate holds; `image` may be undefined. */
+export function verify(certificate, image) {
+  const body = new FormData();
+  body.append("certificate", certificate, certificate.name || "certificate.json");
+  if (image) body.append("image", image, image.name || "image.png");
+  return call("verify", { method: "POST", body });
+}
+
 let unanswered = null; // {what, key}: asked, but nobody could say whether a job was made of it
 
 /** Certifies `file`; `asked` are form fields. Asked again after no clear answer, it is still one job. */

@@ -3,6 +3,7 @@
 import { showJob } from "./answer.js";
 import { cancelJob, certify, listModels, readJob } from "./api.js";
 import { asked, chosenPicture, prepareForm, showMistake, showModels, updateModels } from "./ask.js";
+import { startChecking } from "./check.js";
 import { find } from "./dom.js";
 import { drop, entryOf, forgetAll, remember, showHistory, unfinished } from "./history.js";
 import { ENDED, follow } from "./watch.js";
@@ -107,6 +108,7 @@ function followAddress() {
 
 async function start() {
   prepareForm();
+  startChecking();
   showHistory(reopen);
   find("ask").addEventListener("submit", submit);
   find("cancel").addEventListener("click", cancel);
