@@ -147,7 +147,10 @@ def test_an_unknown_field_is_422_with_the_known_fields(send: Send, field: str, t
     for more in (part(field, b"1"), part(field, DIGIT, file='; filename="a.png"')):
         status, problem = send(picture() + more + END, to)
         assert status == 422
-        assert "image, procedure, n0, n, alpha, target_radius, tolerance, model" in wrong(problem)[field]
+        assert (
+            "image, procedure, n0, n, alpha, target_radius, tolerance, deadline, model"
+            in wrong(problem)[field]
+        )
 
 
 def test_everything_that_is_wrong_is_named_at_once(send: Send) -> None:
