@@ -30,7 +30,6 @@ def site(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
     card |= {
         "labels": [EVIL] * 10,
         "dataset": EVIL,
-        "architecture": EVIL,
         "method": EVIL,
         "data_license": EVIL,
     }
