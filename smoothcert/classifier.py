@@ -192,15 +192,8 @@ class SmoothedClassifier:
         image against the noise. progress: show a bar on stderr. Raises BadImage, InvalidRequest.
         """
         pixels = certified_image(image, self.card)
-        parameters = self._parameters(
-            n=n,
-            n0=n0,
-            alpha=alpha,
-            procedure=procedure,
-            target_radius=target_radius,
-            tolerance=tolerance,
-            deadline=deadline,
-        )
+        ends = {"target_radius": target_radius, "tolerance": tolerance, "deadline": deadline}
+        parameters = self._parameters(n=n, n0=n0, alpha=alpha, procedure=procedure, **ends)
         steps = self.stream(pixels, parameters, checked_seed(seed))
         with progress_bar("votes", shown=progress) as report:
             return _last(steps, pixels, report)

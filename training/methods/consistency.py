@@ -95,14 +95,12 @@ def default_entropy_weight(dataset: str, sigma: float) -> float:
     return nearest_sigma({0.5: 0.5, 1.0: 0.1}, sigma) if defaults_family(dataset) == "imagenet" else 0.5
 
 
-@dataclass(frozen=True)
-class Consistency(Method):
-    """mean_i CE(F_i, y) + one form of the regularizer, over m >= 2 noises."""
+class RegularizedMethod(Method):
+    """A method with one form of the regularizer, whose options a subclass declares as fields."""
 
-    num_noises: int = field(default=2, metadata={"help": "noises per image in one step (m), at least 2"})
-    weight: float = field(default=5.0, metadata={"help": "weight of the regularizer (lambda)"})
-    entropy_weight: float = field(default=0.5, metadata={"help": "weight of H(F_hat) in kl_entropy (eta)"})
-    form: str = field(default=DEFAULT_FORM, metadata={"help": "one of " + ", ".join(FORMS)})
+    weight: float
+    entropy_weight: float
+    form: str
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -113,6 +111,21 @@ class Consistency(Method):
     @property
     def unused_options(self) -> frozenset[str]:
         return frozenset() if self.form == DEFAULT_FORM else frozenset({"entropy_weight"})
+
+    def regularized(self, log_probs_mBK: Tensor, labels_B: Tensor) -> Tensor:
+        """Mean cross-entropy over the m copies, plus the regularizer."""
+        regularizer = FORMS[self.form](log_probs_mBK, self.weight, self.entropy_weight)
+        return mean_cross_entropy(log_probs_mBK, labels_B) + regularizer
+
+
+@dataclass(frozen=True)
+class Consistency(RegularizedMethod):
+    """mean_i CE(F_i, y) + one form of the regularizer, over m >= 2 noises."""
+
+    num_noises: int = field(default=2, metadata={"help": "noises per image in one step (m), at least 2"})
+    weight: float = field(default=5.0, metadata={"help": "weight of the regularizer (lambda)"})
+    entropy_weight: float = field(default=0.5, metadata={"help": "weight of H(F_hat) in kl_entropy (eta)"})
+    form: str = field(default=DEFAULT_FORM, metadata={"help": "one of " + ", ".join(FORMS)})
 
     @classmethod
     def defaults(cls, dataset: str, sigma: float, **given: Any) -> dict[str, Any]:
@@ -135,6 +148,4 @@ class Consistency(Method):
     ) -> Tensor:
         """See Method.loss."""
         noisy_NCHW = repeat_with_noise(images_BCHW, self.num_noises, self.sigma, generator)
-        log_probs_mBK = log_probabilities(network, noisy_NCHW, self.num_noises)
-        regularizer = FORMS[self.form](log_probs_mBK, self.weight, self.entropy_weight)
-        return mean_cross_entropy(log_probs_mBK, labels_B) + regularizer
+        return self.regularized(log_probabilities(network, noisy_NCHW, self.num_noises), labels_B)

@@ -10,13 +10,10 @@ from training.datasets import defaults_family
 from training.methods.base import (
     TrainingProgress,
     log_probabilities,
-    mean_cross_entropy,
     nearest_sigma,
     repeat_with_noise,
-    require_at_least,
-    require_one_of,
 )
-from training.methods.consistency import DEFAULT_FORM, FORMS
+from training.methods.consistency import DEFAULT_FORM, FORMS, RegularizedMethod
 from training.methods.smoothadv import SmoothAdv
 
 DEFAULTS: dict[str, dict[float, dict[str, Any]]] = {
@@ -34,22 +31,12 @@ DEFAULTS: dict[str, dict[float, dict[str, Any]]] = {
 
 
 @dataclass(frozen=True)
-class SmoothAdvConsistency(SmoothAdv):
+class SmoothAdvConsistency(SmoothAdv, RegularizedMethod):
     """SmoothAdv's loss + one form of the regularizer over the m >= 2 attacked copies."""
 
     weight: float = field(default=1.0, metadata={"help": "weight of the regularizer (lambda)"})
     entropy_weight: float = field(default=0.5, metadata={"help": "weight of H(F_hat) in kl_entropy (eta)"})
     form: str = field(default=DEFAULT_FORM, metadata={"help": "one of " + ", ".join(FORMS)})
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_at_least(2, "one noise has nothing to be consistent with", num_noises=self.num_noises)
-        require_at_least(0, weight=self.weight, entropy_weight=self.entropy_weight)
-        require_one_of(FORMS, form=self.form)
-
-    @property
-    def unused_options(self) -> frozenset[str]:
-        return frozenset() if self.form == DEFAULT_FORM else frozenset({"entropy_weight"})
 
     @classmethod
     def defaults(cls, dataset: str, sigma: float, **given: Any) -> dict[str, Any]:
@@ -68,6 +55,4 @@ class SmoothAdvConsistency(SmoothAdv):
         """See Method.loss."""
         noisy_NCHW = repeat_with_noise(images_BCHW, self.num_noises, self.sigma, generator)
         attacked_NCHW = self.attacked(network, images_BCHW, noisy_NCHW, labels_B, progress)
-        log_probs_mBK = log_probabilities(network, attacked_NCHW, self.num_noises)
-        regularizer = FORMS[self.form](log_probs_mBK, self.weight, self.entropy_weight)
-        return mean_cross_entropy(log_probs_mBK, labels_B) + regularizer
+        return self.regularized(log_probabilities(network, attacked_NCHW, self.num_noises), labels_B)
