@@ -236,10 +236,10 @@ def check(name: str, call: Call, status: int | None, said: str, complaints: str)
 
 
 def may_fail(call: Call) -> bool:
-    """What fails everywhere: there is no service, worker, key or document, and the port is taken."""
+    """What fails everywhere: there is no service, worker, key, document or file, and the port is taken."""
     return (
         not {"--url", "--workers"}.isdisjoint(call)
-        or call[0] in ("up", "quantize")
+        or call[0] in ("up", "quantize", "attest", "add")
         or (call[0] == "keys" and "--file" not in call and "--out" not in call)
     )
 
