@@ -158,7 +158,7 @@ def _write_model(folder: Path) -> None:
     folder.mkdir()
     card = ModelCard(
         name=folder.name,
-        architecture="none",
+        architecture="lenet",  # one that is known; its weights are never read
         dataset="none",
         input_shape=(1, 2, 2),
         labels=["a", "b", "c"],
