@@ -186,8 +186,6 @@ def _checks_of_claims(certificate: Certificate) -> Iterator[Check]:
         yield Check("ended_by", False, "no deadline came before the last vote")
     if certificate.implied is not None:
         yield from _checks_of_implied(certificate)
-    if certificate.implied is not None:
-        yield from _checks_of_implied(certificate)
 
 
 def _checks_of_implied(certificate: Certificate) -> Iterator[Check]:
