@@ -15,15 +15,14 @@ from smoothcert.errors import InvalidRequest
 from smoothcert.files import shown, write_whole
 from smoothcert.notebook import html_table, step_plot
 from smoothcert.progress import progress_bar
-from smoothcert.schemas.certificate import Certificate
 from smoothcert.schemas.parameters import DEFAULT_ALPHA, DEFAULT_N, DEFAULT_N0, ProcedureName
-from training.log import Evidence, Log, Row, average_certified_radius, certified_accuracy, format_row
+from training.evaluation import row_of
+from training.log import Log, Row, average_certified_radius, certified_accuracy, format_row
 from training.log_writer import HEADER, EvaluationRun, image_seed, run_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ABSTAINED = -1
 SEED_BITS = 64
 SHOWN_RADII = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 
@@ -167,25 +166,7 @@ def _row(classifier: SmoothedClassifier, image: Any, label: int, idx: int, run: 
     certificate = classifier.certify(
         image, n=run.n, n0=run.n0, alpha=run.alpha, procedure=run.procedure, seed=seed
     )
-    predict = ABSTAINED if certificate.predicted_class is None else certificate.predicted_class
-    seconds = time.perf_counter() - began
-    return Row(
-        idx, label, predict, certificate.radius, predict == label, seconds, _evidence(certificate, run.n0)
-    )
-
-
-def _evidence(certificate: Certificate, n0: int) -> Evidence:
-    return Evidence(
-        n0=n0,
-        n=certificate.n,
-        alpha=certificate.alpha,
-        sigma=certificate.sigma,
-        bound=certificate.bound,
-        p_lower=certificate.p_lower,
-        p_upper=certificate.p_upper,
-        counts=tuple(certificate.counts),
-        seed=certificate.seed,
-    )
+    return row_of(certificate, run, idx, label, time.perf_counter() - began)
 
 
 def _engine_text(classifier: SmoothedClassifier) -> str:
