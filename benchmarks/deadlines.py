@@ -20,9 +20,9 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("url")
     options.add_argument("--jobs", type=int, default=100)
-    asked = options.parse_args()
-    deadlines = np.random.default_rng(0).uniform(0.5, 5.0, asked.jobs).round(2)
-    with smoothcert.Client(asked.url) as client:
+    chosen = options.parse_args()
+    deadlines = np.random.default_rng(0).uniform(0.5, 5.0, chosen.jobs).round(2)
+    with smoothcert.Client(chosen.url) as client:
         jobs = [client.submit(IMAGE, n=10_000_000, deadline=float(deadline)) for deadline in deadlines]
         records = [job.wait(timeout=3600).snapshot for job in jobs]
     late = []

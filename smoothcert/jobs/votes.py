@@ -79,7 +79,7 @@ class VoteStore:
         taken, main, fields, (pixels, digest), counts, elapsed = reply
         model, parameters, seed, epoch, engine, weights, first, votes, ranges, *rest = fields
         state, folded, request, engine_config = rest
-        asked = Parameters.model_validate_json(parameters)
+        checked = Parameters.model_validate_json(parameters)
         return Task(
             job_id=job_id,
             task_id=task_id,
@@ -88,7 +88,7 @@ class VoteStore:
             range=taken,
             epoch=int(epoch),
             model=model.decode(),
-            parameters=asked,
+            parameters=checked,
             seed=seed.decode(),
             image=CertifiedImage(pixels, InputDigest.model_validate_json(digest)) if pixels else None,
             pin=Pin(
@@ -105,7 +105,7 @@ class VoteStore:
             counts={int(k): v.decode() for k, v in zip(counts[::2], counts[1::2], strict=True)},
             request_id=request.decode() if request else "",
             engine_config=engine_config.decode() if engine_config else None,
-            ends_at=_ends_at(asked.deadline, elapsed),
+            ends_at=_ends_at(checked.deadline, elapsed),
         )
 
     def deliver(

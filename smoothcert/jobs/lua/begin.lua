@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Begins the task of a message, with the next range. Returns {'begun', range, main, fields, image, counts, elapsed}, or {reason} if it
--- can't; {'elsewhere', queue, message number}: send the message on.
+-- Begins the task of a message, with the next range. Returns {'begun', range, main, fields, image, counts, microseconds since
+-- the job's first task began}, or {reason} if it can't; {'elsewhere', queue, message number}: send the message on.
 -- args: id, chain (number of the message; 0: a helper's), task, delivery, worker, platform, ttl, max_deliveries, exhausted.
 local id, main = args.id, args.chain > 0
 local status, chain, platform, model, queue = get(id, 'status', 'chain', 'platform', 'model', 'queue')

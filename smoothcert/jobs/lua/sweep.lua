@@ -3,7 +3,7 @@
 -- {id, model, ...}. Any number of workers may sweep: a superfluous message is ignored.
 -- args: ttl, grace, time_limit, patience (seconds), max_deliveries, exhausted, unserved and refused (errors; {model}, {reason}),
 -- empty (Celery queues without a message), limit.
--- OVERTAKEN: a message counts as lost once a message this much newer has begun. UNWATCHED, REFUSED: see below, in seconds.
+-- OVERTAKEN: a message counts as lost once a message this much newer has begun. UNWATCHED, REFUSED: seconds, see below.
 local SECOND, OVERTAKEN, UNWATCHED, REFUSED = 1000000, 16, 60, 1
 local time, living, send, given_up = now(), living_children(), {}, {}
 
@@ -97,7 +97,8 @@ for _, queue in ipairs(queue_names()) do
 end
 
 -- Fails the jobs of a model that no living worker has, because the wait is too long, or after REFUSED seconds if a worker
--- could not load it. Only time in which sweeps run counts: without one for UNWATCHED seconds (all workers down, or suspended), every wait starts again.
+-- could not load it. Only time in which sweeps run counts: without one for UNWATCHED seconds (all workers down, or
+-- suspended), every wait starts again.
 local function end_all(model, template, seconds, reason)
   local problem = cjson.decode(template)
   problem.detail = string.gsub(problem.detail, '{(%a+)}', {model = model, reason = reason or ''})
