@@ -41,7 +41,7 @@ class TimedVotes(KnownVotes):
 
     at_once = BATCH
 
-    def count(self, votes: VoteRange) -> Counts:
+    def count(self, votes: VoteRange, until: int = 0) -> Counts:
         time.sleep(votes.votes / SPEED)
         return super().count(votes)
 

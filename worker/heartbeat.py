@@ -14,6 +14,7 @@ from typing import Any
 import redis
 import structlog
 from celery import bootsteps
+from celery.worker import state
 
 from smoothcert.errors import SmoothCertError
 from smoothcert.jobs.broker import connect, evicts
@@ -50,6 +51,16 @@ def replace_child() -> None:
         log.warning("not swept", error=str(error))
 
 
+def _need_prefetch(parent: Any) -> None:
+    """Makes Celery reconnect if an acknowledgement was lost while the broker was away.
+
+    Kombu goes on counting such a message as unacknowledged, so with a prefetch of 1 it would never ask for
+    another. Raises redis.ConnectionError, which Celery's event loop takes as a lost connection.
+    """
+    if not state.reserved_requests and not parent.task_consumer.channel.qos.can_consume():
+        raise redis.ConnectionError("an acknowledgement was lost while the broker was away")
+
+
 class Heartbeat(bootsteps.StartStopStep):
     """A step of the Celery consumer. Runs while it is connected; restarts after each reconnection."""
 
@@ -82,6 +93,7 @@ class Heartbeat(bootsteps.StartStopStep):
         every(min(beat, LOADING_BEAT), lambda: self._beat(parent) if self._loading else None)
         every(min(beat, 1.0), lambda: sweep(self._store, self._publisher))
         every(3600.0, self._warn_of_eviction)
+        self._timers.append(parent.timer.call_repeatedly(beat, lambda: _need_prefetch(parent)))
 
     def stop(self, parent: Any) -> None:
         for timer in self._timers:

@@ -26,7 +26,7 @@ from smoothcert.schemas.parameters import Parameters
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 MODEL = "stand-in"
-PATIENCE = 20.0  # seconds; a worker starts in about two
+PATIENCE = 60.0  # seconds; a worker starts in about two where nothing else runs
 _numbers = count()
 
 
@@ -107,8 +107,8 @@ class Plant:
         """The workers with a task of this job: the main one, or its helpers."""
         return at_work(self.client, self.workers, job_id, helpers=helpers)
 
-    def launch(self, *, app: str = "worker.app", **environment: object) -> Worker:
-        """A worker, be it alive or not."""
+    def launch(self, *options: str, app: str = "worker.app", **environment: object) -> Worker:
+        """A worker, be it alive or not. options: Celery's."""
         variables = {
             "SMOOTHCERT_REDIS_URL": self.url,
             "SMOOTHCERT_MODELS": self.folder,
@@ -122,7 +122,7 @@ class Plant:
         }
         log = self.folder / f"worker-{next(_numbers)}.log"
         command = [sys.executable, "-m", "celery", "-A", app, "worker", "-n", log.stem]
-        command += ["--without-mingle", "--without-gossip"]
+        command += ["--without-mingle", "--without-gossip", *options]
         with log.open("wb") as out:
             process = spawn(
                 command,

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from smoothcert.cli.processes import Broker, await_answer
+from smoothcert.jobs.broker import connect
 from smoothcert.schemas.certificate import PublicKeys
 from smoothcert.signing import Signer, signature_problem
 from smoothcert.votes import VoteRange
@@ -134,16 +136,39 @@ def test_a_frozen_child_that_wakes_late_changes_nothing(steady: Plant) -> None:
     assert counts_of(steady, job_id) == undisturbed()
 
 
-def test_votes_of_weights_that_were_replaced_are_forgotten(steady: Plant) -> None:
-    job_id = seeded(steady)
-    steady.running(job_id, samples=LONG // 3)
-    write_model(steady.folder / MODEL, weights_sha256="1" * 64)
-    os.kill(steady.holder(job_id).child, signal.SIGKILL)
-    assert counts_of(steady, job_id) == undisturbed()
-    certificate = steady.job(job_id).certificate
+def test_votes_of_weights_that_were_replaced_are_forgotten(plant: Plant) -> None:
+    plant.staff("stand-in")  # a second worker could end the job with the weights that it began with
+    job_id = seeded(plant)
+    plant.running(job_id, samples=LONG // 3)
+    write_model(plant.folder / MODEL, weights_sha256="1" * 64)
+    (worker,) = plant.workers
+    os.kill(worker.child, signal.SIGKILL)
+    assert counts_of(plant, job_id) == undisturbed()
+    certificate = plant.job(job_id).certificate
     assert certificate is not None
     assert certificate.model.sha256 == "1" * 64
-    assert any(b'"restarted"' in worker.log.read_bytes() for worker in steady.workers)
+    assert b'"restarted"' in worker.log.read_bytes()
+
+
+def test_a_worker_whose_acknowledgement_was_lost_with_the_broker_takes_the_next_job(tmp_path: Path) -> None:
+    write_model(tmp_path / MODEL)
+    with Broker.start(tmp_path / "broker") as broker, connect(broker.url) as client:
+        plant = Plant(broker.url, tmp_path, client)
+        try:
+            # The job ends in its first task; Celery's own heartbeat would wait for the broker before the ack.
+            worker = plant.launch("--without-heartbeat", SMOOTHCERT_SLICE=30)
+            job_id = plant.submit(LONG)
+            plant.running(job_id)
+            worker.process.send_signal(signal.SIGSTOP)  # its child goes on
+            plant.ended(job_id)
+            broker.process.kill()
+            broker.process.wait()
+            worker.process.send_signal(signal.SIGCONT)
+            eventually(lambda: b"Couldn't ack" in worker.log.read_bytes() or None)
+            await_answer(broker.url, 10, broker.restart())
+            assert plant.ended(plant.submit()).status == "succeeded"
+        finally:
+            plant.close()
 
 
 def test_a_lost_message_is_sent_again(steady: Plant) -> None:
