@@ -11,15 +11,18 @@ from service.auth import CallerOf
 from service.bodies import FORM, File, read_form
 from service.errors import Unprocessable
 from service.openapi import problems
+from service.signing import public_keys
 from service.state import Service, ServiceOf
 from smoothcert.errors import BadCheckpoint, NotACertificate, UnknownModel
 from smoothcert.images.decode import Frame, read_image
 from smoothcert.schemas.card import Preprocessing
-from smoothcert.schemas.certificate import Certificate, Shape
+from smoothcert.schemas.certificate import Certificate, Shape, Signature
 from smoothcert.schemas.job import FieldProblem
-from smoothcert.schemas.json_text import MAX_BYTES, parse_document
+from smoothcert.schemas.json_text import MAX_BYTES, Document, parse_document
 from smoothcert.schemas.reading import is_statement, validated
 from smoothcert.schemas.statement import Statement
+from smoothcert.signing import signature_problem
+from smoothcert.stats.recompute import any_wrong
 from smoothcert.stats.statement import verify_statement
 from smoothcert.stats.verify import Check, verify
 
@@ -35,11 +38,25 @@ class Refusal(BaseModel):
 
 
 class Verdict(BaseModel):
-    """Whether a document holds. Not checked: that the votes were cast (a replay), and the signature."""
+    """Whether a document holds. Not checked: that the votes were cast (a replay)."""
 
     holds: bool
-    checked: list[str] = Field(description="fields that follow from the counts, or match the image")
+    checked: list[str] = Field(
+        description="fields that follow from the counts, or match the image; `signature` if it is valid"
+    )
     refused: Refusal | None = None
+    signed_by: str | None = Field(
+        default=None, description="the key of this service whose signature was checked and is valid"
+    )
+    signature_unchecked: str | None = Field(
+        default=None,
+        description="why no signature was checked; null if one was, or if the document is refused",
+    )
+    error_probability: float | None = Field(
+        default=None,
+        description="at most this probability that any answer to the same question up to this one is wrong: "
+        "(asked_before + 1) * alpha; null if asked_before is, or if the document is refused",
+    )
 
 
 class Documents(BaseModel, arbitrary_types_allowed=True):
@@ -94,17 +111,26 @@ def verify_document(
     """Recomputes every figure from the counts. With an image, compares its pixels too.
 
     `certificate` is a certificate or a statement, as a file or as text. A document that does not hold is no
-    error: `refused` names the first wrong field.
+    error: `refused` names the first wrong field. A signature is checked if this service has its public key
+    (`/keys/signing`); a document that is unsigned, or signed by another key, may hold all the same.
     """
     checked: list[str] = []
     try:
-        for check in _checks(parts, service):
+        received = _read(parts.document)
+        unchecked = _unchecked(received.signature, service)
+        for check in _checks(received, parts.image, service, signed=unchecked is None):
             if not check.holds:
                 return _refused(checked, check.field, check.reason)
             checked.append(check.field)
     except NotACertificate as error:
         return _refused(checked, error.field, error.reason)
-    return Verdict(holds=True, checked=list(dict.fromkeys(checked)))
+    return Verdict(
+        holds=True,
+        checked=list(dict.fromkeys(checked)),
+        signed_by=received.signature.key_id if received.signature and unchecked is None else None,
+        signature_unchecked=unchecked,
+        error_probability=_error_probability(received.claimed),
+    )
 
 
 def _refused(checked: list[str], field: str, reason: str) -> Verdict:
@@ -112,20 +138,63 @@ def _refused(checked: list[str], field: str, reason: str) -> Verdict:
     return Verdict(holds=False, checked=list(dict.fromkeys(checked)), refused=refusal)
 
 
-def _checks(parts: Documents, service: Service) -> Iterator[Check]:
-    """Raises NotACertificate, BadImage."""
-    document = parse_document(parts.document)
+@dataclass(frozen=True)
+class _Received:
+    """A document as it was received, which the signature is over, and what it says."""
+
+    document: Document
+    claimed: Certificate | Statement
+
+    @property
+    def signature(self) -> Signature | None:
+        return self.claimed.signature
+
+
+def _read(data: bytes) -> _Received:
+    """Raises NotACertificate."""
+    document = parse_document(data)
     if is_statement(document):
-        yield from verify_statement(validated(document, Statement)).checks
-        return
-    certificate = validated(document, Certificate)
-    yield from verify(certificate).checks
-    if parts.image is not None:
-        data = parts.image.read()
-        image = service.decoders.submit(read_image, data, _frame(certificate, service)).result()
-        made, claimed = image.digest, certificate.input
-        same = (made.shape, made.sha256) == (claimed.shape, claimed.sha256)
-        yield Check("input", same, "the pixels of this image are others")
+        return _Received(document, validated(document, Statement))
+    return _Received(document, validated(document, Certificate))
+
+
+def _checks(received: _Received, image: File | None, service: Service, *, signed: bool) -> Iterator[Check]:
+    """Raises BadImage."""
+    claimed = received.claimed
+    if isinstance(claimed, Statement):
+        yield from verify_statement(claimed).checks
+    else:
+        yield from verify(claimed).checks
+        if image is not None:
+            yield _check_image(claimed, image.read(), service)
+    if signed:
+        wrong = signature_problem(received.document, public_keys(service))
+        yield Check("signature", wrong is None, wrong or "")
+
+
+def _unchecked(signature: Signature | None, service: Service) -> str | None:
+    """Why no signature can be checked; None if one can."""
+    keys = public_keys(service).keys
+    if signature is None:
+        return "the document has no signature"
+    if not keys:
+        return "this service has no public keys"
+    if signature.key_id not in {key.kid for key in keys}:
+        return f"key {signature.key_id} is none of this service's"
+    return None
+
+
+def _error_probability(claimed: Certificate | Statement) -> float | None:
+    if isinstance(claimed, Statement) or claimed.asked_before is None:
+        return None
+    return float(any_wrong(claimed.alpha, claimed.asked_before + 1))
+
+
+def _check_image(certificate: Certificate, data: bytes, service: Service) -> Check:
+    image = service.decoders.submit(read_image, data, _frame(certificate, service)).result()
+    made, claimed = image.digest, certificate.input
+    same = (made.shape, made.sha256) == (claimed.shape, claimed.sha256)
+    return Check("input", same, "the pixels of this image are others")
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from smoothcert.schemas.job import Progress
 from smoothcert.schemas.limits import CHANNELS, MAX_LABELS, MAX_SIDE, SEED, check_sigma
 from smoothcert.schemas.parameters import DEFAULT_ALPHA, DEFAULT_N, DEFAULT_N0, Parameters, ProcedureName
 from smoothcert.stats.certificate import build_certificate
+from smoothcert.stats.forecast import forecast
 from smoothcert.stats.procedure import Certification, drive
 from smoothcert.votes import Counts, VoteRange, VoteSource
 
@@ -234,7 +235,8 @@ class SmoothedClassifier:
         end = None if parameters.deadline is None else time.monotonic() + parameters.deadline
         source = self.engine.sampler(image.to_array(), parameters.sigma, int(seed, 16))
         certification = Certification(parameters, source.num_classes, slack=source.slack)
-        yield from drive(certification, source, CHUNK) if end is None else _until(end, certification, source)
+        steps = drive(certification, source, CHUNK) if end is None else _until(end, certification, source)
+        yield from _with_forecasts(steps, certification, end)
         certificate = build_certificate(
             certification.result,
             parameters,
@@ -308,6 +310,18 @@ def _until(end: float, certification: Certification, source: VoteSource) -> Iter
         size = max(1, min(CHUNK, int(rate * (end - now) / 8)))
 
 
+def _with_forecasts(
+    steps: Iterator[Progress], certification: Certification, end: float | None
+) -> Iterator[Progress]:
+    """The same steps, each with what to expect at the speed so far. end: monotonic time of the deadline."""
+    began = time.monotonic()
+    for progress in steps:
+        now = time.monotonic()
+        speed = (certification.state.selection.drawn + progress.samples) / max(now - began, 1e-9)
+        expected = forecast(certification, speed, math.inf if end is None else end - now)
+        yield progress.model_copy(update={"forecast": expected})
+
+
 class _Timed:
     """Counts the votes drawn from a source."""
 
@@ -328,7 +342,8 @@ def _last(steps: Iterator[Progress | Certificate], image: CertifiedImage, report
             step.__dict__["sight"] = Sight(partial(to_png, image), tuple(growth))
             return step
         growth.append((float(step.samples), step.radius or 0.0))
-        report(step.samples, step.of, f"radius {step.radius or 0:.3f}")
+        expected = f", {step.forecast.in_words} expected" if step.forecast else ""
+        report(step.samples, step.of, f"radius {step.radius or 0:.3f}{expected}")
     raise AssertionError("the stream ends in a certificate")
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from smoothcert.errors import NotACertificate, SmoothCertError
 from smoothcert.schemas.json_text import MAX_BYTES, Document, parse_document
+from smoothcert.stats.recompute import asked_in_words
 from smoothcert.stats.statement import compare_with_log, verify_statement
 from smoothcert.stats.verify import Report, verify
 from training.log import read_log
@@ -51,7 +52,7 @@ def main(arguments: list[str]) -> int:
 
 def _verified(path: Path, log: Path | None) -> int:
     try:
-        report, left = check(path.read_bytes(), log)
+        report, notes = check(path.read_bytes(), log)
     except OSError as error:
         return _refuse(f"{error.filename or path} can't be read: {error.strerror}.", 2)
     except SmoothCertError as error:
@@ -61,7 +62,7 @@ def _verified(path: Path, log: Path | None) -> int:
         return _refuse(f"{path} is refused: {wrong.field}: {wrong.reason}.", 1)
     fields = dict.fromkeys(check.field.partition(".")[0] for check in report.checks)
     print(f"{path} holds: checked {', '.join(fields)}")  # noqa: T201
-    print(f"not compared with {left}; `smoothcert verify` does that")  # noqa: T201
+    print(*notes, sep="\n")  # noqa: T201
     return 0
 
 
@@ -70,22 +71,28 @@ def _refuse(message: str, status: int) -> int:
     return status
 
 
-def check(data: bytes, log: Path | None) -> tuple[Report, str]:
-    """The checks of a document, and what it was not compared with. Raises NotACertificate."""
+def check(data: bytes, log: Path | None) -> tuple[Report, list[str]]:
+    """The checks of a document, and what to say if it holds. Raises NotACertificate."""
     if len(data) > MAX_BYTES:
         raise NotACertificate("the file", f"is larger than {MAX_BYTES} bytes")
     document = parse_document(data)
     if document.get("kind") != "statement":
-        return verify(typed(document, schemas()["certificate"])), "a model, an image or a signature"
+        claimed = typed(document, schemas()["certificate"])
+        asked = asked_in_words(claimed.asked_before, claimed.alpha)
+        return verify(claimed), [*asked, _not_compared("a model, an image or a signature")]
     statement = typed(document, schemas()["statement"])
     report = verify_statement(statement)
     if log is None or report.first_wrong:
-        return report, "its log (--log LOG does that), a model or a signature"
+        return report, [_not_compared("its log (--log LOG does that), a model or a signature")]
     run = log.with_name(f"{log.name}.run.json")
     rows, described = read_log(log).rows, typed(parse_document(run.read_bytes()), schemas()["run"])
     digests = {"log_sha256": _digest(log), "run_sha256": _digest(run)}
     compared = compare_with_log(statement, rows, described, digests, statement.slack)
-    return Report(report.checks + compared.checks), "a model, redrawn rows or a signature"
+    return Report(report.checks + compared.checks), [_not_compared("a model, redrawn rows or a signature")]
+
+
+def _not_compared(left: str) -> str:
+    return f"not compared with {left}; `smoothcert verify` does that"
 
 
 def _digest(path: Path) -> str:

@@ -63,6 +63,8 @@ def test_certificates_hold_without_any_package(
         ("issued_at", {"issued_at": "yesterday"}),
         ("input.shape", {"input": {"shape": [1, 28], "sha256": "0" * 64, "preprocessing": []}}),
         ("input.sha256", {"input": {"shape": [1, 28, 28], "preprocessing": []}}),
+        ("asked_before", {"asked_before": -1}),
+        ("asked_before", {"asked_before": "1"}),
         ("implied.pixels", {"implied": {"l1": 0.1, "linf": 0.1, "linf_levels": 1, "pixels": 0.5}}),
     ],
 )
@@ -71,6 +73,12 @@ def test_a_wrong_field_is_named(pyz: Path, tmp_path: Path, field: str, change: d
     assert done.returncode == 1
     assert f": {field}: " in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_what_asking_before_means_is_said(pyz: Path, tmp_path: Path) -> None:
+    done = run(pyz, written(tmp_path, certificate_for({}), asked_before=2))
+    assert "asked 2 times before" in done.stdout
+    assert "with probability at most 0.003" in done.stdout
 
 
 def test_every_document_is_checked_and_the_worst_status_returned(pyz: Path, tmp_path: Path) -> None:
@@ -91,7 +99,7 @@ def test_without_a_document_it_says_how_it_is_used(pyz: Path) -> None:
 def test_a_certificate_from_before_holds(pyz: Path, tmp_path: Path) -> None:
     path = written(tmp_path, certificate_for({}))
     document = json.loads(path.read_text())
-    for later in ("implied", "drawn", "tolerance", "signature"):
+    for later in ("implied", "drawn", "tolerance", "signature", "asked_before"):
         del document[later]
     path.write_text(json.dumps(document))
     assert run(pyz, path).returncode == 0

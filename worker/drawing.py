@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from smoothcert.images.pixels import CertifiedImage
 from smoothcert.jobs.tasks import NO_RANGE, Answer, Delivery, Pin, Task
 from smoothcert.schemas.certificate import Certificate
+from smoothcert.schemas.job import Forecast
 from smoothcert.signing import Signer
 from smoothcert.stats.certificate import build_certificate
+from smoothcert.stats.forecast import forecast
 from smoothcert.stats.procedure import Certification, CertificationState
 from smoothcert.stats.ranges import RangeCounts, Ranges, first_range
 from worker.cache import Loaded
@@ -82,9 +84,16 @@ class Drawing:
             seconds=self._seconds,
             folded=self._folded,
             state=certification.state.model_dump_json(),
-            progress=certification.progress,
+            progress=certification.progress.model_copy(update={"forecast": self._forecast()}),
             certificate=self.certificate() if certification.state.best else None,
         )
+
+    def _forecast(self) -> Forecast | None:
+        """By the speed of this worker's last range; None if it drew none."""
+        first = self._drawn is not None and self._drawn[0] == 0
+        drawn = self._votes + (self.certification.state.selection.drawn if first else 0)
+        speed = drawn / self._seconds if drawn else 0.0
+        return forecast(self.certification, speed, self.ends_at - time.monotonic())
 
     def learn(self, answer: Answer) -> None:
         """Merges state and counts that other tasks have delivered."""
@@ -108,6 +117,7 @@ class Drawing:
             seed=self._task.seed,
             engine=self._loaded.engine.description,
             out_of_time=not self.is_finished() and self.is_due(),
+            asked_before=self._task.asked_before,
         )
         return self._signer.sign(certificate) if self._signer else certificate
 

@@ -13,6 +13,7 @@ from smoothcert.errors import InvalidRequest
 from smoothcert.files import shown, try_writing, write_whole
 from smoothcert.schemas.certificate import Certificate
 from smoothcert.schemas.job import Progress
+from smoothcert.stats.recompute import asked_in_words
 
 
 def show(text: str) -> None:
@@ -95,6 +96,7 @@ def describe(certificate: Certificate) -> str:
     lines += [f"the image was {', '.join(c.input.preprocessing)}"] * bool(c.input.preprocessing)
     if c.ended_by is not None:
         lines.append(f"the deadline of {c.deadline:g} s ended it: {c.drawn} votes were drawn")
+    lines += asked_in_words(c.asked_before, c.alpha) if c.asked_before else []
     if c.target_met is not None:
         lines.append(f"target radius {c.target_radius}: {'proved' if c.target_met else 'not proved'}")
     return "\n".join(lines)
@@ -157,7 +159,8 @@ def _plural(count: int, noun: str) -> str:
 
 def so_far(progress: Progress) -> str:
     """The text of the progress bar."""
-    return f"radius {rounded_down(progress.radius or 0.0)} so far"
+    proved = f"radius {rounded_down(progress.radius or 0.0)} so far"
+    return f"{proved}; forecast: {progress.forecast.in_words}" if progress.forecast else proved
 
 
 def rounded_down(radius: float) -> str:

@@ -136,6 +136,7 @@ def _passed(path: Path, checks: Iterable[Check], document: Document, keys: Publi
 
 
 def _verify_certificate(path: Path, received: Received, options: CheckOptions) -> None:
+    from smoothcert.stats.recompute import asked_in_words
     from smoothcert.stats.verify import verify as recompute
 
     claimed, replay = received.certificate, options.replay is not None
@@ -143,6 +144,8 @@ def _verify_certificate(path: Path, received: Received, options: CheckOptions) -
     checked = _passed(path, chain(recompute(claimed).checks, against), received.document, options.keys)
     redrawn = ", every vote redrawn" if replay else ""
     show(f"{path} holds: checked {', '.join(checked)}{redrawn}")
+    for line in asked_in_words(claimed.asked_before, claimed.alpha):
+        show(line)
     if "model" not in checked:
         show("not compared with a model; --model does that")
     if options.image is None:
@@ -183,6 +186,7 @@ PREMISES = (
     "input",
     "seed",
     "engine",
+    "asked_before",
     "made_by",
     "deadline",
     "ended_by",
@@ -205,7 +209,7 @@ def read_json(path: Path) -> Document:
 
 def unverified_fields(received: Received, checked: Collection[str]) -> list[str]:
     """The fields that no check has confirmed; only a signature can vouch for them."""
-    optional = ("label", "made_by", "deadline", "ended_by")
+    optional = ("label", "asked_before", "made_by", "deadline", "ended_by")
     absent = {name for name in optional if getattr(received.certificate, name) is None}
     return [name for name in PREMISES if name not in absent.union(checked)] + received.unknown
 

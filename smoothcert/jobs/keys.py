@@ -18,6 +18,7 @@ Fields of `job:<id>`:
     status owner model parameters progress certificate error created started finished version attempts
                                        what callers see; certificate only once the job has ended
     seed request lane batch engine_config idempotency  as submitted; `lane` is single or batch
+    question asked_before              the job's `asked` key, and how many jobs had asked the same before
     queue chain sent                   Celery queue and number of the latest message, and when it was sent
     waiting_since                      when the job began to wait; unchanged when its message is sent again
     epoch                              counts the starts from vote 0 (another platform, other weights)
@@ -43,6 +44,7 @@ Of all:
 
 | key | type | holds | lifetime |
 |---|---|---|---|
+| `asked:<question>` | string | jobs submitted for the same pixels, model and sigma | ttl of the last one |
 | `waiting:<queue>` | sorted set | jobs whose message waits in this Celery queue, by number | ttl |
 | `queues` | hash | queue -> number of the job begun last; the empty field counts messages | for ever |
 | `running` | set | jobs that have begun and do not wait | ttl |

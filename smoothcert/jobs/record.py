@@ -46,7 +46,9 @@ def job_of(job_id: str, row: Row) -> Job:
     noise could choose the image to fit it.
     """
     status = cast(Status, row.status.decode())
-    certificate = row.certificate if status in TERMINAL else None
+    ended = status in TERMINAL
+    certificate = row.certificate if ended else None
+    progress = Progress.model_validate_json(row.progress)
     created_at = moment(row.created)
     assert created_at is not None
     return Job(
@@ -55,7 +57,7 @@ def job_of(job_id: str, row: Row) -> Job:
         model=row.model.decode(),
         parameters=Parameters.model_validate_json(row.parameters),
         queue_position=row.position,
-        progress=Progress.model_validate_json(row.progress),
+        progress=progress.model_copy(update={"forecast": None}) if ended else progress,
         certificate=Certificate.model_validate_json(certificate) if certificate else None,
         error=Problem.model_validate_json(row.error) if row.error else None,
         created_at=created_at,

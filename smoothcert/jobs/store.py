@@ -1,6 +1,7 @@
 """The job records as the service uses them: submit, read, cancel, list."""
 
 import hashlib
+import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -97,6 +98,13 @@ def hashed(key: str | None) -> str:
     return "" if key is None else hashlib.sha256(key.encode()).hexdigest()
 
 
+def question_digest(request: Request) -> str:
+    """The digest of what a request asks: pixels, model and sigma, whatever its other parameters."""
+    pixels = request.image.digest
+    question = [request.model, request.parameters.sigma, pixels.shape, pixels.sha256]
+    return hashlib.sha256(json.dumps(question).encode()).hexdigest()
+
+
 class JobStore:
     """The job records in Redis. Every method may raise BrokerUnavailable.
 
@@ -137,6 +145,7 @@ class JobStore:
             lane=request.lane,
             batch=request.batch_id,
             engine_config=request.engine_config,
+            question=question_digest(request),
         )
         refusals = {b"conflict": KeyReused, b"full": QueueFull, b"quota": OverQuota}
         if status in refusals:

@@ -52,6 +52,7 @@ class Task:
     first counts are delivered. state: of the procedure (JSON); it covers `folded` ranges. counts: of ranges
     after these (JSON). engine_config: the requested one; None for the worker's choice.
     ends_at: monotonic time of the job's deadline, which counts from the start of its first task.
+    asked_before: jobs submitted earlier for the same pixels, model and sigma; None in older records.
     """
 
     job_id: str
@@ -71,6 +72,7 @@ class Task:
     request_id: str = ""
     engine_config: str | None = None
     ends_at: float = math.inf
+    asked_before: int | None = None
 
 
 @dataclass(frozen=True)

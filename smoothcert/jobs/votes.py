@@ -78,7 +78,7 @@ class VoteStore:
             return reason
         taken, main, fields, (pixels, digest), counts, elapsed = reply
         model, parameters, seed, epoch, engine, weights, first, votes, ranges, *rest = fields
-        state, folded, request, engine_config = rest
+        state, folded, request, engine_config, asked_before = rest
         checked = Parameters.model_validate_json(parameters)
         return Task(
             job_id=job_id,
@@ -106,6 +106,7 @@ class VoteStore:
             request_id=request.decode() if request else "",
             engine_config=engine_config.decode() if engine_config else None,
             ends_at=_ends_at(checked.deadline, elapsed),
+            asked_before=int(asked_before) if asked_before else None,
         )
 
     def deliver(

@@ -185,6 +185,12 @@ class Certificate(BaseModel):
     input: InputDigest
     seed: str = Field(description="128 random bits, hexadecimal; every vote can be redrawn from it")
     engine: EngineDescription
+    asked_before: int | None = Field(
+        default=None,
+        ge=0,
+        description="how often the service was asked before for the same pixels, model and sigma; "
+        "null if no service issued it",
+    )
     made_by: MadeBy | None = Field(default=None, description="the software; absent from older certificates")
     issued_at: datetime
     signature: Signature | None = Field(

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from smoothcert.progress import duration
 from smoothcert.schemas.certificate import Certificate
 from smoothcert.schemas.parameters import Parameters
 
@@ -34,6 +35,25 @@ class Problem(BaseModel):
     errors: list[FieldProblem] | None = None
 
 
+class Forecast(BaseModel):
+    """What to expect at the end of a job, estimated from its votes so far. Nothing of it is proved."""
+
+    radius: float | None = Field(
+        description="l2 radius; 0: probably an abstention; null if the procedure proves none"
+    )
+    votes: int = Field(description="estimation samples drawn by then")
+    seconds: float = Field(description="of drawing in all, by one worker at its speed so far")
+
+    @property
+    def in_words(self) -> str:
+        """For example `about radius 1.20 with 100 000 votes, 6 s`."""
+        grouped = f"{self.votes:,}".replace(",", " ")
+        work = f"{grouped} votes, {duration(max(1.0, self.seconds))}"
+        if self.radius is None:
+            return f"about {work}"
+        return f"about radius {self.radius:.2f} with {work}" if self.radius else f"an abstention with {work}"
+
+
 class Progress(BaseModel):
     """How far a job is. `radius` is already proved: it holds even if the job stops here."""
 
@@ -44,6 +64,9 @@ class Progress(BaseModel):
         default=None, description="class that would be certified; null until chosen"
     )
     counts: list[int] | None = Field(default=None, description="votes per class so far")
+    forecast: Forecast | None = Field(
+        default=None, description="what to expect; null before the first votes and at the end"
+    )
 
 
 class Links(BaseModel):

@@ -28,8 +28,10 @@ def build_certificate(
     seed: str,
     engine: EngineDescription,
     out_of_time: bool = False,
+    asked_before: int | None = None,
 ) -> Certificate:
     """The certificate of a result. seed: 128 bits, hexadecimal. out_of_time: the deadline ended the drawing.
+    asked_before: as a service counted it.
 
     All figures are copied from the result; only the label is looked up in the card.
     """
@@ -66,6 +68,7 @@ def build_certificate(
         input=input_digest,
         seed=seed,
         engine=engine,
+        asked_before=asked_before,
         made_by=MadeBy(name="SmoothCert", version=version("smoothcert")),
         issued_at=datetime.now(UTC),
     )

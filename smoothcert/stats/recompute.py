@@ -173,6 +173,27 @@ def could_certify(
     return most > 0 and (target is None or most * (1 + 1e-9) >= target)
 
 
+def any_wrong(alpha: float, answers: int) -> Decimal:
+    """At most this probability that any of so many answers is wrong (union bound); six digits, rounded up."""
+    with localcontext(Context(prec=6, rounding=ROUND_CEILING)):
+        return min(Decimal(1), Decimal(str(alpha)) * answers)
+
+
+def asked_in_words(asked_before: int | None, alpha: float) -> list[str]:
+    """What a service's count of earlier requests means for the error probability; nothing if none counted."""
+    if asked_before is None:
+        return []
+    asked = "the service was {} before about these pixels with this model and sigma"
+    if asked_before == 0:
+        return [asked.format("not asked")]
+    times = "once" if asked_before == 1 else f"{asked_before} times"
+    risk = any_wrong(alpha, asked_before + 1)
+    return [
+        f"{asked.format(f'asked {times}')}: with probability at most {risk}",
+        f"any of these {asked_before + 1} answers, each at alpha {alpha} or less, is wrong",
+    ]
+
+
 def looks(n: int, alpha: float, *, stops_early: bool) -> list[tuple[int, float, float]]:
     """The anytime rule, version 1: (votes, alpha spent, of it for the runner-up) at each look.
 

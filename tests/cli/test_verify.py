@@ -193,6 +193,44 @@ def test_a_seed_that_is_none_is_found_without_replay(
         assert_refused(inside("verify", edited(certificate, tmp_path, seed=seed)), "refused: seed")
 
 
+@pytest.mark.parametrize(
+    ("asked_before", "words"),
+    [
+        (0, "the service was not asked before about these pixels with this model and sigma\n"),
+        (1, "asked once before about these pixels with this model and sigma: with probability at most 0.002"),
+        (3, "any of these 4 answers, each at alpha 0.001 or less, is wrong\n"),
+        (2000, "asked 2000 times before"),
+        (2000, "with probability at most 1\n"),
+    ],
+)
+def test_what_asking_before_means_is_said(
+    inside: Command, certificate: Path, tmp_path: Path, asked_before: int, words: str
+) -> None:
+    said = inside("verify", edited(certificate, tmp_path, asked_before=asked_before)).stdout
+    assert words in said
+    assert "word: " in said
+    assert "asked_before" in said.splitlines()[-1], "nothing but a signature confirms it"
+
+
+def test_without_a_count_nothing_is_said_of_it(inside: Command, certificate: Path, tmp_path: Path) -> None:
+    assert json.loads(certificate.read_text())["asked_before"] is None, "no service issued it"
+    older = json.loads(certificate.read_text())
+    del older["asked_before"]
+    (tmp_path / "older.json").write_text(json.dumps(older))
+    for path in (certificate, tmp_path / "older.json"):
+        done = inside("verify", path)
+        assert done.returncode == 0, done.stderr
+        assert "asked" not in done.stdout
+
+
+@pytest.mark.parametrize("count", [-1, "1", 1.0, 1.5, True, [0]])
+def test_a_count_that_is_none_is_refused(
+    inside: Command, certificate: Path, tmp_path: Path, count: object
+) -> None:
+    path = edited(certificate, tmp_path, asked_before=count)
+    assert_refused(inside("verify", path), "is not a certificate: asked_before")
+
+
 def test_what_was_not_checked_is_named_in_the_last_line(
     inside: Command, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,6 +36,16 @@ def test_a_batch_counts_the_states_of_its_jobs(client: TestClient, worker: Stand
     assert client.get(batch["links"]["self"]).json()["ended"]
 
 
+def test_equal_images_in_a_batch_and_alone_are_counted(client: TestClient, worker: StandInWorker) -> None:
+    files = images("digit-1.png", "digit-1.png", "digit-2.png")
+    headers = {"Idempotency-Key": "k"}
+    batch = client.post("/batches", files=files, data={"n": 1000}, headers=headers).json()
+    client.post("/batches", files=files, data={"n": 1000}, headers=headers)
+    alone = client.post("/certify", files=images("digit-1.png"), data={"n": 500}).json()
+    counts = [worker.begin(job["id"]).asked_before for job in [*batch["jobs"], alone]]
+    assert counts == [0, 1, 0, 2]
+
+
 def test_one_bad_image_refuses_the_batch_and_is_named(client: TestClient, redis_url: str) -> None:
     answer = client.post("/batches", files=images("digit-1.png", "not-an-image.txt"))
     assert answer.status_code == 415

@@ -216,3 +216,16 @@ def test_unknown_jobs_are_404_everywhere(client: TestClient, what: str) -> None:
 
 def test_unknown_jobs_cannot_be_cancelled(client: TestClient) -> None:
     assert client.post("/jobs/nobody/cancel").status_code == 404
+
+
+def test_a_certificate_says_how_often_the_service_was_asked_before(
+    client: TestClient, post: Post, worker: StandInWorker
+) -> None:
+    """With other parameters and after a cancellation too; a repeated request is no second one."""
+    answers = [post(), post(alpha=0.01)]
+    client.post(answers[1]["links"]["cancel"])
+    answers.append(post(n=2000))
+    for job in (answers[2], answers[0]):
+        worker.finish(worker.begin(job["id"]))
+    counts = [client.get(job["links"]["self"]).json()["certificate"] for job in answers]
+    assert [certificate and certificate["asked_before"] for certificate in counts] == [0, None, 2]

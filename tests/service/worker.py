@@ -7,7 +7,7 @@ from smoothcert.jobs.tasks import Delivery, Pin, Task
 from smoothcert.jobs.votes import VoteStore
 from smoothcert.jobs.workers import WorkerStatus, WorkerStore
 from smoothcert.schemas.certificate import Certificate, EngineDescription, InputDigest, Look, ModelDigest
-from smoothcert.schemas.job import Progress
+from smoothcert.schemas.job import Forecast, Progress
 
 ENGINE = EngineDescription(device="cpu", backend="eager", precision="float32", batch=256)
 RANGE_VOTES = 250
@@ -27,7 +27,7 @@ class StandInWorker:
         assert isinstance(task, Task), task
         return task
 
-    def report(self, task: Task, samples: int, radius: float) -> None:
+    def report(self, task: Task, samples: int, radius: float, forecast: Forecast | None = None) -> None:
         """Delivers all ranges up to `samples` estimation votes, and keeps the job."""
         folded = samples // RANGE_VOTES
         delivery = Delivery(
@@ -38,7 +38,7 @@ class StandInWorker:
             seconds=0.25,
             folded=folded,
             state="{}",
-            progress=progress(samples, radius),
+            progress=progress(samples, radius).model_copy(update={"forecast": forecast}),
             certificate=certificate(task, samples, radius),
         )
         assert self.votes.deliver(task, delivery, models=[task.model])
@@ -94,5 +94,6 @@ def certificate(task: Task, samples: int, radius: float) -> Certificate:
         input=InputDigest(shape=(1, 28, 28), sha256="0" * 64, preprocessing=[]),
         seed=task.seed,
         engine=ENGINE,
+        asked_before=task.asked_before,
         issued_at=datetime.now(UTC),
     )

@@ -65,3 +65,18 @@ def test_a_certificate_says_when_it_was_issued_in_utc() -> None:
 def test_a_certificate_survives_json_exactly() -> None:
     _, certificate = issued([0.05, 0.95])
     assert Certificate.model_validate_json(certificate.model_dump_json()) == certificate
+
+
+def test_only_a_service_counts_what_was_asked_before() -> None:
+    result, certificate = issued([0.05, 0.95])
+    assert certificate.asked_before is None
+    counted = build_certificate(
+        result,
+        Parameters(n=2000, sigma=0.5),
+        card=CARD,
+        input_digest=DIGEST,
+        seed="0f",
+        engine=ENGINE,
+        asked_before=3,
+    )
+    assert counted.asked_before == 3

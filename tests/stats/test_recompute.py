@@ -160,3 +160,17 @@ def test_the_published_schedule_of_the_defaults() -> None:
 def test_fewer_than_two_first_looks_are_one_look(alpha: float, first: int) -> None:
     assert recompute.looks(2 * first - 1, alpha, stops_early=True) == [(2 * first - 1, alpha, 0.0)]
     assert recompute.looks(2 * first, alpha, stops_early=True)[0][0] == first
+
+
+@pytest.mark.parametrize(
+    ("alpha", "answers", "risk"),
+    [
+        (0.001, 1, "0.001"),
+        (0.001, 4, "0.004"),
+        (0.3, 4, "1"),
+        (0.0123456789, 3, "0.0370371"),
+        (1e-9, 3, "3E-9"),
+    ],
+)
+def test_failure_probabilities_add_up_and_are_rounded_up(alpha: float, answers: int, risk: str) -> None:
+    assert recompute.any_wrong(alpha, answers) == Decimal(risk)

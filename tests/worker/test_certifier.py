@@ -371,3 +371,32 @@ def test_a_task_that_begins_after_the_deadline_ends_the_job_without_another_vote
     assert job.certificate is not None
     assert job.certificate.ended_by == "deadline"
     assert len(Scripted.asked) == drawn
+
+
+def test_certificates_say_how_often_the_same_was_asked_before(inside: Inside) -> None:
+    first, cancelled, third = (inside.submit() for _ in range(3))
+    certifier = inside.certifier(slice=AT_ONCE)
+    inside.draw(certifier, cancelled)
+    inside.store.cancel(cancelled)
+    for job_id in (third, first):
+        inside.run(certifier, job_id)
+    certificates = [inside.job(job_id).certificate for job_id in (first, third)]
+    assert [certificate and certificate.asked_before for certificate in certificates] == [0, 2]
+
+
+@pytest.mark.parametrize("end", ["succeeded", "cancelled"])
+def test_progress_says_what_to_expect_until_the_job_ends(inside: Inside, end: str) -> None:
+    job_id, certifier = inside.submit(procedure="anytime"), inside.certifier(slice=AT_ONCE)
+    assert inside.job(job_id).progress.forecast is None
+    inside.draw(certifier, job_id)
+    expected = inside.job(job_id).progress.forecast
+    assert expected is not None
+    assert expected.votes == 8 * BLOCK
+    assert expected.seconds > 0
+    assert expected.radius is not None
+    inside.run(certifier, job_id) if end == "succeeded" else inside.store.cancel(job_id)
+    job = inside.job(job_id)
+    assert (job.status, job.progress.forecast) == (end, None)
+    if end == "succeeded":
+        assert job.certificate is not None
+        assert expected.radius == pytest.approx(job.certificate.radius, rel=0.3)

@@ -80,7 +80,15 @@ function explanation(seen) {
   if (!certificate) return seen.ended ? "Stopped before anything was proved." : waiting(seen);
   const early = certificate.ended_by === "deadline" ? `Its deadline of ${certificate.deadline} s ended it after ${whole(certificate.drawn)} votes; what was proved by then holds. ` : job.status === "cancelled" ? `Stopped after ${whole(certificate.n)} votes; what was proved by then holds. ` : "";
   if (certificate.outcome === "abstained") return early + abstention(seen);
-  return early + (seen.predict ? prediction(seen) : guarantee(seen));
+  return early + (seen.predict ? prediction(seen) : guarantee(seen)) + askedBefore(certificate);
+}
+
+/** A caller who asks until it certifies errs more often: the failure probabilities of all answers add up. */
+function askedBefore({ asked_before: times, alpha }) {
+  if (!times) return "";
+  const risk = Math.min(1, Number(((times + 1) * alpha).toPrecision(6)));
+  return ` The service was asked ${times === 1 ? "once" : `${whole(times)} times`} before about these pixels with this model: ` +
+    `any of these ${whole(times + 1)} answers is wrong with probability at most ${risk}.`;
 }
 
 function waiting({ job }) {
@@ -126,6 +134,18 @@ function showProgress({ job, ended, speed }) {
   find("progress").max = of;
   find("progress").value = samples;
   find("progress-text").textContent = `${whole(samples)} of ${whole(of)} votes${timeLeft(job, ended, speed)}`;
+  const text = expectation(job.progress.forecast);
+  find("expected").hidden = !text;
+  find("expected").textContent = text;
+}
+
+/** Estimated from the first votes; what is proved stands in the verdict. */
+function expectation(forecast) {
+  if (!forecast) return "";
+  const work = `${whole(forecast.votes)} votes, ${duration(forecast.seconds)} in all`;
+  if (forecast.radius === null) return `Expected, not proved: ${work}.`;
+  const outcome = forecast.radius > 0 ? `about radius ${forecast.radius.toFixed(2)}` : "an abstention";
+  return `Expected, not proved: ${outcome} with ${work}.`;
 }
 
 /** By the pace of this job's own votes; before the first ones, by the model's usual speed. */
@@ -191,6 +211,7 @@ function evidence(c) {
     ["what was done to the file", c.input.preprocessing.join("; ") || "nothing"],
     ["engine", [c.engine.device, c.engine.backend, c.engine.precision, `batches of ${c.engine.batch}`].join(", ")],
     ["seed of the votes", c.seed],
+    ["asked before", c.asked_before === null || c.asked_before === undefined ? "not counted" : `${whole(c.asked_before)} times, these pixels with this model and σ`],
     ["issued", new Date(c.issued_at).toLocaleString()],
   ];
 }

@@ -33,13 +33,21 @@ async function check() {
   if (!certificate) return say("refused", "Choose a certificate first: the JSON file that this page or `smoothcert certify --out` gave.");
   say("", "Checking…");
   try {
-    const { holds, checked, refused } = await verify(certificate, chosen("check-image"));
-    if (!holds) return say("refused", `Refused: ${refused.field}: ${refused.reason}.`);
-    const image = checked.includes("input") ? " The pixels are those of the picture." : " It was not compared with a picture.";
-    return say("holds", `It holds. Checked: ${checked.join(", ")}.${image}`);
+    const verdict = await verify(certificate, chosen("check-image"));
+    if (!verdict.holds) return say("refused", `Refused: ${verdict.refused.field}: ${verdict.refused.reason}.`);
+    return say("holds", sentences(verdict).join(" "));
   } catch (mistake) {
     return say("refused", mistake.message);
   }
+}
+
+function sentences({ checked, signed_by: key, signature_unchecked: why, error_probability: risk }) {
+  return [
+    `It holds. Checked: ${checked.join(", ")}.`,
+    checked.includes("input") ? "The pixels are those of the picture." : "It was not compared with a picture.",
+    key ? `This service signed it, with its key ${key}.` : `No signature was checked: ${why}.`,
+    risk === null ? "" : `Of all answers up to this one to the same question, any is wrong with probability at most ${risk}.`,
+  ].filter(Boolean);
 }
 
 function say(kind, text) {

@@ -51,11 +51,12 @@ local function is_terminal(status)
   return status == 'succeeded' or status == 'failed' or status == 'cancelled'
 end
 
--- Restarts the TTL of a record, its batch, its owner's lists and its idempotency key.
+-- Restarts the TTL of a record, its batch, its owner's lists, its idempotency key and the count of its question.
 local function keep(id)
-  local batch, owner, idempotency = get(id, 'batch', 'owner', 'idempotency')
+  local batch, owner, idempotency, question = get(id, 'batch', 'owner', 'idempotency', 'question')
   if batch then redis.call('EXPIRE', key('batch', batch), args.ttl) end
   if idempotency then redis.call('EXPIRE', key('idempotency', owner, idempotency), args.ttl) end
+  if question then redis.call('EXPIRE', key('asked', question), args.ttl) end
   if owner then
     for _, list in ipairs({'open', 'owner'}) do redis.call('EXPIRE', key(list, owner), args.ttl) end
   end

@@ -44,7 +44,7 @@ end
 
 local range = repeated and begun.range or take(id)
 local fields = redis.call('HMGET', key('job', id), 'model', 'parameters', 'seed', 'epoch', 'engine', 'weights', 'first_votes',
-  'range_votes', 'ranges', 'state', 'folded', 'request', 'engine_config')
+  'range_votes', 'ranges', 'state', 'folded', 'request', 'engine_config', 'asked_before')
 local image = redis.call('HMGET', key('image', id), 'pixels', 'digest')
 local elapsed = now() - tonumber(redis.call('HGET', key('job', id), 'started') or now())
 return {'begun', range, main and 1 or 0, fields, image, redis.call('HGETALL', key('counts', id)), elapsed}

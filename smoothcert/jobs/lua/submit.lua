@@ -2,7 +2,7 @@
 -- Creates a job, or finds the one that this idempotency key created. Returns {status, id, row, queue, message number}.
 -- No allow-oom flag: a server without memory refuses new jobs, but runs the scripts that accepted jobs need.
 -- args: id, owner, model, parameters, progress, seed, idempotency, body, digest, into (Celery queue), queue_cap, open_cap,
--- ttl, request, lane, batch, engine_config. ARGV[2]: the pixels.
+-- ttl, request, lane, batch, engine_config, question (digest of pixels, model and sigma). ARGV[2]: the pixels.
 local id, owner, model = args.id, args.owner, args.model
 local seen_key = key('idempotency', owner, args.idempotency)
 local open_key, owned_key = key('open', owner), key('owner', owner)
@@ -32,9 +32,11 @@ local not_open, not_owned = expired(open_key, oldest), expired(owned_key, oldest
 if args.queue_cap > 0 and waiting() >= args.queue_cap then return {'full', '', {}, '', 0} end
 if args.open_cap > 0 and redis.call('ZCARD', open_key) - #not_open >= args.open_cap then return {'quota', '', {}, '', 0} end
 
+-- Whatever becomes of a job, its caller may see how it goes and ask again: so it counts from its submission.
+local asked_before = redis.call('INCR', key('asked', args.question)) - 1
 set(id, 'status', 'queued', 'owner', owner, 'model', model, 'parameters', args.parameters, 'progress', args.progress,
   'seed', args.seed, 'created', text(time), 'attempts', 0, 'request', args.request, 'lane', args.lane, 'engine_config', args.engine_config,
-  'epoch', 1, 'next', 0, 'folded', 0)
+  'epoch', 1, 'next', 0, 'folded', 0, 'question', args.question, 'asked_before', asked_before)
 if args.batch ~= '' then set(id, 'batch', args.batch) end
 redis.call('HSET', key('image', id), 'pixels', ARGV[2], 'digest', args.digest)
 for _, old in ipairs(not_open) do redis.call('ZREM', open_key, old) end
