@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import Field
 
 from service.errors import NotFound
@@ -12,6 +12,7 @@ from service.state import ServiceOf
 from smoothcert.errors import BrokerUnavailable, UnknownModel
 from smoothcert.jobs.metrics import Metrics
 from smoothcert.schemas.card import ModelCard
+from smoothcert.schemas.statement import Statement
 
 router = APIRouter(prefix="/models", tags=["models"])
 
@@ -45,6 +46,25 @@ def read_model(name: str, service: ServiceOf) -> ServedModel:
     except UnknownModel as error:
         raise NotFound(str(error)) from error
     return _served(card, _broker_facts(service))
+
+
+@router.get(
+    "/{name}/statement",
+    summary="What is proved of a model",
+    responses=problems(404, 503),
+    response_model=Statement,
+)
+def read_statement(name: str, service: ServiceOf) -> Response:
+    """The signed statement about the model's test images, as it was written; `POST /verify` checks it."""
+    try:
+        content = service.models.statement(name)
+    except UnknownModel as error:
+        raise NotFound(str(error)) from error
+    if content is None:
+        reason = service.models.card(name).no_statement
+        raise NotFound(f"There is no statement about {name}{f': {reason}' if reason else ''}.")
+    disposition = {"Content-Disposition": f'attachment; filename="statement-{name}.json"'}
+    return Response(content, media_type="application/json", headers=disposition)
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,9 @@ def attest(
         Path | None, typer.Option(metavar="STATEMENT.json", help="Keep the statement in a file.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the statement itself.")] = False,
+    update_card: Annotated[
+        bool, typer.Option("--update-card", help="Keep it beside the model's card, which shows it.")
+    ] = False,
 ) -> None:
     """State what an evaluation proves about the distribution of its images.
 
@@ -52,6 +55,8 @@ def attest(
     document = statement.model_dump_json(indent=2)
     if out is not None:
         write_file(out, document + "\n", "--out")
+    if update_card:
+        _put_on_card(statement, log, model)
     show(document if as_json else describe_statement(statement))
 
 
@@ -77,6 +82,24 @@ def make_statement(log: Path, radii: Sequence[float] | None, beta: float, model:
     fields |= {"model": _model_of(run, card), "data": _data_of(run), "engine": run.setup, "slack": slack}
     fields |= {"beta": beta, "issued_at": datetime.now(UTC)} | digests(log)
     return _signed(Statement.model_validate(fields))
+
+
+def _put_on_card(statement: Statement, log: Path, model: str | None) -> None:
+    """Write statement.json into the model's folder, then the card that names it. Raises InvalidRequest."""
+    from smoothcert.models.registry import CARD_FILE, STATEMENT_FILE
+    from smoothcert.schemas.card import CardStatement
+
+    run = _read(log)[1]
+    checkpoint = _checkpoint(run, model)
+    if checkpoint is None:
+        raise InvalidRequest("--update-card needs the model: name its folder with --model.")
+    if run.int8_sha256 is not None:
+        raise InvalidRequest(f"--update-card: {log} is about {run.model} in int8, another classifier.")
+    content = statement.model_dump_json(indent=2) + "\n"
+    shown = CardStatement.of(statement, content.encode())
+    card = checkpoint.card.model_copy(update={"statement": shown, "no_statement": None})
+    write_file(checkpoint.folder / STATEMENT_FILE, content, "--update-card")
+    write_file(checkpoint.folder / CARD_FILE, card.model_dump_json(indent=1) + "\n", "--update-card")
 
 
 def _model_of(run: EvaluationRun, card: ModelCard | None) -> ModelDigest:

@@ -4,6 +4,7 @@ import os
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -21,6 +22,8 @@ ONNX = "onnx"  # the architecture of a model whose network is in its own file
 ONNX_FILE = "model.onnx"
 MAX_CARD = 10_000_000  # bytes
 INT8_FILE = "int8.json"  # optional
+STATEMENT_FILE = "statement.json"  # optional
+MAX_STATEMENT = 10_000_000  # bytes
 
 # Names only: the service reads cards and must not load torch. Tests compare them with the packages.
 OWN = "lenet", "resnet20", "resnet110", "densenet40"
@@ -108,6 +111,22 @@ class ModelRegistry:
         The model's name is that of its folder, whatever the card says, so no checkpoint can pose as another.
         """
         return read_card(self.folder(name)).model_copy(update={"name": name})
+
+    def statement(self, name: str) -> bytes | None:
+        """The statement that the card of a model names; None if there is none.
+
+        Raises UnknownModel, BadCheckpoint: the file is missing or another one.
+        """
+        shown = self.card(name).statement
+        if shown is None:
+            return None
+        path = self.folder(name) / STATEMENT_FILE
+        if not path.is_file():
+            raise BadCheckpoint(f"{path} is missing, although the card names it.")
+        content = read_bounded(path, MAX_STATEMENT, f"is larger than {MAX_STATEMENT} bytes.")
+        if sha256(content).hexdigest() != shown.sha256:
+            raise BadCheckpoint(f"{path} is not the statement that its card names: the sha256 differs.")
+        return content
 
     def folder(self, name: str) -> Path:
         """The checkpoint folder of one model. Raises UnknownModel."""

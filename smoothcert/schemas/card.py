@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from smoothcert.schemas.limits import CHANNELS, MAX_LABELS, MAX_SIDE, NAME
 from smoothcert.schemas.parameters import Sigma
+from smoothcert.schemas.statement import Beta, Share, Statement
 
 INT8 = "int8"  # the precision, as engine configs and certificates name it
 INT8_ACR_MARGIN = 0.005
@@ -117,6 +118,30 @@ class Int8(BaseModel):
     evaluation: Evaluation | None = None
 
 
+class CardStatement(BaseModel):
+    """What statement.json proves of the distribution of the test images, as far as the card shows it.
+
+    sha256: of statement.json, beside the card. beta: failure probability of each radius.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    images: int
+    beta: Beta
+    radii: list[Share]
+
+    @classmethod
+    def of(cls, statement: Statement, content: bytes) -> Self:
+        """content: of statement.json."""
+        return cls(
+            sha256=sha256(content).hexdigest(),
+            images=statement.images,
+            beta=statement.beta,
+            radii=statement.radii,
+        )
+
+
 class ModelCard(BaseModel):
     """One checkpoint's card."""
 
@@ -137,6 +162,8 @@ class ModelCard(BaseModel):
     )
     evaluation: Evaluation | None = None
     int8: Int8 | None = None
+    statement: CardStatement | None = None
+    no_statement: Words | None = Field(default=None, description="why there is no statement")
     weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     data_license: Words
 

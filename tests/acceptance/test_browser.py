@@ -16,15 +16,18 @@ from service.settings import Settings
 from smoothcert.cli.processes import Broker, free_port
 from smoothcert.images.decode import read_image
 from smoothcert.jobs.tasks import Task
-from smoothcert.schemas.job import Progress
+from smoothcert.schemas.certificate import PublicKeys
+from smoothcert.schemas.job import Forecast, Progress
+from smoothcert.signing import Signer
 from tests.acceptance.visit import Server, Visit
-from tests.service.shelf import MODEL, measured, write_model
+from tests.service.shelf import MODEL, STATEMENT, measured, write_model
 from tests.service.worker import StandInWorker, certificate
 from tests.support.cards import card_with
 from tests.support.issuing import certificate_for
 from tests.worker.plant import eventually
 
 OBJECTS = "objects"
+SIGNER = Signer.draw()
 DATA = Path(__file__).parents[1] / "data"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
@@ -51,12 +54,15 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 @pytest.fixture(scope="module")
 def site(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     models = tmp_path_factory.mktemp("models")
-    for name, sigma in ((MODEL, 0.5), ("mnist-lenet-consistency-1.00", 1.0)):
-        write_model(models, name, sigma, evaluation=measured(sigma))
+    write_model(models, MODEL, 0.5, evaluation=measured(0.5), statement=STATEMENT)
+    write_model(models, "mnist-lenet-consistency-1.00", 1.0, evaluation=measured(1.0))
     objects = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-    write_model(models, OBJECTS, dataset="cifar10", input_shape=(3, 32, 32), labels=objects)
+    why = "its log is not complete."
+    write_model(models, OBJECTS, dataset="cifar10", input_shape=(3, 32, 32), labels=objects, no_statement=why)
     port = free_port()
-    app = create_app(Settings(redis_url=broker.url, models=models))
+    keys = tmp_path_factory.mktemp("keys") / "signing-keys.json"
+    keys.write_text(PublicKeys(keys=(SIGNER.public,)).model_dump_json())
+    app = create_app(Settings(redis_url=broker.url, models=models, signing_keys=keys))
     config = uvicorn.Config(app, port=port, log_level="error", timeout_graceful_shutdown=1)
     with Server(config):
         yield f"http://127.0.0.1:{port}"
@@ -130,6 +136,8 @@ def test_a_certificate_is_checked_with_its_picture(visit: Callable[..., Visit], 
     digest = read_image(picture.read_bytes(), card_with()).digest
     genuine = certificate_for({}).model_copy(update={"input": digest})
     (tmp_path / "genuine.json").write_text(genuine.model_dump_json())
+    signed = SIGNER.sign(genuine.model_copy(update={"asked_before": 2}))
+    (tmp_path / "signed.json").write_text(signed.model_dump_json())
     edited = genuine.model_copy(update={"radius": 1.9})
     (tmp_path / "edited.json").write_text(edited.model_dump_json())
     here = visit()
@@ -139,16 +147,54 @@ def test_a_certificate_is_checked_with_its_picture(visit: Callable[..., Visit], 
     here.page.set_input_files("#check-certificate", tmp_path / "genuine.json")
     check.click()
     here.says("#checked", "It was not compared with a picture")
+    here.says("#checked", "No signature was checked: the document has no signature")
     here.page.set_input_files("#check-image", picture)
     check.click()
     here.says("#checked", "It holds")
     here.says("#checked", "The pixels are those of the picture")
+    here.page.set_input_files("#check-certificate", tmp_path / "signed.json")
+    check.click()
+    here.says("#checked", f"This service signed it, with its key {SIGNER.public.kid}")
+    here.says("#checked", "any is wrong with probability at most 0.003")
     here.page.set_input_files("#check-image", DATA / "digit-3.png")
     check.click()
     here.says("#checked", "Refused: input")
     here.page.set_input_files("#check-certificate", tmp_path / "edited.json")
     check.click()
     here.says("#checked", "Refused: radius")
+
+
+def test_what_to_expect_is_shown_until_it_is_proved(
+    visit: Callable[..., Visit], worker: StandInWorker
+) -> None:
+    here = visit()
+    task = worker.begin(here.certify())
+    playwright.expect(here.page.locator("#expected")).to_be_hidden()
+    worker.report(task, 250, 0.5, Forecast(radius=1.204, votes=100_000, seconds=6.1))
+    here.says(
+        "#expected", "Expected, not proved: about radius 1.20 with 100 000 votes, about 7\u00a0s in all"
+    )
+    worker.report(task, 500, 0.5, Forecast(radius=0.0, votes=1000, seconds=0.1))
+    here.says("#expected", "an abstention with 1 000 votes")
+    worker.finish(task)
+    here.until("succeeded")
+    playwright.expect(here.page.locator("#expected")).to_be_hidden()
+
+
+def test_asking_again_raises_the_stated_chance_of_error(
+    visit: Callable[..., Visit], worker: StandInWorker
+) -> None:
+    here = visit()
+    here.page.get_by_role("radio", name="A handwritten 2").check()
+    worker.finish(worker.begin(here.certify()))
+    here.until("succeeded")
+    assert "asked" not in here.text("#explanation")
+    for said in ("once before", "2 times before"):
+        worker.finish(worker.begin(here.certify()))
+        here.says("#explanation", f"The service was asked {said} about these pixels with this model")
+    here.says("#explanation", "any of these 3 answers is wrong with probability at most 0.003")
+    here.page.click("#evidence summary")
+    here.says("#figures", "2 times, these pixels with this model")
 
 
 def test_a_file_that_is_no_image_is_refused_with_a_reason(visit: Callable[..., Visit]) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from smoothcert.schemas.statement import Statement
 from tests.acceptance.test_browser import (
     DATA,
     OBJECTS,
@@ -17,6 +18,7 @@ from tests.acceptance.test_browser import (
     worker,
 )
 from tests.acceptance.visit import Visit
+from tests.service.shelf import STATEMENT
 from tests.service.worker import StandInWorker, certificate, progress
 
 __all__ = ["broker", "chromium", "pytestmark", "site", "visit", "worker"]  # of the page's other tests
@@ -83,6 +85,60 @@ def test_the_time_left_is_shown_before_and_during_a_job(
     here.says("#progress-text", "left at most")
     worker.finish(task)
     here.until("succeeded")
+
+
+def test_a_time_limit_is_sent_and_the_answer_says_that_it_ended_the_job(
+    visit: Callable[..., Visit], worker: StandInWorker
+) -> None:
+    task = worker.begin(visit().certify())
+    worker.votes.finish(task, certificate(task, 1000, 1.5), progress(1000, 1.5), votes=10_000, seconds=0.5)
+    here = visit()
+    here.page.click("#ask details:has(#deadline) > summary")
+    here.page.get_by_label("Time limit in seconds").fill("2.5")
+    here.says("#forecast", "2.5\u00a0s for about 50 000 of 100 000 votes")
+    here.page.select_option("#procedure", "certify")
+    here.says(
+        "#forecast",
+        "for 100 000 votes",
+    )
+    here.page.select_option("#procedure", "anytime")
+    task = worker.begin(here.certify())
+    assert task.parameters.deadline == 2.5
+    ended = {"deadline": 2.5, "ended_by": "deadline", "drawn": 1000}
+    worker.votes.finish(task, certificate(task, 1000, 1.5).model_copy(update=ended), progress(1000, 1.5))
+    here.says(
+        "#explanation", "Its deadline of 2.5 s ended it after 1 000 votes; what was proved by then holds"
+    )
+    here.page.get_by_label("Time limit in seconds").fill("0")
+    here.page.get_by_role("button", name="Certify").click()
+    here.says('[role="alert"]', "greater than 0")
+    assert here.page.get_attribute("#deadline", "aria-invalid") == "true"
+
+
+def test_the_statement_about_the_chosen_model_is_shown_and_its_file_holds(
+    visit: Callable[..., Visit], tmp_path: Path
+) -> None:
+    here = visit()
+    here.page.click("#statement summary")
+    here.says("#statement", "Of 500 test images")
+    here.says("#statement", "95\u00a0% confidence")
+    stated = Statement.model_validate_json(STATEMENT.read_bytes())
+    rows = here.page.locator("#statement tbody tr").all_inner_texts()
+    assert [row.split()[:4] for row in rows] == [
+        [f"{one.radius:.2f}", str(one.right), "of", str(one.of)] for one in stated.radii
+    ]
+    for row, one in zip(rows, stated.radii, strict=True):
+        assert 0 <= 100 * one.at_least - float(row.split()[4]) < 0.1, "rounded down"
+    with here.page.expect_download() as download:
+        here.page.get_by_role("link", name="The signed statement").click()
+    assert download.value.path().read_bytes() == STATEMENT.read_bytes()
+    here.page.set_input_files("#check-certificate", STATEMENT)
+    here.page.get_by_role("button", name="Check").click()
+    here.says("#checked", "It holds")
+    here.page.get_by_role("radio", name="10 kinds of objects").check()
+    here.says("#statement", "There is no statement: its log is not complete.")
+    here.page.get_by_role("radio", name="mnist-lenet-consistency-1.00").check()
+    playwright.expect(here.page.locator("#statement")).to_be_hidden()
 
 
 def test_a_link_to_a_job_opens_it_elsewhere(visit: Callable[..., Visit], worker: StandInWorker) -> None:

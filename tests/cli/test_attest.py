@@ -1,6 +1,7 @@
 """`smoothcert attest` and `verify STATEMENT --log`: made, signed, recomputed, redrawn, refused."""
 
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from smoothcert.cli.settings import settings
+from smoothcert.models.registry import BUNDLED, ModelRegistry
 from smoothcert.schemas.statement import Statement
 from tests.cli.conftest import DATA, MODEL, ROOT, SETUP, Command
 from tests.release.verifier import build_verifier
@@ -257,3 +259,47 @@ def test_a_model_that_is_elsewhere_is_named_by_its_folder(inside: Command, tmp_p
     assert (
         "other weights" in inside("attest", of, "--model", ROOT / "models/mnist-lenet-gaussian-0.50").stderr
     )
+
+
+def test_a_statement_is_put_on_its_models_card(
+    inside: Command, smoothcert: Command, log: Path, models: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "models" / MODEL
+    shutil.copytree(models / MODEL, folder)
+    done = inside("attest", log, "--model", folder, "--radii", "0,0.5", "--update-card")
+    assert done.returncode == 0, done.stderr
+    registry = ModelRegistry(folder.parent)
+    card, content = registry.card(MODEL), registry.statement(MODEL)
+    assert content is not None
+    made = Statement.model_validate_json(content)
+    assert card.statement is not None
+    assert (card.statement.radii, card.statement.images) == (made.radii, 10)
+    assert inside("verify", folder / "statement.json", "--log", log, "--model", folder).returncode == 0
+    listed = smoothcert("models", SMOOTHCERT_MODELS=str(folder.parent)).stdout
+    assert f"{math.floor(1000 * made.radii[1].at_least) / 10:.1f} %" in listed.splitlines()[1].split("  ")[-1]
+
+
+def test_a_statement_goes_on_no_other_card(inside: Command, tmp_path: Path) -> None:
+    of = RESULTS / "mnist-lenet-consistency-1.00.tsv"
+    assert "name its folder" in inside("attest", of, "--update-card").stderr
+    rounded = RESULTS / "mnist-lenet-consistency-0.50.int8.tsv"
+    folder = ROOT / "models/mnist-lenet-consistency-0.50"
+    done = inside("attest", rounded, "--model", folder, "--update-card")
+    assert done.returncode == 2
+    assert "in int8, another classifier" in done.stderr
+
+
+@pytest.mark.parametrize("model", [card.name for card in ModelRegistry(BUNDLED).cards()])
+def test_each_bundled_model_has_a_signed_statement_or_a_reason(inside: Command, model: str) -> None:
+    registry = ModelRegistry(BUNDLED)
+    card, content = registry.card(model), registry.statement(model)
+    if content is None:
+        assert card.no_statement
+        return
+    made, log = Statement.model_validate_json(content), RESULTS / f"{model}.tsv"
+    assert card.statement is not None
+    assert card.statement.radii == made.radii
+    checked = ("--log", log, "--model", BUNDLED / model, "--public-key", BUNDLED / "signing-keys.json")
+    done = inside("verify", registry.folder(model) / "statement.json", *checked)
+    assert done.returncode == 0, done.stderr
+    assert "signature" in done.stdout

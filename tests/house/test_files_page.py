@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from smoothcert.schemas.api_keys import ApiKey
 from smoothcert.schemas.card import (
     Calibration,
+    CardStatement,
     Evaluation,
     Int8,
     ModelCard,
@@ -36,7 +37,8 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "files.md").read_text()
 SECTIONS = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE))
 SECTION_OF = {
     "A checkpoint: a folder": [
-        ModelCard, Preprocessing, Evaluation, Protocol, Int8, Quantization, Calibration, Rounding
+        ModelCard, Preprocessing, Evaluation, Protocol, Int8, Quantization, Calibration, Rounding,
+        CardStatement,
     ],
     "A certificate": [
         Certificate, Implied, Look, MadeBy, ModelDigest, InputDigest, EngineDescription, Signature

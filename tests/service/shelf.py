@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from smoothcert.models.registry import CARD_FILE, WEIGHTS_FILE
-from smoothcert.schemas.card import Evaluation, ModelCard, Preprocessing, Protocol
+from smoothcert.models.registry import BUNDLED, CARD_FILE, STATEMENT_FILE, WEIGHTS_FILE
+from smoothcert.schemas.card import CardStatement, Evaluation, ModelCard, Preprocessing, Protocol
 from smoothcert.schemas.certificate import Shape
+from smoothcert.schemas.statement import Statement
 
 MODEL = "mnist-lenet-consistency-0.50"
+STATEMENT = BUNDLED / MODEL / STATEMENT_FILE
 
 
 def write_model(
@@ -20,8 +22,12 @@ def write_model(
     dataset: str = "mnist",
     input_shape: Shape = (1, 28, 28),
     labels: Sequence[str] = "0123456789",
+    statement: Path | None = None,
+    no_statement: str | None = None,
 ) -> ModelCard:
-    """Puts one model on the shelf."""
+    """Puts one model on the shelf. statement: a file to put beside its card."""
+    stated = statement.read_bytes() if statement else b""
+    shown = CardStatement.of(Statement.model_validate_json(stated), stated) if statement else None
     mode: Literal["L", "RGB"] = "L" if input_shape[0] == 1 else "RGB"
     zeros, ones = (0.0,) * input_shape[0], (1.0,) * input_shape[0]
     card = ModelCard(
@@ -34,6 +40,8 @@ def write_model(
         sigma=sigma,
         method="consistency",
         evaluation=evaluation,
+        statement=shown,
+        no_statement=no_statement,
         weights_sha256="0" * 64,
         data_license="CC BY-SA 3.0",
     )
@@ -41,6 +49,8 @@ def write_model(
     folder.mkdir(parents=True)
     (folder / CARD_FILE).write_text(card.model_dump_json())
     (folder / WEIGHTS_FILE).write_bytes(b"")
+    if statement:
+        (folder / STATEMENT_FILE).write_bytes(stated)
     return card
 
 

@@ -1,8 +1,10 @@
 """The application around the routes: its schema, its headers, what it does not load."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from smoothcert.cli.processes import free_port
 from smoothcert.jobs.store import JobStore
 from smoothcert.schemas.certificate import Certificate
 from smoothcert.schemas.job import Batch, Job
-from tests.service.shelf import MODEL, write_model
+from tests.service.shelf import MODEL, STATEMENT, write_model
 from tests.service.worker import StandInWorker, certificate, progress
 
 HEAVY = ("torch", "torchvision", "scipy", "statsmodels", "matplotlib")
@@ -51,6 +53,34 @@ def test_a_model_says_how_fast_it_answers_here_and_how_many_wait(
     assert after["votes_per_second"] == pytest.approx(2000)
     assert after["waiting"] == 1
     assert client.get("/models").json() == [after]
+
+
+def test_the_statement_of_a_model_is_on_its_card_and_served_as_it_was_signed(
+    client: TestClient, models: Path
+) -> None:
+    write_model(models, "stated", statement=STATEMENT)
+    write_model(models, "incomplete", no_statement="its log is of 162 of the 500 images.")
+    card = client.get("/models/stated").json()["statement"]
+    written = json.loads(STATEMENT.read_text())
+    assert card == {"sha256": sha256(STATEMENT.read_bytes()).hexdigest()} | {
+        name: written[name] for name in ("images", "beta", "radii")
+    }
+    answer = client.get("/models/stated/statement")
+    assert (answer.content, answer.headers["content-type"]) == (STATEMENT.read_bytes(), "application/json")
+    assert 'filename="statement-stated.json"' in answer.headers["content-disposition"]
+    for name, reason in (("incomplete", "162 of the 500"), (MODEL, "no statement"), ("none", "no model")):
+        answer = client.get(f"/models/{name}/statement")
+        assert answer.status_code == 404
+        assert reason in answer.json()["detail"]
+
+
+def test_another_statement_than_the_cards_is_not_served(client: TestClient, models: Path) -> None:
+    write_model(models, "stated", statement=STATEMENT)
+    file = models / "stated" / STATEMENT.name
+    file.write_text(file.read_text().replace("500", "501"))
+    assert client.get("/models/stated/statement").status_code == 503
+    file.unlink()
+    assert client.get("/models/stated/statement").status_code == 503
 
 
 def test_a_model_that_can_not_run_is_not_listed_and_readiness_names_it(

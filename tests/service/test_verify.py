@@ -1,13 +1,20 @@
 """POST /verify: the verdict on certificates, with and without their image."""
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
+from service.app import create_app
+from service.settings import Settings
 from smoothcert.images.decode import read_image
-from smoothcert.schemas.certificate import Certificate
+from smoothcert.schemas.certificate import Certificate, PublicKeys
+from smoothcert.schemas.statement import Statement
+from smoothcert.signing import Signer
+from tests.service.shelf import STATEMENT
 from tests.support.cards import card_with
 from tests.support.issuing import certificate_for
 
@@ -90,3 +97,63 @@ def test_a_form_with_other_parts_is_422(client: TestClient, files: Any, field: s
 def test_a_file_that_is_no_image_is_refused(client: TestClient, certificate: Certificate) -> None:
     files = {"certificate": ("c.json", certificate.model_dump_json()), "image": ("a.png", b"no image")}
     assert client.post("/verify", files=files).status_code == 415
+
+
+@pytest.mark.parametrize(("asked_before", "risk"), [(None, None), (0, 0.001), (3, 0.004), (10**6, 1.0)])
+def test_the_probability_counts_every_answer_so_far(
+    client: TestClient, certificate: Certificate, asked_before: int | None, risk: float | None
+) -> None:
+    assert verdict(client, certificate, asked_before=asked_before)["error_probability"] == risk
+
+
+@pytest.fixture
+def signer() -> Signer:
+    return Signer.draw()
+
+
+@pytest.fixture
+def keyed(settings: Settings, signer: Signer, tmp_path: Path) -> Iterator[TestClient]:
+    """A service that has the signer's public key, and an older one."""
+    path = tmp_path / "keys.json"
+    path.write_text(PublicKeys(keys=(signer.public, Signer.draw().public)).model_dump_json())
+    with TestClient(create_app(settings.model_copy(update={"signing_keys": path}))) as client:
+        yield client
+
+
+def test_a_signature_by_a_key_of_the_service_is_checked(
+    keyed: TestClient, signer: Signer, certificate: Certificate, digit: bytes
+) -> None:
+    signed = signer.sign(certificate)
+    answer = verdict(keyed, signed, digit)
+    assert answer["holds"]
+    assert answer["checked"][-1] == "signature"
+    assert (answer["signed_by"], answer["signature_unchecked"]) == (signer.public.kid, None)
+    for changes in ({"issued_at": "2020-01-01T00:00:00Z"}, {"asked_before": 0}, {"later": 1}):
+        refused = verdict(keyed, signed, **changes)
+        assert (refused["holds"], refused["refused"]["field"]) == (False, "signature")
+        assert (refused["signed_by"], refused["error_probability"]) == (None, None)
+
+
+def test_a_document_that_this_service_did_not_sign_may_hold_and_the_answer_says_so(
+    keyed: TestClient, client: TestClient, signer: Signer, certificate: Certificate
+) -> None:
+    stranger = Signer.draw()
+    for service, document, why in (
+        (keyed, certificate, "the document has no signature"),
+        (keyed, stranger.sign(certificate), f"key {stranger.public.kid} is none of this service's"),
+        (client, signer.sign(certificate), "this service has no public keys"),
+    ):
+        answer = verdict(service, document)
+        assert (answer["holds"], answer["signed_by"], answer["signature_unchecked"]) == (True, None, why)
+        assert "signature" not in answer["checked"]
+
+
+def test_the_signature_of_a_statement_is_checked(keyed: TestClient, signer: Signer) -> None:
+    statement = Statement.model_validate_json(STATEMENT.read_bytes())
+    document = signer.sign(statement.model_copy(update={"signature": None}))
+    files = {"certificate": ("statement.json", document.model_dump_json())}
+    answer = keyed.post("/verify", files=files).json()
+    assert (answer["holds"], answer["signed_by"]) == (True, signer.public.kid)
+    redated = document.model_copy(update={"issued_at": document.issued_at.replace(year=2020)})
+    files = {"certificate": ("statement.json", redated.model_dump_json())}
+    assert keyed.post("/verify", files=files).json()["refused"]["field"] == "signature"

@@ -4,6 +4,7 @@ import { find, make, percent } from "./dom.js";
 import { classes, forecast, size, subject } from "./models.js";
 import { accuracyPlot } from "./plot.js";
 import { showPreview } from "./preview.js";
+import { showStatement } from "./statement.js";
 
 const DIGITS = [...Array(10).keys()].map((digit) => [`digit-${digit}`, `A handwritten ${digit}`]);
 const OBJECTS = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
@@ -23,7 +24,7 @@ export function prepareForm() {
   find("file").addEventListener("change", () => take(find("file").files[0]));
   find("samples").addEventListener("change", () => take(null));
   find("models").addEventListener("change", showChoice);
-  find("n").addEventListener("input", showForecast);
+  for (const id of ["n", "deadline", "procedure"]) find(id).addEventListener("input", showForecast);
   const drop = find("drop");
   for (const name of ["dragenter", "dragover"]) drop.addEventListener(name, (event) => hover(event, true));
   for (const name of ["dragleave", "drop"]) drop.addEventListener(name, (event) => hover(event, false));
@@ -48,10 +49,12 @@ function showChoice() {
   }
   showForecast();
   showChosenPicture();
+  showStatement(card);
 }
 
 function showForecast() {
-  find("forecast").textContent = forecast(chosenModel(), Number(find("n").value));
+  const { n, deadline } = asked();
+  find("forecast").textContent = forecast(chosenModel(), Number(n), Number(deadline));
 }
 
 /** Samples are small already: only a chosen file is shown as the model sees it. */
@@ -140,6 +143,7 @@ export function asked() {
     alpha: value("alpha"),
     procedure,
     target_radius: procedure === "anytime" ? value("target_radius") : "",
+    deadline: procedure === "anytime" ? value("deadline") : "",
   };
 }
 

@@ -31,10 +31,13 @@ export function duration(seconds) {
   return minutes < 90 ? `about ${minutes}\u00a0min` : `about ${(minutes / 60).toFixed(1)}\u00a0h`;
 }
 
-/** What to expect of `n` votes before they are asked for. */
-export function forecast(card, n) {
+/** What to expect of `n` votes before they are asked for. deadline: in seconds; 0 for none. */
+export function forecast(card, n, deadline) {
   if (!card || !(n > 0)) return "";
   if (!card.votes_per_second) return "How long it takes is known once this model has answered here.";
   const waiting = card.waiting ? `, after ${whole(card.waiting)} that wait` : "";
-  return `${duration(n / card.votes_per_second)} for ${whole(n)} votes (${whole(Math.round(card.votes_per_second))} a second here)${waiting}`;
+  const seconds = n / card.votes_per_second;
+  const speed = `${whole(Math.round(card.votes_per_second))} a second here`;
+  if (!(deadline > 0 && deadline < seconds)) return `${duration(seconds)} for ${whole(n)} votes (${speed})${waiting}`;
+  return `${deadline}\u00a0s for about ${whole(Math.round(deadline * card.votes_per_second))} of ${whole(n)} votes (${speed})${waiting}`;
 }
