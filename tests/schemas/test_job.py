@@ -33,6 +33,7 @@ def test_progress_tells_what_is_proved_and_what_was_counted() -> None:
         "radius": 0.1,
         "predicted_class": 1,
         "counts": [10, 40],
+        "forecast": None,
     }
 
 
