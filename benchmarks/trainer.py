@@ -30,12 +30,12 @@ from smoothcert.engines.autotune import default_config
 from smoothcert.engines.engine import Engine
 from smoothcert.engines.hardware import cpu_model, usable_cpus
 from smoothcert.models.architectures import build_network
+from smoothcert.schemas.evaluation_log import Log
+from smoothcert.schemas.evaluation_run import EvaluationRun
 from training.autotune import autotune
 from training.datasets import load_dataset
 from training.datasets.image_set import ImageSet
 from training.evaluation import evaluate, selected_indices
-from training.log import Log
-from training.log_writer import EvaluationRun
 from training.recipe import Recipe, build_recipe
 from training.step import keep_freed_memory
 from training.summary import summarize

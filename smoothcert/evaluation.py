@@ -15,15 +15,25 @@ from smoothcert.errors import InvalidRequest
 from smoothcert.files import shown, write_whole
 from smoothcert.notebook import html_table, step_plot
 from smoothcert.progress import progress_bar
+from smoothcert.schemas.certificate import Certificate
+from smoothcert.schemas.evaluation_log import (
+    HEADER,
+    Evidence,
+    Log,
+    Row,
+    average_certified_radius,
+    certified_accuracy,
+    format_row,
+)
+from smoothcert.schemas.evaluation_run import EvaluationRun, image_seed, run_path
 from smoothcert.schemas.parameters import DEFAULT_ALPHA, DEFAULT_N, DEFAULT_N0, ProcedureName
-from training.evaluation import row_of
-from training.log import Log, Row, average_certified_radius, certified_accuracy, format_row
-from training.log_writer import HEADER, EvaluationRun, image_seed, run_path
+from smoothcert.stats.procedure import Result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SEED_BITS = 64
+ABSTAINED = -1
 SHOWN_RADII = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 
 
@@ -69,7 +79,7 @@ class Table:
         Needs the extra `training`. Raises InvalidRequest.
         """
         try:
-            from training.plot import check_plot_path, plot_logs, save_figure  # noqa: PLC0415
+            from smoothcert.plot import check_plot_path, plot_logs, save_figure  # noqa: PLC0415
         except ImportError as error:
             raise InvalidRequest(f"plot needs matplotlib: {how_to_install('training')}") from error
         if path is not None:
@@ -167,6 +177,23 @@ def _row(classifier: SmoothedClassifier, image: Any, label: int, idx: int, run: 
         image, n=run.n, n0=run.n0, alpha=run.alpha, procedure=run.procedure, seed=seed
     )
     return row_of(certificate, run, idx, label, time.perf_counter() - began)
+
+
+def row_of(result: Result | Certificate, run: EvaluationRun, idx: int, label: int, seconds: float) -> Row:
+    """The log row of one image's result."""
+    predict = ABSTAINED if result.predicted_class is None else result.predicted_class
+    evidence = Evidence(
+        n0=run.n0,
+        n=result.n,
+        alpha=run.alpha,
+        sigma=run.sigma,
+        bound=result.bound,
+        p_lower=result.p_lower,
+        p_upper=result.p_upper,
+        counts=tuple(result.counts),
+        seed=image_seed(run.seed, idx),
+    )
+    return Row(idx, label, predict, result.radius, predict == label, seconds, evidence)
 
 
 def _engine_text(classifier: SmoothedClassifier) -> str:

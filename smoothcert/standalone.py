@@ -15,11 +15,11 @@ from types import SimpleNamespace
 from typing import Any
 
 from smoothcert.errors import NotACertificate, SmoothCertError
+from smoothcert.schemas.evaluation_log import read_log
 from smoothcert.schemas.json_text import MAX_BYTES, Document, parse_document
 from smoothcert.stats.recompute import asked_in_words
 from smoothcert.stats.statement import compare_with_log, verify_statement
 from smoothcert.stats.verify import Report, verify
-from training.log import read_log
 
 SCHEMAS = "schemas.json"  # {name: JSON schema}
 USAGE = "usage: python verify.pyz DOC.json... [--log LOG]"

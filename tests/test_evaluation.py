@@ -7,9 +7,9 @@ import pytest
 
 import smoothcert
 from smoothcert.images.decode import read_image
-from training.log import read_log
+from smoothcert.schemas.evaluation_log import read_log
+from smoothcert.schemas.evaluation_run import read_run
 from training.log_checks import check_log
-from training.log_writer import read_run
 
 DATA = Path(__file__).parent / "data"
 ENGINE = "cpu:eager/1-threads:float32:128"

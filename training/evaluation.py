@@ -1,34 +1,42 @@
-"""Certifies the images of a data set one by one, and writes the figures into a model's card.
+"""Certifies the images of a data set one by one, into a log and a model's card.
 
-Each row can be replayed from its own seed.
+Each row can be replayed from its own seed. A kill loses only the row in progress.
 """
 
+import fcntl
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Any, BinaryIO, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.errors import InvalidRequest
-from smoothcert.files import try_writing
+from smoothcert.evaluation import row_of
+from smoothcert.files import is_stream, open_stream, try_writing, write_whole
 from smoothcert.models.checkpoint import save_card
 from smoothcert.models.registry import CARD_FILE, read_card
 from smoothcert.schemas import card as card_schema
 from smoothcert.schemas.card import Evaluation, ModelCard
-from smoothcert.schemas.certificate import Certificate
+from smoothcert.schemas.evaluation_log import (
+    HEADER,
+    Row,
+    abstention_rate,
+    average_certified_radius,
+    certified_accuracy,
+    format_row,
+    parse_log,
+)
+from smoothcert.schemas.evaluation_run import EvaluationRun, image_seed, read_run, run_path
 from smoothcert.schemas.parameters import Parameters
-from smoothcert.stats.procedure import Certification, Result, drive
+from smoothcert.stats.procedure import Certification, drive
 from smoothcert.votes import VoteSource
 from training.datasets.image_set import ImageSet
-from training.log import Evidence, Row, average_certified_radius, certified_accuracy
-from training.log_writer import EvaluationRun, image_seed
-from training.summary import abstention_rate
 
 CHUNK = 16_384  # votes between two progress reports; a multiple of usual batch sizes
-ABSTAINED = -1
 GRID_STEP = 5  # of the card's radii, in hundredths
 
 
@@ -86,23 +94,6 @@ def _certify(
         assert certification.candidate is not None
         row = replace(row, predict=certification.candidate)
     yield EvaluationProgress(idx, run.n, run.n, row)
-
-
-def row_of(result: Result | Certificate, run: EvaluationRun, idx: int, label: int, seconds: float) -> Row:
-    """The log row of one image's result."""
-    predict = ABSTAINED if result.predicted_class is None else result.predicted_class
-    evidence = Evidence(
-        n0=run.n0,
-        n=result.n,
-        alpha=run.alpha,
-        sigma=run.sigma,
-        bound=result.bound,
-        p_lower=result.p_lower,
-        p_upper=result.p_upper,
-        counts=tuple(result.counts),
-        seed=image_seed(run.seed, idx),
-    )
-    return Row(idx, label, predict, result.radius, predict == label, seconds, evidence)
 
 
 def card_figures(rows: Sequence[Row], run: EvaluationRun) -> Evaluation:
@@ -172,3 +163,98 @@ def _updated_fields(card: ModelCard, evaluation: Evaluation, run: EvaluationRun)
             f"--update-card: {card.name} has another int8 rounding now than when it was run."
         )
     return {"int8": card.int8.model_copy(update={"evaluation": evaluation})}
+
+
+class LogWriter:
+    """A log opened for appending, with an exclusive lock. rows: those that were there already."""
+
+    def __init__(self, path: Path, run: EvaluationRun, *, resume: bool) -> None:
+        """Raises InvalidRequest: the log exists (without `resume`), has other parameters, or is locked."""
+        self.path = path
+        if is_stream(path):
+            self._file = _open_stream(path, resume=resume)
+            self.rows: Sequence[Row] = self._write_header()
+            return
+        self._file = _open_locked(path)
+        try:
+            written = path.read_bytes()
+            if written and not resume:
+                raise InvalidRequest(
+                    f"{path} is there already; --resume continues it, another --out starts anew."
+                )
+            self.rows = self._resume(written, run) if written else self._begin(run)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def append(self, row: Row) -> None:
+        """Write one row and flush it."""
+        self._file.write(format_row(row).encode())
+        self._file.flush()
+
+    def _begin(self, run: EvaluationRun) -> Sequence[Row]:
+        write_whole(run_path(self.path), run.model_dump_json(indent=1).encode() + b"\n")
+        return self._write_header()
+
+    def _write_header(self) -> Sequence[Row]:
+        self._file.write(HEADER.encode())
+        self._file.flush()
+        return ()
+
+    def _resume(self, written: bytes, run: EvaluationRun) -> Sequence[Row]:
+        require_same_run(self.path, run)
+        complete = written[: written.rfind(b"\n") + 1]  # without a line that a kill cut short
+        self._file.truncate(len(complete))
+        if not complete:
+            return self._begin(run)
+        return parse_log(complete.decode(errors="replace"), str(self.path)).rows
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
+def require_same_run(log: Path, run: EvaluationRun) -> None:
+    """Raises InvalidRequest naming the first parameter in which a log differs from `run`."""
+    saved = read_run(log)
+    if saved is None:
+        raise InvalidRequest(
+            f"{log} has no {run_path(log).name} beside it, so what it asked is unknown; take another --out."
+        )
+    for name in EvaluationRun.model_fields:
+        old, new = getattr(saved, name), getattr(run, name)
+        if name == "data_sha256":
+            if old not in (None, new):
+                raise InvalidRequest(
+                    f"{log} is of other images: the files of {run.dataset} have changed since."
+                )
+        elif old != new:
+            raise InvalidRequest(
+                f"{log} was made with {name} {old}, not {new}; ask the same or take another --out."
+            )
+
+
+def _open_stream(path: Path, *, resume: bool) -> BinaryIO:
+    if resume:
+        raise InvalidRequest(f"{path} keeps no rows, so that --resume has none to continue.")
+    try:
+        return open_stream(path)
+    except OSError as error:
+        raise InvalidRequest(f"--out {path} can't be written: {error.strerror}.") from error
+
+
+def _open_locked(path: Path) -> BinaryIO:
+    try:
+        file = path.open("ab")
+    except OSError as error:
+        raise InvalidRequest(f"--out {path} can't be written: {error.strerror}.") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise InvalidRequest(f"{path} is being written by another evaluation; let it end.") from None
+    return file

@@ -6,7 +6,7 @@ from itertools import pairwise
 from statistics import NormalDist
 from typing import Any
 
-from training.log import Evidence, Log, Row
+from smoothcert.schemas.evaluation_log import Evidence, Log, Row
 
 WHOLE_TEST_SETS = frozenset({10_000, 50_000})  # images: MNIST and CIFAR-10, ImageNet
 COLLAPSED_SHARE = 0.9  # of the answers in one class, while the labels are more even than that

@@ -12,8 +12,8 @@ from typing import Any
 from tabulate import tabulate
 
 from smoothcert.errors import InvalidRequest
-from training.log import Log, read_log
-from training.log_writer import read_run
+from smoothcert.schemas.evaluation_log import Log, read_log
+from smoothcert.schemas.evaluation_run import read_run
 from training.summary import Interval, Summary, mean_over_seeds, summarize
 
 SPREAD = "±: 95 % interval over images; of a mean over seeds, over seeds."

@@ -12,7 +12,15 @@ from statsmodels.stats.proportion import proportion_confint
 from statsmodels.stats.weightstats import DescrStatsW
 
 from smoothcert.errors import InvalidRequest
-from training.log import Log, Row, average_certified_radius, certified_accuracy, credited_radii
+from smoothcert.schemas.evaluation_log import (
+    Log,
+    Row,
+    abstention_rate,
+    average_certified_radius,
+    certified_accuracy,
+    credited_radii,
+    shares_classified_right,
+)
 from training.log_checks import check_log
 
 ERROR = 0.05  # 1 - confidence level of the intervals
@@ -89,11 +97,6 @@ def mean_over_seeds(summaries: Sequence[Summary]) -> Summary:
     )
 
 
-def abstention_rate(rows: Sequence[Row]) -> float | None:
-    """The share of abstentions; None if images were skipped, each of which might have been one."""
-    return None if any(row.skipped for row in rows) else _mean([row.abstained for row in rows])
-
-
 def _by_class(rows: Sequence[Row], radii: Sequence[str]) -> dict[int, tuple[float, ...]]:
     return {
         label: tuple(
@@ -110,20 +113,6 @@ def _mean_by_class(summaries: Sequence[Summary]) -> dict[int, tuple[float, ...]]
         label: tuple(map(fmean, zip(*(s.by_class[label] for s in summaries), strict=True)))
         for label in shared
     }
-
-
-def shares_classified_right(rows: Sequence[Row]) -> list[float]:
-    """p_A of every row with evidence, sorted: the share of noisy copies classified as the label.
-
-    Empty if images were skipped: those left are the easy ones.
-    """
-    if any(row.skipped for row in rows):
-        return []
-    return sorted(
-        row.evidence.counts[row.label] / row.evidence.n
-        for row in rows
-        if row.evidence and row.evidence.n and 0 <= row.label < len(row.evidence.counts)
-    )
 
 
 def wilson_interval(share: float, images: int) -> Interval:

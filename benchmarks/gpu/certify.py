@@ -15,9 +15,9 @@ from smoothcert.engines.config import EngineConfig
 from smoothcert.engines.engine import Engine
 from smoothcert.models.checkpoint import load_network
 from smoothcert.models.registry import ModelRegistry
-from training.evaluation import evaluate, write_card_figures
-from training.log import average_certified_radius
-from training.log_writer import EvaluationRun, LogWriter
+from smoothcert.schemas.evaluation_log import average_certified_radius
+from smoothcert.schemas.evaluation_run import EvaluationRun
+from training.evaluation import LogWriter, evaluate, write_card_figures
 
 
 def certify(folder: Path, args: argparse.Namespace, deadline: float) -> None:

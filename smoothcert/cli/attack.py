@@ -20,12 +20,11 @@ from smoothcert.progress import progress_bar
 
 if TYPE_CHECKING:
     from smoothcert.attack.attack import Attacker, AttackResult, Budget
-    from smoothcert.cli.checkpoints import Checkpoint
-    from smoothcert.cli.evaluate import Selection
+    from smoothcert.cli.checkpoints import Checkpoint, Selection
+    from smoothcert.schemas.evaluation_log import Row
+    from smoothcert.schemas.evaluation_run import EvaluationRun
     from smoothcert.schemas.parameters import Parameters
     from training.datasets.image_set import ImageSet
-    from training.log import Row
-    from training.log_writer import EvaluationRun
 
 
 def attack(
@@ -57,8 +56,7 @@ def attack(
     between proved and broken. A break counts only if fresh votes prove it.
     """
     from smoothcert.attack.attack import Budget
-    from smoothcert.cli.checkpoints import find_checkpoint
-    from smoothcert.cli.evaluate import Selection
+    from smoothcert.cli.checkpoints import Selection, find_checkpoint
 
     check_out(out)
     checkpoint = find_checkpoint(model)
@@ -202,7 +200,8 @@ def make_plan(
     engine: str | None,
 ) -> AttackPlan:
     """Check the request and load the images, before the first vote. Raises InvalidRequest."""
-    from smoothcert.cli.evaluate import describe_run, load_images
+    from smoothcert.cli.checkpoints import load_images
+    from smoothcert.cli.evaluate import describe_run
     from smoothcert.schemas.parameters import refuse_impossible
     from smoothcert.stats.bounds import least_n
     from training.evaluation import selected_indices
@@ -269,7 +268,7 @@ def _each(plan: AttackPlan, report: Report) -> Iterator[AttackedImage]:
 
 def _attack(plan: AttackPlan, attacker: Attacker, row: Row, report: Report) -> AttackedImage:
     from smoothcert.attack.attack import AttackResult, Claim
-    from training.log_writer import image_seed
+    from smoothcert.schemas.evaluation_run import image_seed
 
     if row.abstained or row.radius == 0:
         return AttackedImage(row, None, row.seconds)

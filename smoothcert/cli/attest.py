@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from smoothcert.cli.checkpoints import Checkpoint
     from smoothcert.schemas.card import ModelCard
     from smoothcert.schemas.certificate import ModelDigest
+    from smoothcert.schemas.evaluation_log import Log, Row
+    from smoothcert.schemas.evaluation_run import EvaluationRun
     from smoothcert.schemas.statement import DataDigest, Share, Statement
     from smoothcert.stats.verify import Check
-    from training.log import Log, Row
-    from training.log_writer import EvaluationRun
 
 DEFAULT_BETA = 0.05
 DEFAULT_RADII = tuple(k / 4 for k in range(11))  # those that no image reaches are left out
@@ -136,8 +136,8 @@ def _reached(rows: Sequence[Row]) -> tuple[float, ...]:
 
 
 def _read(log: Path) -> tuple[Log, EvaluationRun]:
-    from training.log import read_log
-    from training.log_writer import read_run, run_path
+    from smoothcert.schemas.evaluation_log import read_log
+    from smoothcert.schemas.evaluation_run import read_run, run_path
 
     read, run = read_log(log), read_run(log)
     if run is None:
@@ -151,7 +151,7 @@ def _read(log: Path) -> tuple[Log, EvaluationRun]:
 
 def digests(log: Path) -> dict[str, str]:
     """The digests of a log and of the file beside it, by the fields of a statement."""
-    from training.log_writer import run_path
+    from smoothcert.schemas.evaluation_run import run_path
 
     files = {"log_sha256": log, "run_sha256": run_path(log)}
     return {field: hashlib.sha256(path.read_bytes()).hexdigest() for field, path in files.items()}
@@ -287,8 +287,7 @@ def _replayed(
     rows: Sequence[Row], run: EvaluationRun, checkpoint: Checkpoint, most: int, data_root: Path
 ) -> Iterator[Check]:
     """Redraw the votes of up to `most` rows, chosen at random, and compare counts and labels."""
-    from smoothcert.cli.checkpoints import build_engine
-    from smoothcert.cli.evaluate import Selection, load_images
+    from smoothcert.cli.checkpoints import Selection, build_engine, load_images
     from smoothcert.stats.verify import Check
     from smoothcert.votes import VoteRange
 

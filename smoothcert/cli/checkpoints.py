@@ -1,17 +1,19 @@
-"""Finds a model by name or checkpoint folder, and builds its engine."""
+"""Finds a model by name or checkpoint folder, builds its engine, loads images that fit it."""
 
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from smoothcert.cli.settings import settings
-from smoothcert.errors import UnknownModel
+from smoothcert.cli.output import note
+from smoothcert.errors import InvalidRequest, UnknownModel
 from smoothcert.models.registry import CARD_FILE, read_card
 from smoothcert.schemas.card import ModelCard
 
 if TYPE_CHECKING:
     from smoothcert.engines.config import EngineConfig
     from smoothcert.engines.engine import Engine
+    from training.datasets.image_set import ImageSet
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,21 @@ class Checkpoint:
     card: ModelCard
 
 
+@dataclass(frozen=True)
+class Selection:
+    """The images to certify: every K-th of a split, at most `limit`."""
+
+    dataset: str
+    split: Literal["train", "test"]
+    data_root: Path
+    every: int
+    limit: int | None
+
+
 def find_checkpoint(model: str | None) -> Checkpoint:
     """The checkpoint of a name or folder, or the default model. Raises UnknownModel, BadCheckpoint."""
+    from smoothcert.cli.settings import settings
+
     config = settings()
     model = model or config.default_model
     folder = Path(model)
@@ -44,6 +59,7 @@ def default_engine(checkpoint: Checkpoint) -> "EngineConfig":
 
 def fastest_engine(checkpoint: Checkpoint) -> "EngineConfig":
     """The fastest engine config, measured once and cached: worth it before many images."""
+    from smoothcert.cli.settings import settings
     from smoothcert.engines.autotune import Subject, choose_config
     from smoothcert.models.checkpoint import load_network
 
@@ -54,6 +70,7 @@ def fastest_engine(checkpoint: Checkpoint) -> "EngineConfig":
 
 def build_engine(checkpoint: Checkpoint, engine: str | None) -> "Engine":
     """The engine of a checkpoint; by default that of SMOOTHCERT_SETUP, else a good one, not measured."""
+    from smoothcert.cli.settings import settings
     from smoothcert.engines.config import EngineConfig
     from smoothcert.engines.engine import Engine
     from smoothcert.models.checkpoint import load_network
@@ -63,3 +80,37 @@ def build_engine(checkpoint: Checkpoint, engine: str | None) -> "Engine":
     config = EngineConfig.parse(engine) if engine else default_engine(checkpoint)
     network = load_network(checkpoint.folder, card)
     return Engine(network, card.input_shape, len(card.labels), config)
+
+
+def load_images(checkpoint: Checkpoint, selection: Selection) -> "ImageSet":
+    """Load the split to certify. Raises InvalidRequest if its images or classes do not fit the model."""
+    from training.datasets import load_dataset
+
+    card = checkpoint.card
+    size = card.input_shape[1] if selection.dataset.startswith("folder:") else None
+    images = load_dataset(selection.dataset, selection.split, selection.data_root, size=size, stream=True)
+    if images.summary:
+        note(images.summary)
+    if not len(images):
+        raise InvalidRequest(f"{selection.dataset} has no {selection.split} images.")
+    if tuple(images.images_u8.shape[1:]) != card.input_shape:
+        shape = "x".join(map(str, images.images_u8.shape[1:]))
+        wants = "x".join(map(str, card.input_shape))
+        raise InvalidRequest(f"{selection.dataset} has {shape} images and {card.name} takes {wants} ones.")
+    if len(images.class_names) != len(card.labels):
+        raise InvalidRequest(
+            f"{selection.dataset} has {len(images.class_names)} classes and {card.name} {len(card.labels)}."
+        )
+    _check_labels(selection.dataset, images, card)
+    return images
+
+
+def _check_labels(dataset: str, images: "ImageSet", card: ModelCard) -> None:
+    """For a model trained on a folder: the class names must be equal. Raises InvalidRequest."""
+    from training.datasets import FOLDER
+
+    if not dataset.startswith(FOLDER) or card.dataset != FOLDER.removesuffix(":"):
+        return
+    for here, known in zip(images.class_names, card.labels, strict=True):
+        if here != unicodedata.normalize("NFC", known):
+            raise InvalidRequest(f"{dataset} has a class {here!r} where {card.name} has {known!r}.")

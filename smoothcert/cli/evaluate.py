@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from smoothcert.cli.checkpoints import Selection, find_checkpoint, load_images
 from smoothcert.cli.options import (
     N0,
     Alpha,
@@ -23,7 +23,7 @@ from smoothcert.cli.options import (
     given,
     parameters,
 )
-from smoothcert.cli.output import check_out, note, show
+from smoothcert.cli.output import check_out, show
 from smoothcert.errors import InvalidRequest
 from smoothcert.files import shown
 from smoothcert.progress import Update, progress_bar
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from smoothcert.cli.checkpoints import Checkpoint
     from smoothcert.cli.fanout import Workers
     from smoothcert.schemas.card import ModelCard
+    from smoothcert.schemas.evaluation_log import Log, Row
+    from smoothcert.schemas.evaluation_run import EvaluationRun
     from smoothcert.schemas.parameters import Parameters
     from training.datasets.image_set import ImageSet
-    from training.evaluation import EvaluationProgress
-    from training.log import Log, Row
-    from training.log_writer import EvaluationRun, LogWriter
+    from training.evaluation import EvaluationProgress, LogWriter
 
 
 def evaluate(
@@ -73,7 +73,6 @@ def evaluate(
     With --workers each image is a job of theirs; the rows are the same. With --skip-wrong, ACR and certified
     accuracy are those of the full run, for as little as half the votes; the abstention rate stays unknown.
     """
-    from smoothcert.cli.checkpoints import find_checkpoint
     from training.report import DEFAULT_RADII, parse_radii, to_markdown
     from training.summary import summarize
 
@@ -98,17 +97,6 @@ def evaluate(
 
 SEED_BITS = 64
 WORTH_MEASURING = 2_000_000  # votes; fewer take less time than measuring the engines
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The images to certify: every K-th of a split, at most `limit`."""
-
-    dataset: str
-    split: Literal["train", "test"]
-    data_root: Path
-    every: int
-    limit: int | None
 
 
 @dataclass(frozen=True)
@@ -139,10 +127,10 @@ def run_evaluation(
     """
     from smoothcert.cli.fanout import FanOut
     from smoothcert.cli.settings import settings
+    from smoothcert.schemas.evaluation_log import Log
+    from smoothcert.schemas.evaluation_run import read_run
     from smoothcert.schemas.parameters import refuse_impossible
-    from training.evaluation import require_updatable_card, selected_indices, write_card_figures
-    from training.log import Log
-    from training.log_writer import LogWriter, read_run
+    from training.evaluation import LogWriter, require_updatable_card, selected_indices, write_card_figures
 
     refuse_impossible(request)
     if skip_wrong:
@@ -184,40 +172,6 @@ def _check_skip_wrong(request: Parameters, *, workers: bool) -> None:
         raise InvalidRequest("--skip-wrong is for votes drawn here: workers don't know the labels.")
 
 
-def load_images(checkpoint: Checkpoint, selection: Selection) -> ImageSet:
-    """Load the split to certify. Raises InvalidRequest if its images or classes do not fit the model."""
-    from training.datasets import load_dataset
-
-    card = checkpoint.card
-    size = card.input_shape[1] if selection.dataset.startswith("folder:") else None
-    images = load_dataset(selection.dataset, selection.split, selection.data_root, size=size, stream=True)
-    if images.summary:
-        note(images.summary)
-    if not len(images):
-        raise InvalidRequest(f"{selection.dataset} has no {selection.split} images.")
-    if tuple(images.images_u8.shape[1:]) != card.input_shape:
-        shape = "x".join(map(str, images.images_u8.shape[1:]))
-        wants = "x".join(map(str, card.input_shape))
-        raise InvalidRequest(f"{selection.dataset} has {shape} images and {card.name} takes {wants} ones.")
-    if len(images.class_names) != len(card.labels):
-        raise InvalidRequest(
-            f"{selection.dataset} has {len(images.class_names)} classes and {card.name} {len(card.labels)}."
-        )
-    _check_labels(selection.dataset, images, card)
-    return images
-
-
-def _check_labels(dataset: str, images: ImageSet, card: ModelCard) -> None:
-    """For a model trained on a folder: the class names must be equal. Raises InvalidRequest."""
-    from training.datasets import FOLDER
-
-    if not dataset.startswith(FOLDER) or card.dataset != FOLDER.removesuffix(":"):
-        return
-    for here, known in zip(images.class_names, card.labels, strict=True):
-        if here != unicodedata.normalize("NFC", known):
-            raise InvalidRequest(f"{dataset} has a class {here!r} where {card.name} has {known!r}.")
-
-
 def describe_run(
     checkpoint: Checkpoint,
     request: Parameters,
@@ -230,8 +184,8 @@ def describe_run(
 ) -> EvaluationRun:
     """The description of the run. A resumed run keeps its seed and engine unless they are given."""
     from smoothcert.cli.settings import settings
+    from smoothcert.schemas.evaluation_run import EvaluationRun
     from training.evaluation import selected_indices
-    from training.log_writer import EvaluationRun
 
     if seed is None:
         seed = kept.seed if kept else secrets.randbits(SEED_BITS)

@@ -14,17 +14,18 @@ from dataclasses import dataclass, replace
 
 from smoothcert.engines.config import EngineConfig
 from smoothcert.errors import BrokerUnavailable, InternalError, InvalidRequest, QueueFull
+from smoothcert.evaluation import row_of
 from smoothcert.images.pixels import CertifiedImage
 from smoothcert.jobs.broker import connect, need_no_eviction
 from smoothcert.jobs.publisher import Message, TaskPublisher
 from smoothcert.jobs.store import JobStore, Request
 from smoothcert.schemas.card import ModelCard
 from smoothcert.schemas.certificate import Certificate
+from smoothcert.schemas.evaluation_run import EvaluationRun, image_seed
 from smoothcert.schemas.job import Job
 from smoothcert.schemas.parameters import Parameters
 from training.datasets.image_set import ImageSet
-from training.evaluation import EvaluationProgress, parameters_of, row_of
-from training.log_writer import EvaluationRun, image_seed
+from training.evaluation import EvaluationProgress, parameters_of
 
 OWNER = ":evaluate"  # not a valid owner of a key, so these jobs are in no caller's list
 AHEAD, AHEAD_LEAST = 4, 8  # submitted jobs: per worker, and at least

@@ -24,8 +24,7 @@ def quantize(
     The rounding goes into the checkpoint folder as int8.json. It makes another base classifier: evaluate it
     with --engine and --update-card, and it is used unasked where it is fastest and as good.
     """
-    from smoothcert.cli.checkpoints import find_checkpoint
-    from smoothcert.cli.evaluate import Selection, load_images
+    from smoothcert.cli.checkpoints import Selection, find_checkpoint, load_images
     from smoothcert.engines.hardware import limit_threads_to_quota
     from smoothcert.models.checkpoint import load_network, save_quantization
     from smoothcert.models.registry import INT8_FILE

@@ -33,7 +33,7 @@ def report(
     from training.report import DEFAULT_RADII, make_report, parse_radii, render, with_mean
 
     if plot is not None:
-        from training.plot import check_plot_path, save_plot
+        from smoothcert.plot import check_plot_path, save_plot
 
         check_plot_path(plot)
     made = make_report(logs, parse_radii(radii or DEFAULT_RADII))

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from smoothcert.cli.checkpoints import Checkpoint
     from smoothcert.cli.train import PRECISION, PrecisionOption
     from smoothcert.schemas.card import ModelCard
+    from smoothcert.schemas.evaluation_log import Log
     from training.datasets import Split
     from training.datasets.image_set import ImageSet
-    from training.log import Log
     from training.recipe import Recipe
     from training.reproduce.comparison import ArmResult
     from training.reproduce.experiments import Arm, Experiment
@@ -145,7 +145,7 @@ def _report(experiment: Experiment, outcomes: Sequence[ArmResult], bench: Bench)
 
 
 def _outcome(arm: Arm, bench: Bench) -> ArmResult:
-    from training.log_writer import read_run
+    from smoothcert.schemas.evaluation_run import read_run
     from training.reproduce.comparison import ArmResult
 
     found = _find(arm, bench, 1.0) or (_find(arm, bench, bench.scale) if bench.scale != 1 else None)
@@ -192,8 +192,8 @@ def _options(recipe: Recipe) -> dict[str, Any]:
 
 
 def _train(arm: Arm, bench: Bench) -> None:
-    from smoothcert.cli.teacher import Teaching
     from training.run import STATE_FILE
+    from training.teacher import Teaching
 
     name = _checkpoint_name(arm, bench.scale)
     folder = bench.out / CHECKPOINTS / name
@@ -207,7 +207,8 @@ def _train(arm: Arm, bench: Bench) -> None:
 
 def _log(arm: Arm, checkpoint: Checkpoint, bench: Bench) -> Log | None:
     """The evaluation log of an arm, completed if `evaluate`; None if there is none."""
-    from smoothcert.cli.evaluate import Selection, run_evaluation
+    from smoothcert.cli.checkpoints import Selection
+    from smoothcert.cli.evaluate import run_evaluation
 
     path = _log_path(checkpoint, bench)
     if not bench.evaluate:
@@ -224,8 +225,8 @@ def _log(arm: Arm, checkpoint: Checkpoint, bench: Bench) -> Log | None:
 
 
 def _kept_log(path: Path, checkpoint: Checkpoint) -> Log | None:
-    from training.log import read_log
-    from training.log_writer import read_run
+    from smoothcert.schemas.evaluation_log import read_log
+    from smoothcert.schemas.evaluation_run import read_run
 
     run = read_run(path)
     if run and run.weights_sha256 != checkpoint.card.weights_sha256:
@@ -239,7 +240,7 @@ def _log_path(checkpoint: Checkpoint, bench: Bench) -> Path:
 
 
 def _curves(experiment: Experiment, outcomes: Sequence[ArmResult], out: Path) -> str:
-    from training.plot import save_panels
+    from smoothcert.plot import save_panels
     from training.reproduce.comparison import by_heading
 
     panels = [

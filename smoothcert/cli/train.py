@@ -18,12 +18,12 @@ from smoothcert.progress import progress_bar
 if TYPE_CHECKING:
     import torch
 
-    from smoothcert.cli.teacher import Teaching
     from smoothcert.schemas.card import ModelCard
     from training.datasets.image_set import ImageSet
     from training.pretrained import PretrainedWeights
     from training.recipe import Recipe
     from training.run import TrainingRun
+    from training.teacher import Teaching
 
 
 PrecisionOption = Literal["auto", "float32", "bfloat16"]
@@ -86,11 +86,11 @@ def train(
     Started by torchrun, several processes, one a GPU, train one network together.
     """
     use_passive_waiting()
-    from smoothcert.cli.teacher import Teaching
     from training.datasets import load_dataset
     from training.pretrained import PretrainedWeights
     from training.recipe import build_recipe, parse_options, run_name
     from training.run import prepare_run_folder
+    from training.teacher import Teaching
 
     if out is not None:
         prepare_run_folder(out, resume=resume)
@@ -148,8 +148,8 @@ def fit(
     from training.distributed import is_main_process, process_group
     from training.run import STATE_FILE, TrainingRun, prepare_run_folder
     from training.step import keep_freed_memory
+    from training.teacher import shares_digest
     from training.trainer import Trainer
-    from training.vote_shares import shares_digest
 
     limit_threads_to_quota()
     keep_freed_memory()
@@ -174,22 +174,24 @@ def _shares(
     recipe: Recipe, images: ImageSet, folder: Path, teaching: Teaching | None, precision: PrecisionOption
 ) -> torch.Tensor | None:
     """The vote shares that the method uses, if it does; a teacher that nobody named is trained first."""
-    from smoothcert.cli.checkpoints import Checkpoint
-    from smoothcert.cli.teacher import Teaching, fitting_teacher, teacher_folder, teacher_recipe, vote_shares
+    from smoothcert.cli.checkpoints import find_checkpoint
     from smoothcert.models.registry import CARD_FILE, read_card
     from training.run import STATE_FILE
+    from training.teacher import Teaching, require_same_images, teacher_folder, teacher_recipe, vote_shares
 
     if not recipe.method.uses_vote_shares:
         return None
     teaching = teaching or Teaching()
     if teaching.teacher is not None:
-        return vote_shares(fitting_teacher(teaching.teacher, images), images, folder, teaching.votes)
+        teacher = find_checkpoint(teaching.teacher)
+        require_same_images(teacher.card, images)
+        return vote_shares(teacher.folder, teacher.card, images, run=folder, votes=teaching.votes, note=note)
     beside = teacher_folder(recipe, folder)
     if not (beside / CARD_FILE).is_file():
         note(f"training the teacher {beside.name}: Gaussian noise, sigma = 0.25")
         resume = (beside / STATE_FILE).exists()
         fit(teacher_recipe(recipe), images, beside, resume=resume, precision=precision)
-    return vote_shares(Checkpoint(beside, read_card(beside)), images, folder, teaching.votes)
+    return vote_shares(beside, read_card(beside), images, run=folder, votes=teaching.votes, note=note)
 
 
 def _decided(

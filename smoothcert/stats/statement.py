@@ -27,7 +27,7 @@ MOST_RADII = 100
 OF_RUN = ("procedure", "sigma", "alpha", "n0", "n", "target_radius", "tolerance")
 
 
-Row = Any  # as training.log.Row, and run as training.log_writer.EvaluationRun: this file imports neither
+Row = Any  # a Row of schemas.evaluation_log with evidence; `run` is an EvaluationRun, or has its attributes
 
 
 @dataclass(frozen=True)

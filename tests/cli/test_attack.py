@@ -5,8 +5,8 @@ from pathlib import Path
 
 from smoothcert.attack.attack import AttackResult
 from smoothcert.cli.attack import COLUMNS, AttackedImage, AttackTotals
+from smoothcert.schemas.evaluation_log import Row
 from tests.cli.conftest import DATA, MODEL, ROOT, SETUP, Command
-from training.log import Row
 
 TRAINED = ROOT / "models/mnist-lenet-consistency-0.50"
 TINY = ("--n", "400", "--restarts", "1", "--steps", "3", "--noises", "4", "--check-votes", "200")

@@ -21,13 +21,13 @@ from smoothcert.jobs.publisher import TaskPublisher
 from smoothcert.jobs.store import JobStore
 from smoothcert.jobs.workers import WorkerStatus, WorkerStore
 from smoothcert.models.registry import read_card
+from smoothcert.schemas.evaluation_log import Row, read_log
+from smoothcert.schemas.evaluation_run import EvaluationRun
 from smoothcert.schemas.parameters import Parameters
 from tests.cli.conftest import DATA, MODEL, ROOT, SETUP, Command, settings_of
 from tests.cli.test_service import running
 from tests.conftest import fresh_database
 from training.datasets.image_set import ImageSet
-from training.log import Row, read_log
-from training.log_writer import EvaluationRun
 
 ASKED = ("evaluate", MODEL, "--dataset", "mnist", "--data-root", DATA / "mnist-tiny", "--seed", "5")
 PATIENCE = 120.0  # seconds

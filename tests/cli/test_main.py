@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -11,20 +10,25 @@ from tests.cli.conftest import MODEL, ROOT, Command
 BARE = "idx label predict radius correct time\n0 7 7 0.953 1 0:00:00.3\n1 9 -1 0.0 0 0:00:00.3\n"
 
 
-def test_help_is_quick_and_lists_every_command(smoothcert: Command) -> None:
-    started = time.perf_counter()
+def test_help_lists_every_command(smoothcert: Command) -> None:
     done = smoothcert("--help")
-    assert time.perf_counter() - started < 2  # 0.15 s on an idle machine; torch alone takes longer than this
     assert done.returncode == 0
     assert {"certify", "models", "evaluate", "report", "train", "verify"} <= set(done.stdout.split())
 
 
-def test_neither_help_nor_report_nor_models_loads_torch() -> None:
-    script = "import sys, smoothcert, smoothcert.cli.main, training.report; print('torch' in sys.modules)"
+@pytest.mark.parametrize(
+    ("imported", "heavy"),
+    [
+        ("smoothcert, smoothcert.cli.main", "torch scipy training httpx2 pydantic_settings"),  # for --help
+        ("training.report", "torch"),
+    ],
+)
+def test_help_and_report_load_nothing_heavy(imported: str, heavy: str) -> None:
+    script = f"import sys, {imported}; print({set(heavy.split())!r} & set(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True
     )
-    assert done.stdout.strip() == "False"
+    assert done.stdout.strip() == "set()"
 
 
 def test_keys_are_made_where_only_the_service_is_installed(tmp_path: Path) -> None:

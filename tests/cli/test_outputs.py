@@ -10,9 +10,8 @@ import pytest
 
 from smoothcert.schemas.api_keys import Keyring
 from smoothcert.schemas.certificate import Certificate
+from smoothcert.schemas.evaluation_log import average_certified_radius, read_log
 from tests.cli.conftest import DATA, MODEL, SETUP, Command
-from training.log import read_log
-from training.summary import average_certified_radius
 
 DIGIT = DATA / "digit-3.png"
 MNIST = ("--dataset", "mnist", "--data-root", DATA / "mnist-tiny")

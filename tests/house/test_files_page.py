@@ -29,9 +29,9 @@ from smoothcert.schemas.certificate import (
     PublicKey,
     Signature,
 )
+from smoothcert.schemas.evaluation_log import COLUMNS
+from smoothcert.schemas.evaluation_run import EvaluationRun
 from smoothcert.schemas.statement import ClassShares, DataDigest, Share, Statement
-from training.log import COLUMNS
-from training.log_writer import EvaluationRun
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "files.md").read_text()
 SECTIONS = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE))

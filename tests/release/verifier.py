@@ -6,9 +6,9 @@ import zipfile
 from pathlib import Path
 
 from smoothcert.schemas.certificate import Certificate
+from smoothcert.schemas.evaluation_run import EvaluationRun
 from smoothcert.schemas.statement import Statement
 from smoothcert.standalone import SCHEMAS
-from training.log_writer import EvaluationRun
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = (
@@ -17,6 +17,7 @@ PARTS = (
     "smoothcert/noise/__init__.py",
     "smoothcert/noise/normal.py",
     "smoothcert/schemas/__init__.py",
+    "smoothcert/schemas/evaluation_log.py",
     "smoothcert/schemas/json_text.py",
     "smoothcert/schemas/limits.py",
     "smoothcert/standalone.py",
@@ -24,8 +25,6 @@ PARTS = (
     "smoothcert/stats/recompute.py",
     "smoothcert/stats/statement.py",
     "smoothcert/stats/verify.py",
-    "training/__init__.py",
-    "training/log.py",
 )
 DOCUMENTS = {"certificate": Certificate, "statement": Statement, "run": EvaluationRun}
 MAIN = "import sys\n\nfrom smoothcert.standalone import main\n\nsys.exit(main(sys.argv[1:]))\n"

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from smoothcert.schemas.evaluation_log import Evidence, Row, read_log
+from smoothcert.schemas.evaluation_run import EvaluationRun, read_run
 from smoothcert.stats.bounds import radius_between
 from smoothcert.stats.statement import Question, at_least, figures, problem
 from tests.support.coverage import share_of_false_statements, worst_case
-from training.log import Evidence, Row, read_log
-from training.log_writer import EvaluationRun, read_run
 
 LOG = Path(__file__).resolve().parents[2] / "docs/results/mnist-lenet-consistency-0.50.tsv"
 QUESTION = Question((0.0, 0.5, 1.5), 0.05, tuple("abcdefghij"))

@@ -1,6 +1,6 @@
 """Log rows for tests of figures and warnings."""
 
-from training.log import Evidence, Row
+from smoothcert.schemas.evaluation_log import Evidence, Row
 
 
 def evidence(

@@ -11,10 +11,20 @@ from numpy.typing import NDArray
 from smoothcert.errors import ImpossibleRequest, InvalidRequest
 from smoothcert.models.registry import CARD_FILE, read_card
 from smoothcert.schemas.card import Int8, ModelCard
+from smoothcert.schemas.evaluation_log import (
+    Row,
+    abstention_rate,
+    average_certified_radius,
+    format_row,
+    parse_log,
+    read_log,
+)
+from smoothcert.schemas.evaluation_run import EvaluationRun, read_run, run_path
 from smoothcert.votes import Counts, VoteRange
 from tests.support.cards import card_with
 from training.datasets.image_set import ImageSet
 from training.evaluation import (
+    LogWriter,
     accuracy_on_grid,
     card_figures,
     evaluate,
@@ -22,10 +32,8 @@ from training.evaluation import (
     selected_indices,
     write_card_figures,
 )
-from training.log import Row, format_row, parse_log, read_log
-from training.log_writer import EvaluationRun, LogWriter, read_run, run_path
 from training.report import to_markdown
-from training.summary import abstention_rate, average_certified_radius, summarize
+from training.summary import summarize
 
 CLASSES = 3
 IMAGES = 12

@@ -1,5 +1,5 @@
+from smoothcert.schemas.evaluation_log import Log, Row
 from tests.training.rows import evidence, rows
-from training.log import Log, Row
 from training.log_checks import check_log
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from smoothcert.errors import InvalidRequest
+from smoothcert.schemas.evaluation_log import Log
 from tests.training.rows import evidence, rows
-from training.log import Log
 from training.report import Report, make_report, parse_radii, render
 from training.summary import summarize, wilson_interval
 

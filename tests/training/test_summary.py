@@ -1,16 +1,9 @@
 import pytest
 
 from smoothcert.errors import InvalidRequest
+from smoothcert.schemas.evaluation_log import Log, Row, certified_accuracy
 from tests.training.rows import evidence, rows
-from training.log import Log, Row
-from training.summary import (
-    Summary,
-    certified_accuracy,
-    mean_over_seeds,
-    student_interval,
-    summarize,
-    wilson_interval,
-)
+from training.summary import Summary, mean_over_seeds, student_interval, summarize, wilson_interval
 
 RADII = ("0", "0.5")
 

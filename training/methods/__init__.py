@@ -19,7 +19,7 @@ METHODS = {
     "stability": "training.methods.stability:Stability",
     "consistency": "training.methods.consistency:Consistency",
     "smoothadv": "training.methods.smoothadv:SmoothAdv",
-    "smoothadv-consistency": "training.methods.smoothadv_consistency:SmoothAdvConsistency",
+    "smoothadv-consistency": "training.methods.consistency:SmoothAdvConsistency",
     "smoothmix": "training.methods.smoothmix:SmoothMix",
     "cat-rs": "training.methods.catrs:CatRs",
     "macer": "training.methods.macer:Macer",

@@ -39,7 +39,7 @@ class Method(ABC):
     training.methods.METHODS.
     """
 
-    uses_vote_shares: ClassVar[bool] = False  # loss takes `shares_BK`: see training.vote_shares
+    uses_vote_shares: ClassVar[bool] = False  # loss takes `shares_BK`: see training.teacher
 
     sigma: float = field(metadata={"help": "noise level, in units of pixels in [0,1]"})
     num_noises: int = field(default=1, metadata={"help": "noises per image in one step (m)"})

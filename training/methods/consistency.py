@@ -1,7 +1,7 @@
-"""Consistency regularization: Jeong & Shin, NeurIPS 2020, in the five forms of the paper and its code.
+"""Consistency regularization, alone or with SmoothAdv: Jeong & Shin, NeurIPS 2020.
 
-Each form maps log F_i (m, B, K) and two weights (lambda, eta) to the regularizer, averaged over images: a
-scalar. Gradients flow through F_hat.
+The regularizer has five forms, of the paper and its code. Each maps log F_i (m, B, K) and two weights
+(lambda, eta) to a scalar, the mean over images. Gradients flow through F_hat.
 """
 
 from collections.abc import Callable
@@ -26,6 +26,7 @@ from training.methods.base import (
     require_at_least,
     require_one_of,
 )
+from training.methods.smoothadv import SmoothAdv
 
 Form = Callable[[Tensor, float, float], Tensor]
 
@@ -81,6 +82,18 @@ WEIGHTS = {  # of kl_entropy; kl and mse have none published and take the same
 }
 LEGACY_WEIGHTS = {"mnist": 20.0, "cifar10": 20.0, "imagenet": 10.0}
 XENT_WEIGHT = 3.0
+SMOOTHADV_DEFAULTS: dict[str, dict[float, dict[str, Any]]] = {
+    "mnist": {0.5: {"num_noises": 4, "steps": 10, "epsilon": 255.0, "weight": 1.0}},
+    "cifar10": {
+        0.25: {"num_noises": 4, "steps": 10, "epsilon": 255.0, "weight": 2.0},
+        0.5: {"num_noises": 2, "steps": 10, "epsilon": 512.0, "weight": 1.0},
+        1.0: {"num_noises": 2, "steps": 10, "epsilon": 512.0, "weight": 1.0},
+    },
+    "imagenet": {  # not published: SmoothAdv's attack there with the fewest noises
+        0.5: {"num_noises": 2, "steps": 1, "epsilon": 255.0, "weight": 1.0},
+        1.0: {"num_noises": 2, "steps": 1, "epsilon": 512.0, "weight": 1.0},
+    },
+}
 
 
 def default_weight(form: str, dataset: str, sigma: float) -> float:
@@ -149,3 +162,31 @@ class Consistency(RegularizedMethod):
         """See Method.loss."""
         noisy_NCHW = repeat_with_noise(images_BCHW, self.num_noises, self.sigma, generator)
         return self.regularized(log_probabilities(network, noisy_NCHW, self.num_noises), labels_B)
+
+
+@dataclass(frozen=True)
+class SmoothAdvConsistency(SmoothAdv, RegularizedMethod):
+    """SmoothAdv's loss + one form of the regularizer over the m >= 2 attacked copies."""
+
+    weight: float = field(default=1.0, metadata={"help": "weight of the regularizer (lambda)"})
+    entropy_weight: float = field(default=0.5, metadata={"help": "weight of H(F_hat) in kl_entropy (eta)"})
+    form: str = field(default=DEFAULT_FORM, metadata={"help": "one of " + ", ".join(FORMS)})
+
+    @classmethod
+    def defaults(cls, dataset: str, sigma: float, **given: Any) -> dict[str, Any]:
+        """The published options for this data set and the nearest noise level."""
+        options = nearest_sigma(SMOOTHADV_DEFAULTS[defaults_family(dataset)], sigma)
+        return {**options, "warmup": 10, "attack": "pgd", "entropy_weight": 0.5, "form": DEFAULT_FORM}
+
+    def loss(
+        self,
+        network: nn.Module,
+        images_BCHW: Tensor,
+        labels_B: Tensor,
+        progress: TrainingProgress,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        """See Method.loss."""
+        noisy_NCHW = repeat_with_noise(images_BCHW, self.num_noises, self.sigma, generator)
+        attacked_NCHW = self.attacked(network, images_BCHW, noisy_NCHW, labels_B, progress)
+        return self.regularized(log_probabilities(network, attacked_NCHW, self.num_noises), labels_B)

@@ -7,7 +7,7 @@ from itertools import groupby
 from tabulate import tabulate
 
 from smoothcert.schemas.card import ModelCard
-from training.log import Log
+from smoothcert.schemas.evaluation_log import Log
 from training.methods import hyperparameters
 from training.report import markdown_table
 from training.reproduce.experiments import Arm

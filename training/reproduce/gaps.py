@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from smoothcert.plot import PANEL, STYLE, save_figure
 from training.methods.base import log_probabilities, repeat_with_noise
-from training.plot import PANEL, STYLE, save_figure
 from training.report import markdown_table
 
 COPIES = 10_000  # as in the paper

@@ -5,10 +5,9 @@ from torch.nn import functional
 
 from smoothcert.errors import InvalidRequest
 from training.methods.base import TrainingProgress, repeat_with_noise
-from training.methods.consistency import Consistency
+from training.methods.consistency import Consistency, SmoothAdvConsistency
 from training.methods.gaussian import Gaussian
 from training.methods.smoothadv import ATTACKS, AttackProblem, SmoothAdv
-from training.methods.smoothadv_consistency import SmoothAdvConsistency
 
 
 def at(epoch: float) -> TrainingProgress:

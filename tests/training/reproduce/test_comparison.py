@@ -11,8 +11,8 @@ from torch import nn
 
 from smoothcert.errors import InvalidRequest
 from smoothcert.schemas.card import ModelCard, Preprocessing
+from smoothcert.schemas.evaluation_log import Evidence, Log, Row
 from smoothcert.schemas.limits import NAME
-from training.log import Evidence, Log, Row
 from training.methods import hyperparameters
 from training.reproduce.comparison import OUTSIDE, ArmResult, comparison, costs
 from training.reproduce.experiments import EXPERIMENTS, Arm, find_experiment

@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 
 from smoothcert.errors import InvalidRequest
 from smoothcert.files import try_writing, write_whole
-from training.log import Log
-from training.summary import shares_classified_right
+from smoothcert.schemas.evaluation_log import Log, shares_classified_right
 
 SUFFIXES = (".png", ".svg")
 LOG_SUFFIX = re.compile(r"\.[a-z]+$")

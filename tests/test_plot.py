@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from smoothcert.errors import InvalidRequest
+from smoothcert.plot import _labels, accuracy_curve, save_plot
+from smoothcert.schemas.evaluation_log import Log
 from tests.training.rows import evidence, rows
-from training.log import Log
-from training.plot import _labels, accuracy_curve, save_plot
 
 
 def test_accuracy_curve_drops_at_every_radius() -> None:

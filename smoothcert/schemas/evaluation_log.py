@@ -19,6 +19,7 @@ from smoothcert.files import shown
 FIELD_COLUMNS = ("idx", "label", "predict", "radius", "correct", "time")
 EVIDENCE_COLUMNS = ("n0", "n", "alpha", "sigma", "bound", "p_lower", "p_upper", "counts", "seed")
 COLUMNS = FIELD_COLUMNS + EVIDENCE_COLUMNS
+HEADER = "\t".join(COLUMNS) + "\n"
 RADIUS_STEP = Decimal("1e-9")
 PROBABILITY_STEP = Decimal("1e-12")
 TIME = re.compile(
@@ -99,6 +100,27 @@ def certified_accuracy(rows: Sequence[Row], radius: float) -> float:
     Certified radii are positive even if a log prints 0.000, so at 0 every right answer counts.
     """
     return fmean(row.right and (row.radius > radius or radius == 0) for row in rows) if rows else 0.0
+
+
+def abstention_rate(rows: Sequence[Row]) -> float | None:
+    """The share of abstentions; None if images were skipped, each of which might have been one."""
+    if any(row.skipped for row in rows):
+        return None
+    return fmean(row.abstained for row in rows) if rows else 0.0
+
+
+def shares_classified_right(rows: Sequence[Row]) -> list[float]:
+    """p_A of every row with evidence, sorted: the share of noisy copies classified as the label.
+
+    Empty if images were skipped: those left are the easy ones.
+    """
+    if any(row.skipped for row in rows):
+        return []
+    return sorted(
+        row.evidence.counts[row.label] / row.evidence.n
+        for row in rows
+        if row.evidence and row.evidence.n and 0 <= row.label < len(row.evidence.counts)
+    )
 
 
 def format_row(row: Row) -> str:

@@ -13,8 +13,8 @@ from training.datasets.base import Schedule
 from training.datasets.image_set import ImageSet
 from training.methods.base import Method
 from training.recipe import Recipe, build_recipe
+from training.teacher import VoteCount, count_votes, is_counted, read_shares, shares_digest
 from training.trainer import Trainer
-from training.vote_shares import VoteCount, count_votes, is_counted, read_shares, shares_digest
 
 CPU = torch.device("cpu")
 VOTES, SIGMA = 200, 0.5
@@ -65,7 +65,7 @@ def test_a_count_that_was_killed_goes_on_with_the_very_same_votes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     count(tmp_path / "whole", votes=7)
-    monkeypatch.setattr("training.vote_shares.SAVE_EVERY", 0.0)
+    monkeypatch.setattr("training.teacher.SAVE_EVERY", 0.0)
     steps = count_votes(FirstPixel(), images(), COUNT, tmp_path / "parts", CPU)
     assert [next(steps) for _ in range(3)] == [1, 2, 3]
     steps.close()

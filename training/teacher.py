@@ -1,26 +1,61 @@
-"""Vote shares of the training images, which CAT-RS trains with: how a Gaussian network classifies their noisy
-copies. Counting them can take hours, so that a killed count goes on where it was saved.
+"""The teacher of CAT-RS: a network trained with Gaussian noise, and its votes on noisy training images.
+
+The share of votes for each class weighs the image in the loss. Counting them can take hours, so a killed
+count goes on where it was saved.
 """
 
 import hashlib
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from smoothcert.errors import InvalidRequest
 from smoothcert.files import write_whole
+from smoothcert.models.checkpoint import load_network
+from smoothcert.progress import progress_bar
+from smoothcert.schemas.card import ModelCard
 from training.datasets.image_set import ImageSet
+from training.methods import build_method
 from training.methods.base import repeat_with_noise
+from training.recipe import Recipe
 
+TEACHER_SIGMA = 0.25  # published: one teacher for every noise level
 BATCH = 512  # images of one forward pass
 SAVE_EVERY = 60.0  # seconds
 SEED = 0x5EED  # with the round it seeds the noise, so that a round is the same after a kill
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """Where a method's vote shares come from. teacher: name or folder; None: trained beside the run."""
+
+    teacher: str | None = None
+    votes: int = 10_000  # on each image, as published
+
+
+def teacher_recipe(recipe: Recipe) -> Recipe:
+    """Gaussian noise on the same data, network and schedule."""
+    gaussian = build_method("gaussian", recipe.dataset, TEACHER_SIGMA)
+    return replace(recipe, method_name="gaussian", method=gaussian, method_options={}, micro_batch=None)
+
+
+def teacher_folder(recipe: Recipe, folder: Path) -> Path:
+    """The folder beside a run in which its teacher is trained: one for every noise level."""
+    epochs = recipe.schedule.epochs
+    return folder.parent / f"{recipe.dataset.split(':')[0]}-{recipe.architecture}-teacher-{epochs}"
+
+
+def require_same_images(teacher: ModelCard, images: ImageSet) -> None:
+    """Raises InvalidRequest if the teacher takes other images or has other classes."""
+    if (teacher.input_shape, len(teacher.labels)) != (images.input_shape, len(images.class_names)):
+        raise InvalidRequest(f"--teacher {teacher.name} takes other images, or has other classes.")
 
 
 @dataclass(frozen=True)
@@ -38,6 +73,27 @@ class VoteCount:
     @property
     def metadata(self) -> dict[str, str]:
         return {"weights": self.weights_sha256, "data": self.data, "sigma": repr(self.sigma)}
+
+
+def vote_shares(
+    teacher: Path, card: ModelCard, images: ImageSet, *, run: Path, votes: int, note: Callable[[str], None]
+) -> Tensor:
+    """The vote shares of a teacher's checkpoint on every training image: float32 (N, K).
+
+    They are counted into a file beside the run's folder, shared by all runs there. note: called with what is
+    done before it takes long. Raises InvalidRequest.
+    """
+    count = VoteCount(card.weights_sha256, images.digest, card.sigma, votes)
+    path = run.parent / f"{card.name}-votes.safetensors"
+    if not is_counted(path, count):
+        if dist.is_torchelastic_launched():
+            raise InvalidRequest("One process counts the teacher's votes: start without torchrun first.")
+        note(f"counting {votes} votes of {card.name} on each of {len(images)} images")
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        with progress_bar("votes an image") as update:
+            for done in count_votes(load_network(teacher, card), images, count, path, device):
+                update(done, votes, "")
+    return read_shares(path, count)
 
 
 def shares_digest(shares_NK: Tensor) -> str:

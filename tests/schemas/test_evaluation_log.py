@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smoothcert.errors import InvalidRequest
-from training.log import COLUMNS, Evidence, Row, format_row, format_time, parse_log, read_log
+from smoothcert.schemas.evaluation_log import (
+    COLUMNS,
+    Evidence,
+    Row,
+    format_row,
+    format_time,
+    parse_log,
+    read_log,
+)
 
 FIELD_LOG = """idx\tlabel\tpredict\tradius\tcorrect\ttime
 0\t7\t7\t0.953\t1\t0:00:00.293841

@@ -1,0 +1,63 @@
+"""The parameters of an evaluation, LOG.run.json beside its log. Only a run with the same ones resumes it."""
+
+import hashlib
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from smoothcert.errors import InvalidRequest
+from smoothcert.schemas.parameters import ProcedureName
+
+SEED_BYTES = 16
+
+
+class EvaluationRun(BaseModel):
+    """Everything that decides the rows of an evaluation, except their number.
+
+    data_sha256: of classes, labels and pixels, or of a folder's file names and sizes; absent from older logs.
+    setup: the engine config as text; another one is another base classifier.
+    int8_sha256: of the rounding, if the engine config is int8.
+    skip_wrong: whether images whose chosen class is wrong get no estimation votes.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    weights_sha256: str
+    dataset: str
+    split: str
+    split_images: int
+    data_sha256: str | None = None
+    every: int
+    procedure: ProcedureName
+    n0: int
+    n: int
+    alpha: float
+    sigma: float
+    target_radius: float | None = None
+    tolerance: float | None = None
+    seed: int
+    setup: str
+    int8_sha256: str | None = None
+    skip_wrong: bool = False
+
+
+def image_seed(run_seed: int, idx: int) -> str:
+    """The seed of one image, 128 bits in hexadecimal: sha256 of the run's seed and the index."""
+    return hashlib.sha256(f"{run_seed}:{idx}".encode()).digest()[:SEED_BYTES].hex()
+
+
+def run_path(log: Path) -> Path:
+    """Path of a log's parameters."""
+    return log.with_name(f"{log.name}.run.json")
+
+
+def read_run(log: Path) -> EvaluationRun | None:
+    """The parameters of a log; None without a file. Raises InvalidRequest if it cannot be read."""
+    path = run_path(log)
+    try:
+        return EvaluationRun.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        raise InvalidRequest(f"{path} can't be read; start anew with another --out.") from error
