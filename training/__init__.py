@@ -7,5 +7,5 @@ its checkpoint; distributed.py splits a step over processes. pretrained.py has w
 teacher.py the vote shares that CAT-RS trains with.
 
 evaluation.py certifies a data set into a log; summary.py, log_checks.py and report.py turn logs into figures.
-reproduce/ has the published experiments, calibrate.py int8 rounding.
+reproduce/ has the published experiments.
 """

@@ -26,19 +26,19 @@ def quantize(
     """
     from smoothcert.cli.checkpoints import Selection, find_checkpoint, load_images
     from smoothcert.engines.hardware import limit_threads_to_quota
+    from smoothcert.engines.int8 import CalibrationRequest, calibrate
     from smoothcert.models.checkpoint import load_network, save_quantization
     from smoothcert.models.registry import INT8_FILE
     from smoothcert.progress import progress_bar
-    from training.calibrate import CalibrationRequest, calibrate
 
     limit_threads_to_quota()
     checkpoint = find_checkpoint(model)
     card = checkpoint.card
     check_out(checkpoint.folder / INT8_FILE, "quantize:")
-    training_images = load_images(checkpoint, Selection(dataset, "train", data_root, every=1, limit=None))
+    training = load_images(checkpoint, Selection(dataset, "train", data_root, every=1, limit=None))
     network = load_network(checkpoint.folder, card.model_copy(update={"int8": None}))
-    order = CalibrationRequest(card.weights_sha256, card.sigma, images, seed)
+    request = CalibrationRequest(card.weights_sha256, training.name, card.sigma, images, seed)
     with progress_bar("calibrating") as update:
-        rounding = calibrate(network, training_images, order, lambda seen: update(seen, images, ""))
+        rounding = calibrate(network, training.images_u8, request, lambda seen: update(seen, images, ""))
     save_quantization(checkpoint.folder, rounding)
     show(f"{card.name}: {len(rounding.places)} places rounded, {rounding.calibration.images} images seen")

@@ -1,22 +1,31 @@
-"""int8 quantization of a network.
+"""int8 quantization of a network, and its calibration: each activation's range on noisy training images.
 
 The input of every convolution and linear layer (batch norm folded) is rounded to 256 levels; weights to 255
 symmetric levels, one scale per output channel. OpenVINO recognises this form and multiplies integers; PyTorch
 computes the same in float32.
 """
 
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
+from smoothcert.engines.pytorch import fold_batch_norm
 from smoothcert.errors import BadCheckpoint, InternalError, InvalidRequest
-from smoothcert.schemas.card import LEVELS, Quantization
+from smoothcert.schemas.card import LEVELS, Calibration, Quantization, Rounding
 
 _MAX_WEIGHT = 127  # of the signed integers; -128 is not used, for symmetry
 _ATTACHED = "_int8_rounding"
 _LAYERS = (nn.Conv2d, nn.Linear)
 # Rounding commutes with these layers; before them it lets them run on integers too.
 _PASSED_OVER = (nn.MaxPool2d, nn.Flatten, nn.Identity, nn.Dropout)
+_BATCH = 64  # images
+_MIN_RANGE = 1e-6  # of an activation that is always 0
+Report = Callable[[int], None]
 
 
 def attach(network: nn.Module, quantization: Quantization) -> None:
@@ -76,6 +85,94 @@ class RoundedWeight(nn.Module):
         return torch.fake_quantize_per_channel_affine(
             weight, self.scales, self.zeros, 0, -_MAX_WEIGHT, _MAX_WEIGHT
         )
+
+
+@dataclass(frozen=True)
+class CalibrationRequest:
+    """What to calibrate on. weights_sha256: of the checkpoint that the rounding belongs to.
+
+    dataset: the images' name. sigma: noise level, pixels in [0,1]. images: how many of them. seed: of their
+    choice and noise.
+    """
+
+    weights_sha256: str
+    dataset: str
+    sigma: float
+    images: int
+    seed: int
+
+
+class Images(Protocol):
+    """Images as uint8 (C, H, W), by index: a tensor, or files that are decoded on access."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Tensor: ...
+
+
+def calibrate(
+    network: nn.Module, images_u8: Images, request: CalibrationRequest, report: Report
+) -> Quantization:
+    """The rounding of each activation: it covers the mean over images of their smallest and largest values.
+
+    report: called with the number of images so far. The same request gives the same rounding. Raises
+    InternalError, as `places` does.
+    """
+    traced, nodes = places(fold_batch_norm(copy.deepcopy(network).eval()))
+    observer = RangeObserver(traced, {node.name for node in nodes})
+    generator = torch.Generator().manual_seed(request.seed)
+    chosen = torch.randperm(len(images_u8), generator=generator)[: request.images]
+    for indices_B in chosen.split(_BATCH):  # type: ignore[no-untyped-call]
+        images_BCHW = torch.stack([images_u8[index] for index in indices_B.tolist()]) / 255
+        noise_BCHW = torch.randn(images_BCHW.shape, generator=generator)
+        observer.observe(images_BCHW + request.sigma * noise_BCHW)
+        report(observer.images)
+    return Quantization(
+        weights_sha256=request.weights_sha256,
+        calibration=Calibration(
+            dataset=request.dataset,
+            images=observer.images,
+            sigma=request.sigma,
+            seed=request.seed,
+        ),
+        places={name: _rounding(*ends) for name, ends in observer.mean_ranges().items()},
+    )
+
+
+class RangeObserver(fx.Interpreter):
+    """Runs a traced network and sums each image's smallest and largest value of each activation."""
+
+    def __init__(self, traced: fx.GraphModule, names: set[str]) -> None:
+        super().__init__(traced)
+        self.images = 0
+        self._names = names
+        self._sums: dict[str, Tensor] = {}
+
+    def observe(self, images_BCHW: Tensor) -> None:
+        """Add one batch."""
+        self.images += len(images_BCHW)
+        with torch.no_grad():
+            self.run(images_BCHW)
+
+    def run_node(self, n: fx.Node) -> Any:
+        """Runs a node and records its result. (n: the superclass's name for the node.)"""
+        result = super().run_node(n)
+        if n.name in self._names:
+            minimum_B, maximum_B = result.flatten(1).double().aminmax(dim=1)
+            ends = torch.stack([minimum_B.sum(), maximum_B.sum()])
+            self._sums[n.name] = self._sums.get(n.name, torch.zeros_like(ends)) + ends
+        return result
+
+    def mean_ranges(self) -> dict[str, tuple[float, float]]:
+        """Smallest and largest value of each activation, means over images; in the network's order."""
+        means = {name: ends / self.images for name, ends in self._sums.items()}
+        return {name: (float(ends[0]), float(ends[1])) for name, ends in means.items()}
+
+
+def _rounding(minimum: float, maximum: float) -> Rounding:
+    """256 levels from `minimum` to `maximum`. One of them is exactly 0, the value of padding."""
+    minimum, maximum = min(minimum, 0.0), max(maximum, 0.0)
+    scale = max(maximum - minimum, _MIN_RANGE) / LEVELS
+    return Rounding(scale=scale, zero_point=round(-minimum / scale))
 
 
 def _traced(network: nn.Module) -> fx.GraphModule:

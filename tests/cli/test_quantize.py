@@ -15,7 +15,7 @@ from tests.cli.conftest import DATA, MODEL, SETUP, Command
 IMAGE = DATA / "digit-3.png"
 INT8_SETUP = "cpu:openvino/channels-last/folded/1-threads:int8:128"
 IMAGES = ("--dataset", "mnist", "--data-root", DATA / "mnist-tiny")
-pytestmark = pytest.mark.skipif(not has_int8(), reason="this processor has no exact int8 products")
+needs_int8 = pytest.mark.skipif(not has_int8(), reason="this processor has no exact int8 products")
 
 
 @pytest.fixture
@@ -31,6 +31,7 @@ def quantized(folder: Path, inside: Command) -> Path:
     return folder
 
 
+@needs_int8
 def test_a_certificate_in_int8_names_it_and_replays(quantized: Path, inside: Command, tmp_path: Path) -> None:
     kept = tmp_path / "cert.json"
     done = inside("certify", IMAGE, "--model", quantized, "--n", "700", "--engine", INT8_SETUP, "--out", kept)
@@ -55,10 +56,12 @@ def test_int8_is_never_used_unasked_before_its_radius_was_measured(
     quantized: Path, inside: Command, tmp_path: Path
 ) -> None:
     kept = tmp_path / "cert.json"
+    assert read_card(quantized).int8 is not None
     assert inside("certify", IMAGE, "--model", quantized, "--n", "100", "--out", kept).returncode == 0
     assert json.loads(kept.read_text())["engine"]["precision"] != "int8"
 
 
+@needs_int8
 def test_the_card_holds_both_measurements(quantized: Path, inside: Command, tmp_path: Path) -> None:
     few = ("--every", "5", "--limit", "3", "--n", "100", "--seed", "1", "--update-card")
     for setup in (SETUP, INT8_SETUP):
@@ -74,6 +77,7 @@ def test_the_card_holds_both_measurements(quantized: Path, inside: Command, tmp_
     assert card.int8_is_as_good  # nobody is certified: the network is untrained
 
 
+@needs_int8
 def test_a_log_in_int8_is_not_continued_under_another_rounding(
     quantized: Path, inside: Command, tmp_path: Path
 ) -> None:
@@ -86,6 +90,7 @@ def test_a_log_in_int8_is_not_continued_under_another_rounding(
     assert "int8_sha256" in refused.stderr
 
 
+@needs_int8
 def test_a_model_that_was_not_quantized_says_how_to(inside: Command, folder: Path) -> None:
     refused = inside("certify", IMAGE, "--model", folder, "--engine", INT8_SETUP)
     assert refused.returncode == 2

@@ -14,15 +14,13 @@ from smoothcert.engines import engine as engines
 from smoothcert.engines.config import EngineConfig
 from smoothcert.engines.engine import Engine, check_runnable, cpu_voter
 from smoothcert.engines.hardware import has_int8
-from smoothcert.engines.int8 import RoundedWeight, attach, quantized
+from smoothcert.engines.int8 import CalibrationRequest, RoundedWeight, attach, calibrate, quantized
 from smoothcert.engines.openvino_cpu import _compiled
 from smoothcert.engines.pytorch import Voter, fold_batch_norm
 from smoothcert.errors import BadCheckpoint, InternalError, InvalidRequest
 from smoothcert.schemas.card import Quantization
 from smoothcert.votes import VoteRange
 from tests.support.rows import rows_answer_alike_in_any_order
-from training.calibrate import CalibrationRequest, calibrate
-from training.datasets.image_set import ImageSet
 
 SHAPE = (3, 12, 12)
 SETUP = EngineConfig("cpu", "openvino", "int8", 64, threads=2)
@@ -34,9 +32,8 @@ needs_int8 = pytest.mark.skipif(not has_int8(), reason="this processor has no ex
 @pytest.fixture(scope="module")
 def rounding(small_network: nn.Module, image_CHW: Pixels) -> Quantization:
     images_u8 = torch.from_numpy(image_CHW)[None].repeat(64, 1, 1, 1)
-    labels = torch.zeros(64, dtype=torch.int64)
-    images = ImageSet("one", "train", images_u8, labels, ("a",), "none", SHAPE)
-    return calibrate(small_network, images, CalibrationRequest("0" * 64, 0.5, 64, 0), lambda seen: None)
+    request = CalibrationRequest("0" * 64, "one", 0.5, 64, 0)
+    return calibrate(small_network, images_u8, request, lambda seen: None)
 
 
 @pytest.fixture

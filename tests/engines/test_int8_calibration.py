@@ -2,18 +2,15 @@ import pytest
 import torch
 from torch import nn
 
-from training.calibrate import CalibrationRequest, calibrate
-from training.datasets.image_set import ImageSet
+from smoothcert.engines.int8 import CalibrationRequest, calibrate
 
-ORDER = CalibrationRequest("a" * 64, sigma=0.25, images=100, seed=3)
+ORDER = CalibrationRequest("a" * 64, "stand-in", sigma=0.25, images=100, seed=3)
 
 
 @pytest.fixture
-def images() -> ImageSet:
+def images() -> torch.Tensor:
     generator = torch.Generator().manual_seed(5)
-    images_u8 = torch.randint(0, 256, (130, 1, 8, 8), dtype=torch.uint8, generator=generator)
-    labels = torch.zeros(130, dtype=torch.int64)
-    return ImageSet("stand-in", "train", images_u8, labels, ("a", "b"), "none", (1, 8, 8))
+    return torch.randint(0, 256, (130, 1, 8, 8), dtype=torch.uint8, generator=generator)
 
 
 @pytest.fixture
@@ -23,22 +20,22 @@ def network() -> nn.Module:
     return nn.Sequential(*features, nn.Flatten(), nn.Linear(36, 2)).eval()
 
 
-def test_the_same_request_gives_the_same_rounding(network: nn.Module, images: ImageSet) -> None:
+def test_the_same_request_gives_the_same_rounding(network: nn.Module, images: torch.Tensor) -> None:
     seen: list[int] = []
     first = calibrate(network, images, ORDER, seen.append)
     assert seen == [64, 100]
     assert calibrate(network, images, ORDER, seen.append) == first
-    other = CalibrationRequest("a" * 64, sigma=0.25, images=100, seed=4)
+    other = CalibrationRequest("a" * 64, "stand-in", sigma=0.25, images=100, seed=4)
     assert calibrate(network, images, other, seen.append).places != first.places
 
 
-def test_activations_are_rounded_before_pooling(network: nn.Module, images: ImageSet) -> None:
+def test_activations_are_rounded_before_pooling(network: nn.Module, images: torch.Tensor) -> None:
     rounding = calibrate(network, images, ORDER, lambda seen: None)
     assert list(rounding.places) == ["input_1", "_2"]  # the pixels, and the ReLU
     assert rounding.places["_2"].zero_point == 0
 
 
-def test_the_levels_cover_the_range_of_noisy_images(network: nn.Module, images: ImageSet) -> None:
+def test_the_levels_cover_the_range_of_noisy_images(network: nn.Module, images: torch.Tensor) -> None:
     rounding = calibrate(network, images, ORDER, lambda seen: None)
     pixels = rounding.places["input_1"]
     least, most = -pixels.zero_point * pixels.scale, (255 - pixels.zero_point) * pixels.scale
@@ -46,7 +43,9 @@ def test_the_levels_cover_the_range_of_noisy_images(network: nn.Module, images: 
     assert 1.2 < most < 1.8
 
 
-def test_an_activation_that_is_always_zero_still_has_a_scale(network: nn.Module, images: ImageSet) -> None:
+def test_an_activation_that_is_always_zero_still_has_a_scale(
+    network: nn.Module, images: torch.Tensor
+) -> None:
     with torch.no_grad():
         network[0].weight.zero_()  # type: ignore[operator, union-attr]
         network[0].bias.fill_(-1)  # type: ignore[operator, union-attr]
