@@ -11,15 +11,12 @@ fails or can't be reached.
 """
 
 import asyncio
-import os
 import secrets
-import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
-from ipaddress import ip_address
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -28,13 +25,13 @@ import httpx2
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from tenacity import AsyncRetrying, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from smoothcert.connection import Address, open_client
 from smoothcert.errors import InternalError, InvalidRequest, JobFailed
 from smoothcert.files import shown
 from smoothcert.schemas.card import ModelCard
 from smoothcert.schemas.certificate import Certificate, PublicKeys
 from smoothcert.schemas.job import Batch, Job, Problem, Status
 
-TIMEOUT = 30.0  # seconds until a silent service counts as gone
 WAIT = 1  # seconds of long polling; the service answers at once when the job ends
 PATIENCE = 30.0  # seconds to retry while the service is away; a restart loses no job
 MAX_FILE = 200_000_000  # bytes
@@ -66,38 +63,6 @@ class _Request:
     method: str
     path: str
     options: dict[str, Any]
-
-
-class _Address:
-    """Where the service is, and what every request carries."""
-
-    def __init__(self, url: str, api_key: str | None) -> None:
-        try:
-            self.url = httpx2.URL(url)
-        except (httpx2.InvalidURL, UnicodeError) as error:
-            raise InvalidRequest(f"{url!r} is no address: {error}.") from error
-        if self.url.scheme not in ("http", "https") or not self.url.host:
-            raise InvalidRequest(f"{url!r} is no address; write it like http://127.0.0.1:8000.")
-        if api_key and not (api_key.isascii() and api_key.isprintable()):
-            raise InvalidRequest(
-                "The API key (api_key, SMOOTHCERT_API_KEY) is none as `smoothcert keys create` prints them."
-            )
-        self.headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-
-    def options(self) -> dict[str, Any]:
-        """Proxies and CA certificates are the environment's. No proxy for loopback addresses."""
-        return {
-            "base_url": self.url,
-            "headers": self.headers,
-            "timeout": TIMEOUT,
-            "trust_env": not _is_loopback(self.url.host),
-            "verify": _authorities() if self.url.scheme == "https" else False,
-        }
-
-    def place(self, path: str) -> str:
-        """The path below the base URL: links of the service hold a proxy's prefix, as the base URL does."""
-        below = self.url.path.rstrip("/")
-        return path.removeprefix(below) if below and path.startswith(f"{below}/") else path
 
 
 class _Handle:
@@ -193,8 +158,8 @@ class Client:
     """
 
     def __init__(self, url: str = "http://127.0.0.1:8000", api_key: str | None = None) -> None:
-        self._address = _Address(url, api_key)
-        self._http = _made(httpx2.Client, self._address)
+        self._address = Address(url, api_key)
+        self._http = open_client(httpx2.Client, self._address)
 
     def submit(self, image: Any, model: str | None = None, **parameters: Any) -> RemoteJob:
         """POST /certify: queue one image.
@@ -280,8 +245,8 @@ class AsyncClient:
     """`Client` for asyncio: the same calls, awaited; an asynchronous context manager."""
 
     def __init__(self, url: str = "http://127.0.0.1:8000", api_key: str | None = None) -> None:
-        self._address = _Address(url, api_key)
-        self._http = _made(httpx2.AsyncClient, self._address)
+        self._address = Address(url, api_key)
+        self._http = open_client(httpx2.AsyncClient, self._address)
 
     async def submit(self, image: Any, model: str | None = None, **parameters: Any) -> AsyncRemoteJob:
         """POST /certify: queue one image, given as to `Client.submit`."""
@@ -412,44 +377,7 @@ def _submission(path: str, images: Sequence[Named], fields: dict[str, str]) -> _
     return _Request("POST", path, options)
 
 
-def _made(kind: Callable[..., Any], address: _Address) -> Any:
-    """An HTTP client. Raises InvalidRequest."""
-    try:
-        return kind(**address.options())
-    except ImportError as error:
-        raise InvalidRequest(
-            "The environment names a SOCKS proxy (ALL_PROXY), which is not supported: name one of HTTP, or "
-            "the service's host in NO_PROXY."
-        ) from error
-    except (ValueError, httpx2.InvalidURL) as error:
-        if isinstance(error, InvalidRequest):
-            raise
-        raise InvalidRequest(
-            f"A proxy of the environment (HTTP_PROXY, ...) can't be used: {error}."
-        ) from error
-
-
-def _authorities() -> ssl.SSLContext:
-    """The CA certificates of SSL_CERT_FILE or SSL_CERT_DIR, else the default ones. Raises InvalidRequest."""
-    file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-    try:
-        if file or folder:
-            return ssl.create_default_context(cafile=file or None, capath=folder or None)
-        return httpx2.create_ssl_context()
-    except OSError as error:  # ssl.SSLError is one
-        named = f"SSL_CERT_FILE={file}" if file else f"SSL_CERT_DIR={folder}"
-        reason = error.strerror or str(error)
-        raise InvalidRequest(f"{named} holds no certificates that can be read: {reason}.") from error
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
-def _lost(error: Exception, address: _Address) -> Exception:
+def _lost(error: Exception, address: Address) -> Exception:
     if isinstance(error, UnicodeError):
         return InvalidRequest("What is to be sent is no text: it isn't UTF-8.")
     reason = str(error) or type(error).__name__

@@ -13,6 +13,7 @@ SmoothCertError
     ├── BrokerUnavailable
     ├── NotACertificate     a document that can't be a certificate; names the field
     ├── NotProved           a certificate that does not hold; names the field
+    ├── BadTimestamp        a time stamp (RFC 3161) that does not hold, or that no authority gave
     ├── JobFailed           a job of a service that ended without a certificate
     ├── BadKeyFile          a file of API keys or signing keys
     └── QueueFull
@@ -73,6 +74,14 @@ class NotProved(InternalError):
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"{field}: {reason}")
         self.field = field
+        self.reason = reason
+
+
+class BadTimestamp(InternalError):
+    """The time stamp does not hold."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The time stamp does not hold: {reason}.")
         self.reason = reason
 
 

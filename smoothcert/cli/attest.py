@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from smoothcert.cli.output import check_out, note, show, table, write_file
+from smoothcert.cli.timestamp import TimestampCa, TimestampUrl, add_stamp, authority_for
 from smoothcert.errors import InvalidRequest, UnknownModel
 
 if TYPE_CHECKING:
@@ -44,13 +45,17 @@ def attest(
     update_card: Annotated[
         bool, typer.Option("--update-card", help="Keep it beside the model's card, which shows it.")
     ] = False,
+    timestamp_url: TimestampUrl = None,
+    timestamp_ca: TimestampCa = None,
 ) -> None:
     """State what an evaluation proves about the distribution of its images.
 
     At each radius: how many images are right and certified, and the share of the distribution of which that
-    follows with confidence 1-beta. Signed if SMOOTHCERT_SIGNING_KEY names a key.
+    follows with confidence 1-beta. Signed if SMOOTHCERT_SIGNING_KEY names a key. --timestamp-url keeps a time
+    stamp beside it, in STATEMENT.json.tsr.
     """
     check_out(out)
+    authority = authority_for(out, timestamp_url, timestamp_ca)
     statement = make_statement(log, _parse_radii(radii), beta, model)
     document = statement.model_dump_json(indent=2)
     if out is not None:
@@ -58,6 +63,8 @@ def attest(
     if update_card:
         _put_on_card(statement, log, model)
     show(document if as_json else describe_statement(statement))
+    if authority and out:
+        add_stamp(out, authority)
 
 
 def make_statement(log: Path, radii: Sequence[float] | None, beta: float, model: str | None) -> Statement:

@@ -25,6 +25,7 @@ from smoothcert.cli.models import models
 from smoothcert.cli.quantize import quantize
 from smoothcert.cli.report import report
 from smoothcert.cli.reproduce import reproduce
+from smoothcert.cli.timestamp import timestamp
 from smoothcert.cli.train import METHOD_OPTIONS, train
 from smoothcert.cli.up import up
 from smoothcert.cli.verify import ALL, verify
@@ -40,6 +41,7 @@ EXTRAS = {
     "safetensors": "worker",
     "cryptography": "verify",
     "rfc8785": "verify",
+    "rfc3161_client": "verify",
     "celery": "worker",
     "redis": "worker",
     "structlog": "worker",
@@ -54,7 +56,10 @@ EXTRAS = {
 
 
 class Command(TyperCommand):
-    """A command that accepts `--setup`, the former name of `--engine`, and `--replay` without a number."""
+    """A command that accepts `--setup`, the former name of `--engine`.
+
+    It accepts `--replay` and `--timestamp` without a value too.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Rewrites these options before they are parsed."""
@@ -64,6 +69,9 @@ class Command(TyperCommand):
             args = [re.sub(r"^--setup(?=$|=)", "--engine", word) for word in args[:end]] + args[end:]
         if "replay" in names:
             args = [*_with_number(args[:end]), *args[end:]]
+        if "timestamp" in names:
+            end = args.index("--") if "--" in args else len(args)
+            args = [*_with_token(args[:end]), *args[end:]]
         return super().parse_args(ctx, args)
 
 
@@ -76,6 +84,17 @@ def _with_number(args: list[str]) -> list[str]:
     if number and number[0].isdecimal():
         return [*args[:place], f"--replay={number[0]}", *args[place + 2 :]]
     return [*args[:place], f"--replay={ALL}", *args[place + 1 :]]
+
+
+def _with_token(args: list[str]) -> list[str]:
+    """`--timestamp TOKEN` as one word, and without a token, before an option or a document, as empty."""
+    if "--timestamp" not in args:
+        return args
+    place = args.index("--timestamp")
+    token = args[place + 1 : place + 2]
+    if token and not token[0].startswith("-") and not token[0].endswith(".json"):
+        return [*args[:place], f"--timestamp={token[0]}", *args[place + 2 :]]
+    return [*args[:place], "--timestamp=", *args[place + 1 :]]
 
 
 class WithDataSets(Command):
@@ -114,7 +133,7 @@ commands = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up, certify, models, add, report, attest, verify, bench, reproduce):
+for command in (up, certify, models, add, report, attest, timestamp, verify, bench, reproduce):
     commands.command(cls=Command)(command)
 for taker in (evaluate, attack, quantize):
     commands.command(cls=WithDataSets)(taker)

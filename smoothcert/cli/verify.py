@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from smoothcert.cli.output import note, show
+from smoothcert.cli.timestamp import StampOptions, TimestampCa, check_stamp, token_path
 from smoothcert.errors import InternalError, InvalidRequest, NotACertificate, UnknownModel
 
 if TYPE_CHECKING:
     from smoothcert.cli.checkpoints import Checkpoint
+    from smoothcert.cli.timestamp import StampCheck
     from smoothcert.images.pixels import CertifiedImage
     from smoothcert.schemas.certificate import Certificate, PublicKeys, Signature
     from smoothcert.schemas.json_text import Document
@@ -50,15 +52,24 @@ def verify(
         typer.Option(metavar="KEYS.json", help="Whose signature is wanted, as a JSON web key set."),
     ] = None,
     url: Annotated[str | None, typer.Option(help="Take the keys of this service instead.")] = None,
+    timestamp: Annotated[
+        str | None,
+        typer.Option(metavar="[=TOKEN]", help="Check the time stamp (RFC 3161); else DOC.json.tsr."),
+    ] = None,
+    timestamp_ca: TimestampCa = None,
+    timestamp_policy: Annotated[
+        str | None, typer.Option(metavar="OID", help="The policy that the stamp must be made under.")
+    ] = None,
 ) -> None:
     """Check whether certificates and statements hold.
 
-    Their figures are recomputed from their counts. Image, log, model, votes and signature are compared if
-    given. Exits with 1 if one does not hold, naming the wrong field.
+    Their figures are recomputed from their counts. Image, log, model, votes, signature and time stamp are
+    compared if given. Exits with 1 if one does not hold, naming the wrong field.
     """
     rows = _rows_to_replay(replay)
     keys = trusted_keys(public_key, url) if public_key or url else None
-    options = CheckOptions(image, log, rows, data_root, model, keys)
+    stamp = StampOptions.of(timestamp, timestamp_ca, timestamp_policy)
+    options = CheckOptions(image, log, rows, data_root, model, keys, stamp)
     refused = [path for path in documents if not _holds(path, options, alone=len(documents) == 1)]
     if refused:
         raise InternalError(f"{len(refused)} of {len(documents)} documents are refused.")
@@ -86,6 +97,7 @@ class CheckOptions:
     data_root: Path
     model: str | None
     keys: PublicKeys | None
+    stamp: StampOptions | None
 
 
 def _holds(path: Path, options: CheckOptions, *, alone: bool) -> bool:
@@ -104,7 +116,9 @@ def _verify_one(path: Path, options: CheckOptions) -> None:
     from smoothcert.schemas.certificate import Certificate
     from smoothcert.schemas.reading import Received, is_statement, unknown_fields, validated
 
-    document = read_json(path)
+    data = read_document(path)
+    document = parse_json(path, data)
+    stamp = check_stamp(path, data, options.stamp) if options.stamp else None
     try:
         if is_statement(document):
             from smoothcert.cli.attest import check_statement
@@ -114,34 +128,46 @@ def _verify_one(path: Path, options: CheckOptions) -> None:
             replayed = check_statement(
                 statement, options.log, options.model, options.replay, options.data_root
             )
-            checked = _passed(path, replayed, document, options.keys)
+            checked = _passed(path, replayed, document, options.keys, stamp)
             _print_statement(path, statement, checked, options, unknown_fields(document, Statement))
+            _print_stamp(path, stamp)
             return
         received = Received(validated(document, Certificate), document)
     except NotACertificate as error:
         kind = "a statement" if is_statement(document) else "a certificate"
         raise InternalError(f"{path} is not {kind}: {error}.") from error
-    _verify_certificate(path, received, options)
+    _verify_certificate(path, received, options, stamp)
+    _print_stamp(path, stamp)
 
 
-def _passed(path: Path, checks: Iterable[Check], document: Document, keys: PublicKeys | None) -> list[str]:
-    """The fields that were checked, with the signature last. Raises InternalError for one that is wrong."""
+def _passed(
+    path: Path,
+    checks: Iterable[Check],
+    document: Document,
+    keys: PublicKeys | None,
+    stamp: StampCheck | None,
+) -> list[str]:
+    """The fields checked, signature and time stamp last. Raises InternalError for one that is wrong."""
     checked = []
     signed = [check_signature(document, keys)] if keys else []
-    for check in chain(checks, signed):
+    stamped = [stamp.check] if stamp else []
+    for check in chain(checks, signed, stamped):
         if not check.holds:
             raise InternalError(f"{path} is refused: {check.field}: {check.reason}.")
         checked.append(check.field)
     return list(dict.fromkeys(checked))
 
 
-def _verify_certificate(path: Path, received: Received, options: CheckOptions) -> None:
+def _verify_certificate(
+    path: Path, received: Received, options: CheckOptions, stamp: StampCheck | None
+) -> None:
     from smoothcert.stats.recompute import asked_in_words
     from smoothcert.stats.verify import verify as recompute
 
     claimed, replay = received.certificate, options.replay is not None
     against = check_against(claimed, options.model, options.image, replay)
-    checked = _passed(path, chain(recompute(claimed).checks, against), received.document, options.keys)
+    checks = chain(recompute(claimed).checks, against)
+    checked = _passed(path, checks, received.document, options.keys, stamp)
     redrawn = ", every vote redrawn" if replay else ""
     show(f"{path} holds: checked {', '.join(checked)}{redrawn}")
     for line in asked_in_words(claimed.asked_before, claimed.alpha):
@@ -166,6 +192,13 @@ def _print_statement(
         absent = {"version", "kind", "signature", *fields}
         rest = [name for name in type(statement).model_fields if name not in absent]
         _print_unverified(statement.signature, rest + unknown)
+
+
+def _print_stamp(path: Path, stamp: StampCheck | None) -> None:
+    if stamp:
+        show(stamp.proved)
+    elif token_path(path).is_file():
+        show(f"not compared with its time stamp, {token_path(path)}; --timestamp does that")
 
 
 def _print_unverified(signature: Signature | None, fields: list[str]) -> None:
@@ -194,15 +227,22 @@ PREMISES = (
 )
 
 
-def read_json(path: Path) -> Document:
-    """Read a document. Raises InternalError: no JSON, naming the field; InvalidRequest: unreadable."""
+def read_document(path: Path) -> bytes:
+    """The bytes of a document. Raises InternalError: a directory; InvalidRequest: unreadable."""
     from smoothcert.cli.options import read_up_to
-    from smoothcert.schemas.json_text import MAX_BYTES, parse_document
+    from smoothcert.schemas.json_text import MAX_BYTES
 
     if path.is_dir():
         raise InternalError(f"{path} is not a certificate: it is a directory.")
+    return read_up_to(path, MAX_BYTES + 1)
+
+
+def parse_json(path: Path, data: bytes) -> Document:
+    """The document in these bytes. Raises InternalError: no JSON, naming the field."""
+    from smoothcert.schemas.json_text import parse_document
+
     try:
-        return parse_document(read_up_to(path, MAX_BYTES + 1))
+        return parse_document(data)
     except NotACertificate as error:
         raise InternalError(f"{path} is not a certificate: {error}.") from error
 
