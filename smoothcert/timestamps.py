@@ -11,10 +11,12 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import cast
 
 import httpx2
 from cryptography import x509
 from rfc3161_client import (
+    Accuracy,
     HashAlgorithm,
     TimestampRequestBuilder,
     TimeStampResponse,
@@ -232,7 +234,7 @@ def _check_digest(info: TimeStampTokenInfo, data: bytes) -> None:
 
 
 def _accuracy(info: TimeStampTokenInfo) -> timedelta | None:
-    said = info.accuracy
+    said = cast("Accuracy | None", info.accuracy)  # the library's types leave None out
     if said is None:
         return None
     return timedelta(seconds=said.seconds or 0, milliseconds=said.millis or 0, microseconds=said.micros or 0)

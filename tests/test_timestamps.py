@@ -51,14 +51,6 @@ def refused(token: bytes, roots: Sequence[x509.Certificate], data: bytes = DATA)
     return caught.value.reason
 
 
-def info_of(token: bytes) -> bytes:
-    """The TSTInfo, which a signature is over."""
-    from rfc3161_client import decode_timestamp_response
-
-    info: bytes = decode_timestamp_response(token).tst_info.as_bytes()  # type: ignore[attr-defined]
-    return info
-
-
 @pytest.mark.parametrize("options", [(), ("-sha512",), ("-sha256", "-no_nonce")])
 def test_a_stamp_proves_the_time(authority: OpensslAuthority, roots: Roots, options: tuple[str, ...]) -> None:
     before = datetime.now(UTC).replace(microsecond=0)
@@ -78,7 +70,9 @@ def test_an_authority_is_asked_for_a_stamp_that_openssl_finds_right(
     assert authority.holds(tmp_path / "data", tmp_path / "token")
 
 
-def test_the_order_of_the_certificates_in_it_does_not_matter(roots: Roots, authority: OpensslAuthority) -> None:
+def test_the_order_of_the_certificates_in_it_does_not_matter(
+    roots: Roots, authority: OpensslAuthority
+) -> None:
     """openssl sends them in the order of the chain, which is DER's for half of all signers."""
     for _ in range(8):
         authority.use(make_party("Test Authority", authority.intermediate))
@@ -86,7 +80,7 @@ def test_the_order_of_the_certificates_in_it_does_not_matter(roots: Roots, autho
 
 
 def test_a_token_without_the_answer_around_it_is_taken_too(authority: OpensslAuthority, roots: Roots) -> None:
-    token = authority.signed(info_of(authority.token(DATA)))
+    token = authority.signed(authority.info(authority.token(DATA)))
     assert check_timestamp(DATA, token, roots).authority == "CN=Test Authority"
 
 
@@ -119,14 +113,14 @@ def test_the_chain_must_lead_to_a_root_that_is_given(authority: OpensslAuthority
 def test_the_signer_must_be_one_that_may_stamp_and_valid_then(
     authority: OpensslAuthority, roots: Roots, change: dict[str, object], reason: str
 ) -> None:
-    info = info_of(authority.token(DATA))
+    info = authority.info(authority.token(DATA))
     check_timestamp(DATA, authority.signed(info), roots)
     authority.use(make_party("Test Authority", authority.intermediate, **change))  # type: ignore[arg-type]
     assert reason in refused(authority.signed(info), roots)
 
 
 def test_a_signer_is_no_authority_over_others(authority: OpensslAuthority, roots: Roots) -> None:
-    info = info_of(authority.token(DATA))
+    info = authority.info(authority.token(DATA))
     middle = make_party("Signer", authority.root)
     middle.write(authority.folder, "intermediate")
     authority.use(make_party("Test Authority", middle))

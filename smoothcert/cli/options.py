@@ -1,14 +1,19 @@
-"""Options that several commands have, and the image files that a command names."""
+"""Options that several commands have, and the files that a command names."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from smoothcert.cli.output import note
-from smoothcert.errors import InvalidRequest
+from smoothcert.errors import InternalError, InvalidRequest, NotACertificate
 from smoothcert.schemas.parameters import DEFAULT_ALPHA, DEFAULT_N, DEFAULT_N0, Parameters
+
+if TYPE_CHECKING:
+    from smoothcert.schemas.json_text import Document
 
 N = Annotated[
     int | None, typer.Option("--n", help=f"Estimation votes.  [default: {DEFAULT_N}]", show_default=False)
@@ -72,6 +77,25 @@ def read_up_to(path: Path, most: int) -> bytes:
             return file.read(most)
     except OSError as error:
         raise InvalidRequest(f"{path} can't be read: {error.strerror}.") from error
+
+
+def read_document(path: Path) -> bytes:
+    """The bytes of a document. Raises InternalError: a directory; InvalidRequest: unreadable."""
+    from smoothcert.schemas.json_text import MAX_BYTES
+
+    if path.is_dir():
+        raise InternalError(f"{path} is not a certificate: it is a directory.")
+    return read_up_to(path, MAX_BYTES + 1)
+
+
+def parse_json(path: Path, data: bytes) -> Document:
+    """The document in these bytes. Raises InternalError: no JSON, naming the field."""
+    from smoothcert.schemas.json_text import parse_document
+
+    try:
+        return parse_document(data)
+    except NotACertificate as error:
+        raise InternalError(f"{path} is not a certificate: {error}.") from error
 
 
 def expand(words: Sequence[str]) -> list[Path]:

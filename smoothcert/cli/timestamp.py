@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smoothcert.cli.options import read_up_to
+from smoothcert.cli.options import parse_json, read_document, read_up_to
 from smoothcert.cli.output import check_out, note, show
 from smoothcert.errors import BadTimestamp, InternalError, InvalidRequest
 from smoothcert.files import is_stream, write_whole
@@ -118,7 +118,6 @@ def _stamped(document: Path, authority: AuthorityOptions, *, alone: bool) -> boo
 
 
 def _has_stamp(document: Path) -> bool:
-    from smoothcert.cli.verify import parse_json, read_document
     from smoothcert.timestamps import describe, is_over
 
     data, kept = read_document(document), token_path(document)
@@ -144,8 +143,9 @@ def read_roots(path: Path) -> tuple[Certificate, ...]:
     """The certificates of a file. Raises InvalidRequest."""
     from smoothcert.timestamps import parse_roots
 
+    content = read_up_to(path, MAX_ROOTS)
     try:
-        return tuple(parse_roots(read_up_to(path, MAX_ROOTS)))
+        return tuple(parse_roots(content))
     except ValueError as error:
         raise InvalidRequest(f"{path} holds no certificate that can be read, as PEM or DER.") from error
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from smoothcert.cli.options import parse_json, read_document
 from smoothcert.cli.output import note, show
 from smoothcert.cli.timestamp import StampOptions, TimestampCa, check_stamp, token_path
 from smoothcert.errors import InternalError, InvalidRequest, NotACertificate, UnknownModel
@@ -225,26 +226,6 @@ PREMISES = (
     "ended_by",
     "issued_at",
 )
-
-
-def read_document(path: Path) -> bytes:
-    """The bytes of a document. Raises InternalError: a directory; InvalidRequest: unreadable."""
-    from smoothcert.cli.options import read_up_to
-    from smoothcert.schemas.json_text import MAX_BYTES
-
-    if path.is_dir():
-        raise InternalError(f"{path} is not a certificate: it is a directory.")
-    return read_up_to(path, MAX_BYTES + 1)
-
-
-def parse_json(path: Path, data: bytes) -> Document:
-    """The document in these bytes. Raises InternalError: no JSON, naming the field."""
-    from smoothcert.schemas.json_text import parse_document
-
-    try:
-        return parse_document(data)
-    except NotACertificate as error:
-        raise InternalError(f"{path} is not a certificate: {error}.") from error
 
 
 def unverified_fields(received: Received, checked: Collection[str]) -> list[str]:

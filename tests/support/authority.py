@@ -65,7 +65,9 @@ def make_party(
         .not_valid_after(now + timedelta(days=days[1]))
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+        )
     )
     if usage and not ca:
         builder = builder.add_extension(x509.ExtendedKeyUsage(usage), critical=critical)
@@ -118,6 +120,14 @@ class OpensslAuthority:
         (self.folder / "data").write_bytes(data)
         self._openssl("ts", "-query", "-data", "data", "-cert", *(options or ("-sha256",)))
         return self.reply((self.folder / "out").read_bytes())
+
+    def info(self, answer: bytes) -> bytes:
+        """The TSTInfo of an answer, which its signature is over."""
+        (self.folder / "answer").write_bytes(answer)
+        self._openssl("ts", "-reply", "-in", "answer", "-token_out")
+        (self.folder / "out").rename(self.folder / "token")
+        self._openssl("cms", "-verify", "-noverify", "-nosigs", "-inform", "DER", "-in", "token")
+        return (self.folder / "out").read_bytes()
 
     def signed(self, info: bytes) -> bytes:
         """A token with this TSTInfo, by any signer: `openssl ts` refuses those that may not stamp."""
