@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import cast
 
 import httpx2
 from cryptography import x509
@@ -108,7 +107,7 @@ def check_timestamp(
 def describe(token: bytes) -> Timestamp:
     """What a stamp says, unchecked. Raises BadTimestamp."""
     stamp, info = _granted(token)
-    return Timestamp(info.gen_time, _accuracy(info), _authority(stamp), info.policy.dotted_string)
+    return Timestamp(info.gen_time, _accuracy(info.accuracy), _authority(stamp), info.policy.dotted_string)
 
 
 def is_over(data: bytes, token: bytes) -> bool:
@@ -233,8 +232,7 @@ def _check_digest(info: TimeStampTokenInfo, data: bytes) -> None:
         raise BadTimestamp("it is over other bytes: another document, or one that was changed")
 
 
-def _accuracy(info: TimeStampTokenInfo) -> timedelta | None:
-    said = cast("Accuracy | None", info.accuracy)  # the library's types leave None out
+def _accuracy(said: Accuracy | None) -> timedelta | None:
     if said is None:
         return None
     return timedelta(seconds=said.seconds or 0, milliseconds=said.millis or 0, microseconds=said.micros or 0)
