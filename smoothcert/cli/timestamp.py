@@ -38,7 +38,10 @@ def timestamp(
     ],
     *,
     timestamp_url: Annotated[
-        str, typer.Option(metavar="URL", help="The time-stamp authority (RFC 3161) to ask.")
+        str,
+        typer.Option(
+            "--url", "--timestamp-url", metavar="URL", help="The time-stamp authority (RFC 3161) to ask."
+        ),
     ],
     timestamp_ca: TimestampCa = None,
 ) -> None:

@@ -239,7 +239,7 @@ def may_fail(call: Call) -> bool:
     """What fails everywhere: there is no service, worker, key, document or file, and the port is taken."""
     return (
         not {"--url", "--workers"}.isdisjoint(call)
-        or call[0] in ("up", "quantize", "attest", "timestamp", "add")
+        or call[0] in ("up", "quantize", "attest", "add")
         or (call[0] == "keys" and "--file" not in call and "--out" not in call)
     )
 
