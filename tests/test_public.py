@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import smoothcert
+from smoothcert.schemas.job import Progress
+from smoothcert.schemas.parameters import Parameters
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL, ENGINE = "mnist-lenet-consistency-0.50", "cpu:eager/1-threads:float32:128"
@@ -142,3 +144,18 @@ def test_a_checkpoint_folder_is_a_model(classifier: smoothcert.SmoothedClassifie
     assert smoothcert.SmoothedClassifier.load(ROOT / "models" / MODEL, ENGINE).card == classifier.card
     with pytest.raises(smoothcert.SmoothCertError, match="There is no model 'nope'"):
         smoothcert.SmoothedClassifier.load("nope")
+
+
+def test_each_step_of_a_certification_says_what_to_expect(
+    classifier: smoothcert.SmoothedClassifier,
+) -> None:
+    image = smoothcert.read_image((ROOT / "tests/data/digit-7.png").read_bytes(), classifier.card)
+    parameters = Parameters(n=3000, sigma=classifier.card.sigma)
+    *steps, certificate = classifier.stream(image, parameters, "0f" * 16)
+    assert isinstance(certificate, smoothcert.Certificate)
+    expected = [step.forecast for step in steps if isinstance(step, Progress) and step.forecast]
+    assert len(expected) == len(steps) - 1, "all but the last, which is the end"
+    assert {one.votes for one in expected} == {3000}
+    assert all(one.seconds > 0 for one in expected)
+    assert expected[-1].radius == pytest.approx(certificate.radius, rel=0.2)
+    assert certificate.asked_before is None

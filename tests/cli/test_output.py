@@ -5,7 +5,7 @@ from smoothcert.cli.output import describe, so_far
 from smoothcert.cli.train import WINDOW, StepTimer
 from smoothcert.progress import Lines, duration, progress_bar
 from smoothcert.schemas.certificate import Certificate
-from smoothcert.schemas.job import Progress
+from smoothcert.schemas.job import Forecast, Progress
 
 
 def test_a_line_says_what_is_done_and_how_long_the_rest_takes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,6 +63,19 @@ def test_steps_that_become_much_slower_are_reported_once_each_time() -> None:
     assert len(said_at(0.5, 0.5, 3.0, 3.0, 0.5, 0.5, 3.0, 3.0)) == 2
     assert said_at(0.5, 0.9, 0.5, 0.4) == []
     assert said_at(3.0, 3.0, 0.5) == []
+
+
+def test_what_is_expected_is_told_apart_from_what_is_proved() -> None:
+    expected = Forecast(radius=1.5, votes=100_000, seconds=6.0)
+    told = so_far(Progress(samples=1, of=2, radius=0.99996, forecast=expected))
+    assert told == "radius 0.9999 so far; forecast: about radius 1.50 with 100 000 votes, 6 s"
+
+
+@pytest.mark.parametrize(("asked_before", "told"), [(None, ""), (0, ""), (2, "any of these 3 answers")])
+def test_an_answer_says_that_the_same_was_asked_before(asked_before: int | None, told: str) -> None:
+    said = describe(Certificate.model_validate(CERTIFICATE | {"asked_before": asked_before}))
+    assert told in said
+    assert ("asked" in said) == bool(told)
 
 
 def test_no_printed_figure_claims_more_than_was_proved() -> None:

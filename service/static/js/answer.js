@@ -149,14 +149,15 @@ function expectation(forecast) {
 }
 
 /** By the pace of this job's own votes; before the first ones, by the model's usual speed. */
-function timeLeft({ id, status, progress, started_at: started }, ended, speed) {
+function timeLeft({ id, status, progress, parameters, started_at: started }, ended, speed) {
   if (ended || status !== "running") return "";
   const elapsed = (Date.now() - new Date(started).getTime()) / 1000;
   const now = { id, samples: progress.samples, at: performance.now() };
   if (!pace || pace.id !== id) pace = now;
   const drawn = now.samples - pace.samples;
   const rate = drawn > 0 ? (1000 * drawn) / (now.at - pace.at) : elapsed > 1 && now.samples ? now.samples / elapsed : speed;
-  return rate > 0 ? `, ${duration((progress.of - progress.samples) / rate)} left at most` : "";
+  const untilDeadline = parameters.deadline ? Math.max(0, parameters.deadline - elapsed) : Infinity;
+  return rate > 0 ? `, ${duration(Math.min((progress.of - progress.samples) / rate, untilDeadline))} left at most` : "";
 }
 
 function showVotes({ counts, samples, label }) {
