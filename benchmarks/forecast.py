@@ -17,13 +17,13 @@ import numpy as np
 
 import smoothcert
 from smoothcert.client import certificate_of
+from smoothcert.schemas.evaluation_log import Row, read_log
 from smoothcert.schemas.job import Forecast, Job, Progress
 from smoothcert.schemas.parameters import Parameters
 from smoothcert.stats.forecast import forecast
 from smoothcert.stats.procedure import Certification, drive
 from smoothcert.votes import Counts, VoteRange
 from training.datasets import load_dataset
-from training.log import Row, read_log
 
 MODELS = "consistency-0.25", "consistency-0.50", "consistency-1.00", "gaussian-0.50"
 PAUSE = 0.05  # seconds between two reads of a job
