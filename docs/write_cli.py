@@ -10,8 +10,8 @@ import typer
 
 from smoothcert.cli.main import commands
 from training.datasets import DATASETS, find_dataset
-from training.datasets.base import IMAGENET, DatasetDefaults
-from training.methods import METHODS, defaults, find_method
+from training.datasets.base import DENOISER, IMAGENET, DatasetDefaults
+from training.methods import METHODS, defaults, find_method, written
 
 PAGE = Path(__file__).parent / "cli.md"
 SIGMAS = (0.25, 0.5, 1.0)
@@ -64,7 +64,7 @@ def _command(command: Any, path: str) -> str:
 def _method(name: str) -> str:
     kind = find_method(name)
     rows = [
-        [f"`--{option.name.replace('_', '-')}`", option.metadata["help"], *_published(name, option.name)]
+        [f"`--{written(option).replace('_', '-')}`", option.metadata["help"], *_published(name, option.name)]
         for option in fields(kind)  # type: ignore[arg-type]
         if option.name != "sigma"
     ]
@@ -87,7 +87,10 @@ def _sets() -> str:
         for name, source in found
         for method, own in source.method_schedules.items()
     ]
-    return _table(header, [*rows, [f"`{OTHERS}`", *_trained(IMAGENET), "the images' owner's"]])
+    rows.append([f"`{OTHERS}`", *_trained(IMAGENET), "the images' owner's"])
+    denoiser = ["any by `denoiser`", *_trained(replace(IMAGENET, schedule=DENOISER)), ""]
+    denoiser[1:3] = ["before that of `--classifier`", f"{DENOISER.lr:g} (Adam)"]
+    return _table(header, [*rows, denoiser])
 
 
 def _trained(known: DatasetDefaults) -> list[str]:

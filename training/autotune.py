@@ -55,20 +55,22 @@ class AutotuneResult:
         return f"{self.best} a step" + (f" (measured too: {others})" if others else "")
 
 
-def autotune(recipe: Recipe, images: ImageSet, device: torch.device) -> AutotuneResult:
+def autotune(
+    recipe: Recipe, images: ImageSet, device: torch.device, classifier: nn.Module | None = None
+) -> AutotuneResult:
     """Time a few steps of float32, then of one change after the other to the best so far.
 
     Raises InvalidRequest (unknown network, or one that does not fit the images), RuntimeError (no candidate
     runs).
     """
-    network = fresh_network(recipe, images)
-    best, error = _trial(replace(recipe, precision="float32"), images, device, float("inf"))
+    network = fresh_network(recipe, images, classifier)
+    best, error = _trial(replace(recipe, precision="float32"), images, device, float("inf"), classifier)
     trials = [best]
     for change in CHANGES:
         candidate = replace(best.recipe, **change)
         if not _is_worth_trying(candidate, best, network, device, len(images)):
             continue
-        trial, failure = _trial(candidate, images, device, GIVE_UP * best.seconds)
+        trial, failure = _trial(candidate, images, device, GIVE_UP * best.seconds, classifier)
         error = failure or error
         trials.append(trial)
         if trial.seconds * MIN_GAIN < best.seconds:
@@ -92,11 +94,16 @@ def _is_worth_trying(
 
 
 def _trial(
-    recipe: Recipe, images: ImageSet, device: torch.device, limit: float
+    recipe: Recipe,
+    images: ImageSet,
+    device: torch.device,
+    limit: float,
+    classifier: nn.Module | None,
 ) -> tuple[Trial, RuntimeError | None]:
     """The trial, and the error if it cannot run here. It ends early if its steps exceed `limit` seconds."""
     try:
-        return Trial(recipe, min(_step_seconds(recipe, images, device, limit))), None
+        trainer = Trainer(recipe, images, device, classifier=classifier)
+        return Trial(recipe, min(_step_seconds(trainer, limit))), None
     except RuntimeError as error:  # out of memory, or an operation that lacks this precision
         if is_distributed():
             raise  # the other processes wait for this one's part of the step
@@ -107,8 +114,9 @@ def _trial(
             torch.cuda.empty_cache()
 
 
-def _step_seconds(recipe: Recipe, images: ImageSet, device: torch.device, limit: float) -> list[float]:
-    steps, seconds = Trainer(recipe, images, device).trial_steps(), list[float]()
+def _step_seconds(trainer: Trainer, limit: float) -> list[float]:
+    recipe, device = trainer.recipe, trainer.device
+    steps, seconds = trainer.trial_steps(), list[float]()
     min_steps = MAX_STEPS if device.type == "cuda" else MIN_CPU_STEPS
     while not seconds or (
         len(seconds) < MAX_STEPS

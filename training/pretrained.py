@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from smoothcert.errors import BadModelFile, InvalidRequest
+from smoothcert.models.architectures import DenoisedClassifier
+from smoothcert.models.checkpoint import DENOISER
 from smoothcert.models.published import Weights, read_published
 from smoothcert.models.registry import WEIGHTS_FILE
 
@@ -46,6 +48,8 @@ class PretrainedWeights:
         Raises InvalidRequest naming missing and unknown tensors and those of another shape.
         """
         own = network.state_dict()
+        if isinstance(network, DenoisedClassifier):
+            return own | self._fitted_denoiser(own)
         head = _head_prefix(network) if self.new_head else None
         wanted = {name: value for name, value in own.items() if head is None or not name.startswith(head)}
         given = {BODY + name: value for name, value in self.weights.items()}
@@ -53,8 +57,30 @@ class PretrainedWeights:
         _check(given, wanted, self.new_head)
         return own | given
 
+    def _fitted_denoiser(self, own: Weights) -> Weights:
+        """The denoiser's tensors, of a pair's weights or of a denoiser's alone."""
+        if self.new_head:
+            raise InvalidRequest("--new-head is for a classifier; a denoiser has no head.")
+        pair = {name: value for name, value in self.weights.items() if name.startswith(DENOISER)}
+        given = pair or {DENOISER + name: value for name, value in self.weights.items()}
+        wanted = {name: value for name, value in own.items() if name.startswith(DENOISER)}
+        problem = _problem(given, wanted)
+        if problem:
+            raise InvalidRequest(
+                f"--init does not fit the denoiser: {problem}. Are --depth and --channels right?"
+            )
+        return given
+
 
 def _check(given: Weights, wanted: Weights, new_head: bool) -> None:
+    problem = _problem(given, wanted)
+    if problem:
+        hint = "" if new_head else " A head for other classes is left out with --new-head."
+        raise InvalidRequest(f"--init does not fit the network: {problem}.{hint}")
+
+
+def _problem(given: Weights, wanted: Weights) -> str:
+    """Which tensors do not fit; empty if all do."""
     shapes = [
         f"{name} is {tuple(given[name].shape)}, not {tuple(wanted[name].shape)}"
         for name in wanted.keys() & given.keys()
@@ -65,10 +91,7 @@ def _check(given: Weights, wanted: Weights, new_head: bool) -> None:
         "unknown": given.keys() - wanted.keys(),
         "of another shape": shapes,
     }
-    messages = [f"{problem}: {_listed(sorted(names))}" for problem, names in problems.items() if names]
-    if messages:
-        hint = "" if new_head else " A head for other classes is left out with --new-head."
-        raise InvalidRequest(f"--init does not fit the network: {'; '.join(messages)}.{hint}")
+    return "; ".join(f"{problem}: {_listed(sorted(names))}" for problem, names in problems.items() if names)
 
 
 def _head_prefix(network: nn.Module) -> str:

@@ -1,16 +1,38 @@
 """A recipe: everything that decides a run's weights, in one frozen value."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_type_hints
 
 from smoothcert.errors import InvalidRequest
+from smoothcert.models.registry import DenoisedArchitecture
 from training.datasets.base import DELAY, DatasetDefaults, Schedule, dataset_defaults, published_schedule
-from training.methods import build_method, find_method
+from training.methods import build_method, find_method, written
 from training.methods.base import Method
+from training.methods.denoiser import Denoiser
 
 Precision = Literal["float32", "bfloat16"]
 YES, NO = ("true", "yes", "1"), ("false", "no", "0")
+
+
+@dataclass(frozen=True)
+class FrozenClassifier:
+    """The classifier behind the denoiser that is trained.
+
+    sha256: of everything that decides its answers. mean, std, resize: of its preprocessing, as in cards.
+    """
+
+    name: str
+    sha256: str
+    architecture: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    labels: tuple[str, ...]
+    resize: int | None = None
+
+    def record(self) -> dict[str, Any]:
+        """For the card of the pair, which holds the rest itself."""
+        return {"name": self.name, "sha256": self.sha256}
 
 
 @dataclass(frozen=True)
@@ -21,6 +43,7 @@ class Recipe:
     it). channels_last: memory format, else contiguous. compile: the residual blocks; needs a C++ compiler, on
     CUDA Triton. micro_batch: images per forward pass, if a whole step does not fit into memory. initial:
     digest of the pretrained weights; None: fresh weights. vote_shares: digest of those that the method uses.
+    classifier: the one that a denoiser is trained for.
     """
 
     method_name: str
@@ -37,6 +60,7 @@ class Recipe:
     micro_batch: int | None = None
     initial: str | None = None
     vote_shares: str | None = None
+    classifier: FrozenClassifier | None = None
     method_options: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -53,10 +77,13 @@ class Recipe:
         values = asdict(self)
         if self.schedule.late == DELAY:
             del values["schedule"]["late"]
+        if self.schedule.optimizer == "sgd":
+            del values["schedule"]["optimizer"]
         if self.channels_last:
             del values["channels_last"]
-        if self.vote_shares is None:
-            del values["vote_shares"]
+        for name in ("vote_shares", "classifier"):
+            if values[name] is None:
+                del values[name]
         return values
 
 
@@ -73,15 +100,20 @@ def build_recipe(
     precision: Precision = "float32",
     micro_batch: int | None = None,
     initial: str | None = None,
+    classifier: FrozenClassifier | None = None,
 ) -> Recipe:
-    """The published recipe for this method and data set, changed by the arguments. Raises InvalidRequest."""
+    """The published recipe for this method and data set, changed by the arguments. Raises InvalidRequest.
+
+    classifier: given if and only if the method needs one.
+    """
     known, schedule = dataset_defaults(dataset), published_schedule(method, dataset)
-    mean, std = _normalisation(known, channels)
+    mean, std = (classifier.mean, classifier.std) if classifier else _normalisation(known, channels)
+    built = build_method(method, dataset, sigma, **options)
     return Recipe(
         method_name=method,
-        method=build_method(method, dataset, sigma, **options),
+        method=built,
         dataset=dataset,
-        architecture=arch or known.architecture,
+        architecture=arch or (_denoised(built, classifier) if classifier else known.architecture),
         schedule=schedule if epochs is None else shortened(schedule, epochs),
         mean=mean,
         std=std,
@@ -89,8 +121,15 @@ def build_recipe(
         precision=precision,
         micro_batch=micro_batch,
         initial=initial,
+        classifier=classifier,
         method_options=options,
     )
+
+
+def _denoised(method: Method, classifier: FrozenClassifier) -> str:
+    """The architecture of the method's denoiser before the classifier."""
+    assert isinstance(method, Denoiser)
+    return str(DenoisedArchitecture(method.depth, method.channels, classifier.architecture))
 
 
 def run_name(recipe: Recipe) -> str:
@@ -98,7 +137,8 @@ def run_name(recipe: Recipe) -> str:
     form = recipe.method_options.get("form")
     method = recipe.method_name if form is None else f"{recipe.method_name}-{form}"
     dataset = recipe.dataset.split(":")[0]
-    return f"{dataset}-{recipe.architecture}-{method}-{recipe.method.sigma:.2f}".replace("_", "-").lower()
+    name = f"{dataset}-{recipe.architecture}-{method}-{recipe.method.sigma:.2f}".lower()
+    return name.replace("_", "-").replace(":", "-")
 
 
 def shortened(schedule: Schedule, epochs: int) -> Schedule:
@@ -110,8 +150,10 @@ def shortened(schedule: Schedule, epochs: int) -> Schedule:
 
 def parse_options(method: str, words: Sequence[str]) -> dict[str, Any]:
     """`--weight 5 --form=legacy` as options, with the types of the method's fields. Raises InvalidRequest."""
-    types = get_type_hints(find_method(method))
-    return {name: _convert(name, text, types.get(name, str)) for name, text in _pairs(words)}
+    known = find_method(method)
+    types, names = get_type_hints(known), {written(option): option.name for option in fields(known)}
+    given = {names.get(name, name): (name, text) for name, text in _pairs(words)}
+    return {field_name: _convert(*option, types.get(field_name, str)) for field_name, option in given.items()}
 
 
 def _normalisation(known: DatasetDefaults, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

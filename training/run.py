@@ -168,7 +168,7 @@ def export_checkpoint(trainer: Trainer, folder: Path) -> ModelCard:
 
 def model_card(trainer: Trainer, name: str) -> ModelCard:
     """The card of a run, without measured accuracy."""
-    recipe, images = trainer.recipe, trainer.images
+    recipe, images, classifier = trainer.recipe, trainer.images, trainer.recipe.classifier
     channels, height, width = images.input_shape
     options: dict[str, Any] = recipe.record()["method"]
     options.pop("sigma", None)
@@ -177,9 +177,12 @@ def model_card(trainer: Trainer, name: str) -> ModelCard:
         architecture=recipe.architecture,
         dataset=recipe.dataset.split(":")[0],
         input_shape=(channels, height, width),
-        labels=list(images.class_names),
+        labels=list(classifier.labels if classifier else images.class_names),
         preprocessing=Preprocessing(
-            mode=MODES[channels], resize=images.resize, mean=recipe.mean, std=recipe.std
+            mode=MODES[channels],
+            resize=classifier.resize if classifier else images.resize,
+            mean=recipe.mean,
+            std=recipe.std,
         ),
         sigma=recipe.method.sigma,
         method=recipe.method_name,
@@ -198,6 +201,7 @@ def _training_record(trainer: Trainer) -> dict[str, Any]:
         "seed": recipe.seed,
         "initial": recipe.initial,
         **({"vote_shares": recipe.vote_shares} if recipe.vote_shares else {}),
+        **({"classifier": recipe.classifier.record()} if recipe.classifier else {}),
         "micro_batch": recipe.micro_batch,
         "precision": recipe.precision,
         "channels_last": recipe.channels_last,

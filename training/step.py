@@ -4,6 +4,7 @@ import ctypes
 import resource
 import shutil
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from smoothcert.errors import InvalidRequest
 from smoothcert.models.architectures import BasicBlock
-from training.datasets.base import Augment
+from training.datasets.base import Augment, Schedule
 from training.methods.base import Method, TrainingProgress
 
 
@@ -24,7 +25,8 @@ class Step:
 
     images_u8: the training set (N, C, H, W), or None if each call brings its images. labels_N: of the whole
     set. loss_sum: float32 scalar, sum of the steps' losses. autocast: bfloat16. micro_batch: images per
-    forward pass. shares_NK: vote shares of the whole set, for a method that uses them.
+    forward pass. shares_NK: vote shares of the whole set, for a method that uses them. classifier: the frozen
+    one, if `network` is a denoiser.
     """
 
     network: nn.Module
@@ -39,6 +41,7 @@ class Step:
     autocast: bool
     micro_batch: int | None = None
     shares_NK: Tensor | None = None
+    classifier: nn.Module | None = None
 
     def __call__(self, indices_B: Tensor, images_u8: Tensor | None = None) -> None:
         """Train on these images once. images_u8: (B, C, H, W), if the step holds none.
@@ -61,16 +64,65 @@ class Step:
         return self.images_u8.index_select(0, indices_B)
 
     def _loss(self, images_u8: Tensor, indices_B: Tensor) -> Tensor:
-        shares: dict[str, Any] = (
-            {} if self.shares_NK is None else {"shares_BK": self.shares_NK.index_select(0, indices_B)}
-        )
+        extra: dict[str, Any] = {}
+        if self.shares_NK is not None:
+            extra["shares_BK"] = self.shares_NK.index_select(0, indices_B)
+        if self.classifier is not None:
+            extra["classifier"] = self.classifier
         if self.augment is not None:
             images_u8 = self.augment(images_u8, self.generator)
         images_BCHW = images_u8.float().div_(255)
         with torch.autocast(images_u8.device.type, torch.bfloat16, enabled=self.autocast):
             return self.method.loss(
-                self.network, images_BCHW, self.labels_N[indices_B], self.progress, self.generator, **shares
+                self.network, images_BCHW, self.labels_N[indices_B], self.progress, self.generator, **extra
             )
+
+
+# What an optimizer keeps of each parameter: its name in a state, and PyTorch's.
+KEPT: dict[type[torch.optim.Optimizer], dict[str, str]] = {
+    torch.optim.SGD: {"momentum": "momentum_buffer"},
+    torch.optim.Adam: {"adam_mean": "exp_avg", "adam_square": "exp_avg_sq", "adam_step": "step"},
+}
+
+
+def build_optimizer(network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
+    """The schedule's optimizer of the parameters that are trained."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    common: dict[str, Any] = {"lr": schedule.lr_at(0), "weight_decay": schedule.weight_decay, "fused": True}
+    if schedule.optimizer == "adam":
+        # A step that is captured as a CUDA graph keeps its number on the device.
+        return torch.optim.Adam(trained, capturable=trained[0].is_cuda, **common)
+    return torch.optim.SGD(trained, momentum=schedule.momentum, **common)
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, Tensor]:
+    """Everything that the optimizer keeps, by the names of the network's parameters."""
+    return {
+        name: optimizer.state[parameter].get(own, _before_first_step(own, parameter))
+        for name, own, parameter in _kept(optimizer, network)
+    }
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, network: nn.Module, tensors: dict[str, Tensor]
+) -> None:
+    """Take over what `optimizer_state` returned. tensors: these among others."""
+    for name, own, parameter in _kept(optimizer, network):
+        optimizer.state[parameter][own] = _before_first_step(own, parameter).copy_(tensors[name])
+
+
+def _kept(optimizer: torch.optim.Optimizer, network: nn.Module) -> Iterator[tuple[str, str, nn.Parameter]]:
+    """Of each kept tensor: its name in a state, PyTorch's name, and the parameter."""
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            yield from ((f"{kept}.{name}", own, parameter) for kept, own in KEPT[type(optimizer)].items())
+
+
+def _before_first_step(own: str, parameter: nn.Parameter) -> Tensor:
+    """0, in the parameter's memory format, which the fused update requires."""
+    if own == "step":
+        return torch.zeros((), device=parameter.device)
+    return torch.zeros_like(parameter, requires_grad=False)
 
 
 class CudaGraphStep:

@@ -1,5 +1,6 @@
 """The training loop: one recipe on one device, step by step, able to resume after a kill."""
 
+import copy
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from smoothcert.errors import InvalidRequest
-from smoothcert.models.architectures import build_network
+from smoothcert.models.architectures import DenoisedClassifier, build_denoised, build_network
+from smoothcert.models.registry import DenoisedArchitecture
 from training import distributed
 from training.datasets.base import augmentation_for
 from training.datasets.image_set import ImageSet
@@ -21,9 +23,12 @@ from training.step import (
     CudaGraphStep,
     InMemoryFormat,
     Step,
+    build_optimizer,
     compile_blocks,
+    optimizer_state,
     peak_memory_mib,
     reset_peak_memory,
+    restore_optimizer,
 )
 
 GLOBAL_GENERATOR = "global_generator"  # name in a state: torch's default CPU generator
@@ -62,9 +67,14 @@ class Trainer:
     """
 
     def __init__(
-        self, recipe: Recipe, images: ImageSet, device: torch.device, shares_NK: Tensor | None = None
+        self,
+        recipe: Recipe,
+        images: ImageSet,
+        device: torch.device,
+        shares_NK: Tensor | None = None,
+        classifier: nn.Module | None = None,
     ) -> None:
-        """shares_NK: vote shares of the images, for a method that uses them.
+        """shares_NK: vote shares of the images, for a method that uses them. classifier: see fresh_network.
 
         Raises InvalidRequest: unknown architecture, or one that does not fit the images.
         """
@@ -77,8 +87,8 @@ class Trainer:
         reset_peak_memory(device)
         with self._on_stream():
             torch.manual_seed(recipe.seed)  # for the fresh weights and dropout
-            self.network = fresh_network(recipe, images).to(device)
-            self._optimizer = _optimizer(self.network, recipe)
+            self.network = fresh_network(recipe, images, classifier).to(device)
+            self._optimizer = build_optimizer(self.network, recipe.schedule)
             self._step = self._build_step(images, shares_NK)
         self._run_step: CudaGraphStep | Step = (
             CudaGraphStep(self._step, self._stream)
@@ -128,12 +138,10 @@ class Trainer:
             self.network.load_state_dict(weights)
 
     def state(self) -> dict[str, Tensor]:
-        """Weights, momentum, generators and the loss so far, on the CPU; only between two steps."""
+        """Weights, optimizer, generators and the loss so far, on the CPU; only between two steps."""
         with self._on_stream():
             tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
-            for name, parameter in self.network.named_parameters():
-                buffer = self._optimizer.state[parameter].get("momentum_buffer")
-                tensors[f"momentum.{name}"] = torch.zeros_like(parameter) if buffer is None else buffer
+            tensors |= optimizer_state(self._optimizer, self.network)
             tensors["generator"] = self._step.generator.get_state()
             tensors[GLOBAL_GENERATOR] = torch.get_rng_state()
             tensors["loss_sum"] = self._step.loss_sum
@@ -144,12 +152,7 @@ class Trainer:
         self.position = position
         with self._on_stream():
             self.network.load_state_dict(_strip(tensors, "network."))
-            for name, parameter in self.network.named_parameters():
-                # In the parameter's memory format, which the fused update requires.
-                momentum = torch.empty_like(parameter, requires_grad=False)
-                self._optimizer.state[parameter]["momentum_buffer"] = momentum.copy_(
-                    tensors[f"momentum.{name}"]
-                )
+            restore_optimizer(self._optimizer, self.network, tensors)
             self._step.generator.set_state(tensors["generator"])
             if GLOBAL_GENERATOR in tensors:  # absent from states of version 0.1; only dropout needs it
                 torch.set_rng_state(tensors[GLOBAL_GENERATOR])
@@ -208,7 +211,11 @@ class Trainer:
         self._slices = _slices(len(images.labels), recipe.schedule.batch, recipe.method.chunks)
         self.network.train()
         memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
-        network: nn.Module = InMemoryFormat(self.network, memory_format)
+        trained, classifier = self.network, None
+        if isinstance(self.network, DenoisedClassifier):
+            trained = self.network.denoiser
+            classifier = InMemoryFormat(self.network.classifier, memory_format)
+        network: nn.Module = InMemoryFormat(trained, memory_format)
         if recipe.compile:
             compile_blocks(network, device)
         if distributed.is_distributed():
@@ -228,15 +235,25 @@ class Trainer:
             autocast=recipe.precision == "bfloat16",
             micro_batch=recipe.micro_batch,
             shares_NK=None if shares_NK is None else shares_NK.to(device),
+            classifier=classifier,
         )
 
     def _on_stream(self) -> AbstractContextManager[Any]:
         return torch.cuda.stream(self._stream) if self._stream else nullcontext()
 
 
-def fresh_network(recipe: Recipe, images: ImageSet) -> nn.Module:
-    """The recipe's network with random weights. Raises InvalidRequest if it does not fit the images."""
-    network = build_network(recipe.architecture, len(images.class_names), recipe.mean, recipe.std)
+def fresh_network(recipe: Recipe, images: ImageSet, classifier: nn.Module | None = None) -> nn.Module:
+    """The recipe's network with random weights. Raises InvalidRequest if it does not fit the images.
+
+    classifier: of a recipe that has one, with its weights; it is copied behind a fresh denoiser.
+    """
+    if recipe.classifier is None:
+        network = build_network(recipe.architecture, len(images.class_names), recipe.mean, recipe.std)
+    else:
+        architecture = DenoisedArchitecture.parse(recipe.architecture)
+        assert architecture is not None
+        assert classifier is not None
+        network = build_denoised(architecture, copy.deepcopy(classifier), len(recipe.mean))
     try:
         with torch.no_grad():
             network.eval()(torch.zeros(1, *images.input_shape))
@@ -267,17 +284,6 @@ def _has_finite_logits(network: nn.Module, input_shape: Sequence[int]) -> bool:
         logits = network.eval()(torch.full((1, *input_shape), GREY))
     network.train()
     return bool(logits.isfinite().all())
-
-
-def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    schedule = recipe.schedule
-    return torch.optim.SGD(
-        network.parameters(),
-        lr=schedule.lr_at(0),
-        momentum=schedule.momentum,
-        weight_decay=schedule.weight_decay,
-        fused=True,
-    )
 
 
 def _slices(images: int, batch: int, chunks: int) -> list[slice]:

@@ -93,16 +93,20 @@ def load_images(checkpoint: Checkpoint, selection: Selection) -> "ImageSet":
         note(images.summary)
     if not len(images):
         raise InvalidRequest(f"{selection.dataset} has no {selection.split} images.")
-    if tuple(images.images_u8.shape[1:]) != card.input_shape:
-        shape = "x".join(map(str, images.images_u8.shape[1:]))
-        wants = "x".join(map(str, card.input_shape))
-        raise InvalidRequest(f"{selection.dataset} has {shape} images and {card.name} takes {wants} ones.")
+    require_fitting(selection.dataset, images, tuple(images.images_u8.shape[1:]), card)
+    return images
+
+
+def require_fitting(dataset: str, images: "ImageSet", shape: tuple[int, ...], card: ModelCard) -> None:
+    """Raises InvalidRequest if images of this shape (C, H, W), or their classes, do not fit the model."""
+    if shape != card.input_shape:
+        has, wants = ("x".join(map(str, each)) for each in (shape, card.input_shape))
+        raise InvalidRequest(f"{dataset} has {has} images and {card.name} takes {wants} ones.")
     if len(images.class_names) != len(card.labels):
         raise InvalidRequest(
-            f"{selection.dataset} has {len(images.class_names)} classes and {card.name} {len(card.labels)}."
+            f"{dataset} has {len(images.class_names)} classes and {card.name} {len(card.labels)}."
         )
-    _check_labels(selection.dataset, images, card)
-    return images
+    _check_labels(dataset, images, card)
 
 
 def _check_labels(dataset: str, images: "ImageSet", card: ModelCard) -> None:

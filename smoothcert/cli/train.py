@@ -17,7 +17,9 @@ from smoothcert.progress import progress_bar
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
+    from smoothcert.cli.denoising import FrozenModel
     from smoothcert.schemas.card import ModelCard
     from training.datasets.image_set import ImageSet
     from training.pretrained import PretrainedWeights
@@ -53,6 +55,10 @@ Teacher = Annotated[
 TeacherVotes = Annotated[
     int, typer.Option(min=1, help="Of cat-rs: the teacher's votes on each training image.")
 ]
+ClassifierOption = Annotated[
+    str | None,
+    typer.Option("--classifier", metavar="MODEL", help="Of denoiser: the model that it is trained for."),
+]
 Init = Annotated[
     Path | None, typer.Option(metavar="PATH", help="Weights to start from: checkpoint, safetensors, .pt.")
 ]
@@ -78,15 +84,16 @@ def train(
     new_head: Annotated[bool, typer.Option("--new-head", help="The last layer starts fresh.")] = False,
     teacher: Teacher = None,
     teacher_votes: TeacherVotes = TEACHER_VOTES,
+    classifier: ClassifierOption = None,
 ) -> None:
-    """Train a base classifier.
+    """Train a base classifier, or a denoiser before a classifier that stays as it is.
 
     Options of the method itself, as `--weight` of consistency, are given as --NAME VALUE. They start from
     what is published for the data set. One that the method doesn't have is answered with those it has.
     Started by torchrun, several processes, one a GPU, train one network together.
     """
     use_passive_waiting()
-    from training.datasets import load_dataset
+    from smoothcert.cli.denoising import classifier_for
     from training.pretrained import PretrainedWeights
     from training.recipe import build_recipe, parse_options, run_name
     from training.run import prepare_run_folder
@@ -95,8 +102,9 @@ def train(
     if out is not None:
         prepare_run_folder(out, resume=resume)
     options = parse_options(method, context.args)
-    initial = None if init is None else PretrainedWeights.read(init, new_head=new_head)
-    images = load_dataset(dataset, "train", data_root, size=size, stream=stream)
+    frozen = classifier_for(method, classifier, arch)
+    initial = None if init is None else PretrainedWeights.read(_init(init), new_head=new_head)
+    images = _training_images(dataset, data_root, size, stream, frozen)
     recipe = build_recipe(
         *(method, dataset, sigma),
         options=options,
@@ -106,17 +114,49 @@ def train(
         seed=seed,
         micro_batch=micro_batch,
         initial=initial.digest if initial else None,
+        classifier=frozen.record if frozen else None,
     )
+    if frozen is not None:
+        frozen.warn()
     folder = out or Path("runs") / run_name(recipe)
     if teacher is not None and not recipe.method.uses_vote_shares:
         raise InvalidRequest(f"--teacher is an option of cat-rs alone; {method} has none.")
     teaching = Teaching(teacher, teacher_votes)
-    card = fit(recipe, images, folder, resume=resume, initial=initial, precision=precision, teaching=teaching)
+    card = fit(
+        *(recipe, images, folder),
+        resume=resume,
+        initial=initial,
+        precision=precision,
+        teaching=teaching,
+        classifier=frozen.network() if frozen else None,
+    )
     if card is not None:
         text = (
             f"loss {card.training['final_loss']}, {card.training['seconds']} s, {card.training['precision']}"
         )
         show(f"{card.name}: {folder}, {text}")
+
+
+def _init(path: Path) -> Path:
+    """The file or folder of `--init`, or the folder of the model of this name."""
+    from smoothcert.cli.settings import settings
+
+    registry = settings().registry
+    return registry.folder(path.name) if not path.exists() and str(path) in registry.names() else path
+
+
+def _training_images(
+    dataset: str, root: Path, size: int | None, stream: bool | None, frozen: FrozenModel | None
+) -> ImageSet:
+    """The training split. Raises InvalidRequest: it is not there, or does not fit the frozen classifier."""
+    from training.datasets import FOLDER, load_dataset
+
+    if frozen and size is None and dataset.startswith(FOLDER):
+        size = frozen.card.input_shape[1]
+    images = load_dataset(dataset, "train", root, size=size, stream=stream)
+    if frozen:
+        frozen.require_fitting(dataset, images)
+    return images
 
 
 def use_passive_waiting() -> None:
@@ -137,11 +177,12 @@ def fit(
     initial: PretrainedWeights | None = None,
     precision: PrecisionOption = "auto",
     teaching: Teaching | None = None,
+    classifier: nn.Module | None = None,
 ) -> ModelCard | None:
     """Train or resume a run, on a GPU if there is one, and export the checkpoint.
 
     precision: `auto` measures which one is fastest, with memory format and compiling; a resumed run keeps its
-    own. teaching: of a method that uses vote shares; else it is unused.
+    own. teaching: of a method that uses vote shares; else it is unused. classifier: of a recipe that has one.
     Under torchrun all processes train together; the first returns the card, the others None.
     """
     from smoothcert.engines.hardware import limit_threads_to_quota
@@ -160,8 +201,8 @@ def fit(
         if images.summary and is_main_process():
             note(images.summary)
         prepare_run_folder(folder, resume=resume)
-        recipe = _decided(recipe, images, device, precision, folder / STATE_FILE)
-        trainer = Trainer(recipe, images, device, shares_NK)
+        recipe = _decided(recipe, images, device, precision, folder / STATE_FILE, classifier)
+        trainer = Trainer(recipe, images, device, shares_NK, classifier)
         if initial is not None:
             trainer.start_from(initial.fitted(trainer.network))
         session = TrainingRun(trainer, folder, resume=resume)
@@ -194,8 +235,13 @@ def _shares(
     return vote_shares(beside, read_card(beside), images, run=folder, votes=teaching.votes, note=note)
 
 
-def _decided(
-    recipe: Recipe, images: ImageSet, device: torch.device, precision: PrecisionOption, state: Path
+def _decided(  # noqa: PLR0917
+    recipe: Recipe,
+    images: ImageSet,
+    device: torch.device,
+    precision: PrecisionOption,
+    state: Path,
+    classifier: nn.Module | None,
 ) -> Recipe:
     """The recipe with its precision: as given, as in the saved `state`, or as measured."""
     from training.autotune import autotune
@@ -211,7 +257,7 @@ def _decided(
     if state.exists():
         decided, text = recipe, f"going on in {recipe.execution}, as the run began"
     else:
-        tuned = autotune(recipe, images, device)
+        tuned = autotune(recipe, images, device, classifier)
         decided, text = tuned.best.recipe, f"training in {tuned}"
     if is_main_process():
         note(text)

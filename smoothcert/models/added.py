@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from smoothcert.models.file_kinds import kind_of
 from smoothcert.models.onnx.graph import OnnxGraph, parse_onnx
 from smoothcert.models.onnx.network import image_input, translated
 from smoothcert.models.published import Published, fit, plain_architecture, read_published
-from smoothcert.models.registry import ONNX, ONNX_FILE, OWN, TIMM, TORCHVISION
+from smoothcert.models.registry import ONNX, ONNX_FILE, OWN, TIMM, TORCHVISION, UNKNOWN_DATASET
 from smoothcert.schemas.card import ModelCard, Preprocessing
 from smoothcert.schemas.certificate import Shape
 from smoothcert.schemas.limits import CHANNELS, MAX_SIDE
@@ -31,7 +31,6 @@ _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CIFAR10 = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)  # of Cohen et al.'s layer that normalises
 _SIDES = {"lenet": 28, "resnet20": 32, "resnet110": 32, "densenet40": 32, "inception_v3": 299}
 _SIDE = 224  # of the other classifiers of torchvision
-_UNKNOWN: Final = "not stated"
 
 
 @dataclass(frozen=True)
@@ -271,14 +270,14 @@ def _card(
     return ModelCard(
         name=request.name,
         architecture=architecture,
-        dataset=_UNKNOWN,
+        dataset=UNKNOWN_DATASET,
         input_shape=shape_CHW,
         labels=labels,
         preprocessing=Preprocessing(mode=mode, resize=resize, mean=first_layer[0], std=first_layer[1]),
         sigma=request.sigma,
         method="added",
         weights_sha256="0" * 64,
-        data_license=_UNKNOWN,
+        data_license=UNKNOWN_DATASET,
     )
 
 

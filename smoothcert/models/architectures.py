@@ -2,7 +2,8 @@
 
 LeNet as the field trains it on MNIST: 431 080 parameters, no batch norm, no dropout. ResNets for 32x32
 images (He et al. 2016) with projection shortcuts, as the published checkpoints have. DenseNet-BC for 32x32
-images (Huang et al. 2017); blocks [6,6,6] and growth 12 are DenseNet-40.
+images (Huang et al. 2017); blocks [6,6,6] and growth 12 are DenseNet-40. DnCNN (Zhang et al. 2017), the
+denoiser of denoised smoothing, as Salman et al. 2020 have it.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 
 from smoothcert.environment import how_to_install
 from smoothcert.errors import InternalError, InvalidRequest
-from smoothcert.models.registry import TIMM
+from smoothcert.models.registry import TIMM, DenoisedArchitecture
 
 
 class LeNet(nn.Module):
@@ -174,6 +175,56 @@ class Normalize(nn.Module):
         return (images_BCHW - self.mean) / self.std
 
 
+class DnCNN(nn.Module):
+    """x - net(x), where net predicts the noise in x (B, C, H, W), pixels in [0,1] plus noise.
+
+    depth: convolutions (3x3), all but the last with ReLU, all but the first and last with batch norm.
+    channels: between them. Its names are those of the published checkpoints. A fresh one changes nothing: the
+    last convolution starts at 0.
+    """
+
+    def __init__(self, depth: int, channels: int, image_channels: int) -> None:
+        super().__init__()
+        assert depth >= 2
+        layers: list[nn.Module] = [nn.Conv2d(image_channels, channels, 3, padding=1), nn.ReLU()]
+        for _ in range(depth - 2):
+            layers += [
+                nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+                nn.BatchNorm2d(channels, eps=1e-4, momentum=0.95),
+                nn.ReLU(),
+            ]
+        last = nn.Conv2d(channels, image_channels, 3, padding=1, bias=False)
+        nn.init.zeros_(last.weight)
+        self.dncnn = nn.Sequential(*layers, last)
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        denoised: Tensor = images_BCHW - self.dncnn(images_BCHW)
+        return denoised
+
+
+class DenoisedClassifier(nn.Module):
+    """A denoiser before a frozen classifier: one base classifier of noisy images (B, C, H, W).
+
+    Only the denoiser is trained: the classifier stays in evaluation mode, its weights take no gradient.
+    onnx: the bytes of the file that the classifier was read from, if the classifier has them.
+    """
+
+    def __init__(self, denoiser: DnCNN, classifier: nn.Module) -> None:
+        super().__init__()
+        self.onnx: bytes | None = getattr(classifier, "onnx", None)
+        self.denoiser = denoiser
+        self.classifier = classifier.eval().requires_grad_(requires_grad=False)
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.denoiser(images_BCHW))
+        return logits
+
+    def train(self, mode: bool = True) -> "DenoisedClassifier":
+        super().train(mode)
+        self.classifier.eval()
+        return self
+
+
 WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")  # used only by the loss of their authors
 
 
@@ -181,10 +232,23 @@ def build_network(name: str, num_classes: int, mean: Sequence[float], std: Seque
     """A base classifier with fresh weights: (B, C, H, W) pixels in [0,1], plus noise, to logits (B, K).
 
     `name` is one of ARCHITECTURES, any torchvision classifier (3 channels), or timm: and the name of one of
-    timm's. Raises InvalidRequest; InternalError: timm is not installed.
+    timm's; before any of them may stand a denoiser, as in dncnn-17-64:resnet110. Raises InvalidRequest;
+    InternalError: timm is not installed.
     """
+    denoised = DenoisedArchitecture.parse(name)
+    if denoised is not None:
+        classifier = build_network(denoised.classifier, num_classes, mean, std)
+        return build_denoised(denoised, classifier, len(mean))
     body = build_body(name, num_classes, in_channels=len(mean))
     return nn.Sequential(Normalize(mean, std), body)
+
+
+def build_denoised(
+    architecture: DenoisedArchitecture, classifier: nn.Module, image_channels: int
+) -> DenoisedClassifier:
+    """A fresh denoiser before this classifier, which is not copied."""
+    denoiser = DnCNN(architecture.depth, architecture.channels, image_channels)
+    return DenoisedClassifier(denoiser, classifier)
 
 
 def build_body(name: str, num_classes: int, in_channels: int) -> nn.Module:

@@ -1,26 +1,39 @@
 """Checkpoint folders: model.safetensors or model.onnx, card.json, and int8.json if quantized.
 
+A denoiser before a classifier is one model.safetensors with the weights of both, or with the denoiser's and
+the classifier's whole ONNX file.
 No pickle: a malicious checkpoint can only fail to load.
 """
 
 import hashlib
 from pathlib import Path
 
+import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import nn
+from torch import Tensor, nn
 
 from smoothcert.engines.int8 import attach
 from smoothcert.errors import BadCheckpoint, InvalidRequest
 from smoothcert.files import read_bounded, write_whole
-from smoothcert.models.architectures import Normalize, build_network
-from smoothcert.models.registry import CARD_FILE, INT8_FILE, ONNX, ONNX_FILE, WEIGHTS_FILE, read_card
+from smoothcert.models.architectures import DenoisedClassifier, Normalize, build_denoised, build_network
+from smoothcert.models.registry import (
+    CARD_FILE,
+    INT8_FILE,
+    ONNX,
+    ONNX_FILE,
+    WEIGHTS_FILE,
+    DenoisedArchitecture,
+    read_card,
+)
 from smoothcert.schemas.card import Int8, ModelCard, Quantization
 
 HEADER_ROOM = 1_000_000  # bytes for the names of the tensors
 MAX_ONNX = 1_000_000_000  # bytes of model.onnx
 MAX_QUANTIZATION = 1_000_000  # bytes of int8.json
+CLASSIFIER_FILE = "classifier.onnx"  # name of the tensor that holds an ONNX file's bytes
+DENOISER = "denoiser."  # before the names of its tensors
 
 
 def load_network(folder: Path, card: ModelCard | None = None) -> nn.Module:
@@ -31,7 +44,14 @@ def load_network(folder: Path, card: ModelCard | None = None) -> nn.Module:
     not fit the card's architecture.
     """
     card = card or read_card(folder)
-    network = _from_onnx(folder, card) if card.architecture == ONNX else _from_weights(folder, card)
+    denoised = DenoisedArchitecture.parse(card.architecture)
+    if card.architecture == ONNX:
+        content = _read(folder / ONNX_FILE, card.weights_sha256, MAX_ONNX)
+        network: nn.Module = _from_onnx(folder / ONNX_FILE, content, card)
+    elif denoised is not None and denoised.classifier == ONNX:
+        network = _before_onnx(folder / WEIGHTS_FILE, denoised, card)
+    else:
+        network = _from_weights(folder, card)
     if card.int8:
         attach(network, _read_quantization(folder, card.int8.sha256, card.weights_sha256))
     return network.eval()
@@ -39,23 +59,48 @@ def load_network(folder: Path, card: ModelCard | None = None) -> nn.Module:
 
 def _from_weights(folder: Path, card: ModelCard) -> nn.Module:
     network = _fresh_network(folder, card)
-    weights = _read(folder / WEIGHTS_FILE, card.weights_sha256, _max_bytes(network))
-    try:
-        network.load_state_dict(load(weights))
-    except (SafetensorError, RuntimeError) as error:
-        raise BadCheckpoint(f"{folder / WEIGHTS_FILE} does not fit {card.architecture}: {error}") from error
-    refuse_not_finite(network, folder / WEIGHTS_FILE)
+    path = folder / WEIGHTS_FILE
+    _fill(network, _tensors(path, card, _max_bytes(network)), path, card)
+    refuse_not_finite(network, path)
     return network
 
 
-def _from_onnx(folder: Path, card: ModelCard) -> nn.Module:
+def _before_onnx(path: Path, denoised: DenoisedArchitecture, card: ModelCard) -> nn.Module:
+    """A denoiser before a classifier whose ONNX file is one of the tensors."""
+    tensors = _tensors(path, card, HEADER_ROOM + MAX_ONNX)
+    held = tensors.pop(CLASSIFIER_FILE, None)
+    if held is None or held.dtype != torch.uint8:
+        raise BadCheckpoint(f"{path} does not fit {card.architecture}: it holds no ONNX file.")
+    classifier = _from_onnx(path, held.numpy().tobytes(), card)
+    network = build_denoised(denoised, classifier, card.input_shape[0])
+    tensors = {name.removeprefix(DENOISER): tensor for name, tensor in tensors.items()}
+    _fill(network.denoiser, tensors, path, card)
+    refuse_not_finite(network.denoiser, path)
+    return network
+
+
+def _tensors(path: Path, card: ModelCard, most_bytes: int) -> dict[str, Tensor]:
+    content = _read(path, card.weights_sha256, most_bytes)
+    try:
+        return load(content)
+    except SafetensorError as error:
+        raise BadCheckpoint(f"{path} does not fit {card.architecture}: {error}") from error
+
+
+def _fill(network: nn.Module, tensors: dict[str, Tensor], path: Path, card: ModelCard) -> None:
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise BadCheckpoint(f"{path} does not fit {card.architecture}: {error}") from error
+
+
+def _from_onnx(path: Path, content: bytes, card: ModelCard) -> nn.Module:
     from smoothcert.models.onnx.network import network_in  # noqa: PLC0415  # few models need it
 
-    content = _read(folder / ONNX_FILE, card.weights_sha256, MAX_ONNX)
     try:
         body = network_in(content, card.input_shape, len(card.labels))
     except InvalidRequest as error:
-        raise BadCheckpoint(f"{folder / ONNX_FILE}: {error}") from error
+        raise BadCheckpoint(f"{path}: {error}") from error
     return nn.Sequential(Normalize(card.preprocessing.mean, card.preprocessing.std), body)
 
 
@@ -80,11 +125,21 @@ def save_checkpoint(folder: Path, network: nn.Module, card: ModelCard) -> ModelC
     Both writes are atomic and the card comes last, so a folder with a card is complete.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    weights = save({name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()})
+    tensors = _held(network) if isinstance(network, DenoisedClassifier) else network.state_dict()
+    weights = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
     write_whole(folder / WEIGHTS_FILE, weights)
     card = card.model_copy(update={"weights_sha256": hashlib.sha256(weights).hexdigest()})
     save_card(folder, card)
     return card
+
+
+def _held(network: DenoisedClassifier) -> dict[str, Tensor]:
+    """The tensors of the denoiser and of the classifier, or the classifier's ONNX file."""
+    tensors: dict[str, Tensor] = network.state_dict()
+    if network.onnx is None:
+        return tensors
+    denoiser = {name: tensor for name, tensor in tensors.items() if name.startswith(DENOISER)}
+    return denoiser | {CLASSIFIER_FILE: torch.frombuffer(bytearray(network.onnx), dtype=torch.uint8)}
 
 
 def save_card(folder: Path, card: ModelCard) -> None:

@@ -20,6 +20,7 @@ CARD_FILE = "card.json"
 WEIGHTS_FILE = "model.safetensors"
 ONNX = "onnx"  # the architecture of a model whose network is in its own file
 ONNX_FILE = "model.onnx"
+UNKNOWN_DATASET = "not stated"  # of a card that `smoothcert add` made
 MAX_CARD = 10_000_000  # bytes
 INT8_FILE = "int8.json"  # optional
 STATEMENT_FILE = "statement.json"  # optional
@@ -29,6 +30,8 @@ MAX_STATEMENT = 10_000_000  # bytes
 OWN = "lenet", "resnet20", "resnet110", "densenet40"
 TIMM = "timm:"  # before the name of an architecture of that package
 _TIMM_NAME = re.compile(r"timm:[a-z0-9_]{1,100}")
+_DENOISED = re.compile(r"dncnn-([1-9][0-9]?)-([1-9][0-9]{0,2}):(.+)")
+MAX_DEPTH, MAX_CHANNELS = 32, 256  # of a denoiser: a card may ask for no more memory than this
 TORCHVISION = frozenset(
     re.findall(
         r"\S+",
@@ -48,6 +51,32 @@ TORCHVISION = frozenset(
 )
 
 
+@dataclass(frozen=True)
+class DenoisedArchitecture:
+    """A denoiser of `depth` convolutions and `channels` between them, before a classifier's architecture.
+
+    Written as in `dncnn-17-64:resnet110`.
+    """
+
+    depth: int
+    channels: int
+    classifier: str
+
+    @classmethod
+    def parse(cls, name: str) -> "DenoisedArchitecture | None":
+        """None if the name is not of this form, or the denoiser is too large."""
+        found = _DENOISED.fullmatch(name)
+        if found is None:
+            return None
+        depth, channels = int(found[1]), int(found[2])
+        if not (2 <= depth <= MAX_DEPTH and channels <= MAX_CHANNELS):
+            return None
+        return cls(depth, channels, found[3])
+
+    def __str__(self) -> str:
+        return f"dncnn-{self.depth}-{self.channels}:{self.classifier}"
+
+
 def weights_file(card: ModelCard) -> str:
     """The name of the file that holds this model's weights."""
     return ONNX_FILE if card.architecture == ONNX else WEIGHTS_FILE
@@ -55,6 +84,8 @@ def weights_file(card: ModelCard) -> str:
 
 def is_architecture(name: str) -> bool:
     """Whether networks of this name can be built here; of timm's, whether it has the form of one."""
+    denoised = DenoisedArchitecture.parse(name)
+    name = denoised.classifier if denoised else name
     return name in OWN or name in TORCHVISION or name == ONNX or _TIMM_NAME.fullmatch(name) is not None
 
 
@@ -71,7 +102,8 @@ def read_card(folder: Path) -> ModelCard:
     if not is_architecture(card.architecture):
         raise BadCheckpoint(
             f"{path}: There is no architecture {card.architecture!r}; there are {', '.join(OWN)}, "
-            f"the classifiers of torchvision (resnet50, ...), {TIMM}NAME and {ONNX}."
+            f"the classifiers of torchvision (resnet50, ...), {TIMM}NAME and {ONNX}, "
+            "and dncnn-DEPTH-CHANNELS: before any of them."
         )
     return card
 

@@ -14,7 +14,7 @@ import torch
 
 from smoothcert.engines import hardware
 from smoothcert.models.registry import read_card
-from tests.cli.conftest import DATA, ROOT, Command
+from tests.cli.conftest import DATA, MODEL, ROOT, Command, settings_of
 from training.autotune import AutotuneResult, Trial
 from training.datasets.image_set import ImageSet
 from training.recipe import Recipe
@@ -29,14 +29,17 @@ METHODS = {
         *("--epochs", "6", "--num-noises", "2"),
         *("--steps", "1", "--warmup", "4"),
     ),
+    "denoiser": ("--classifier", MODEL, "--depth", "3", "--channels", "4", "--epochs", "8"),
 }
 ASKED = ("--dataset", "mnist", "--data-root", DATA / "mnist-tiny", "--sigma", "0.5")
 
 
-def train_and_kill(folder: Path, *asked: object) -> None:
+def train_and_kill(folder: Path, models: Path, *asked: object) -> None:
     """SIGKILL as soon as there is a state to go on from, wherever in its second epoch that is."""
     command = [Path(sys.executable).with_name("smoothcert"), *map(str, asked), "--out", folder]
-    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=os.environ | settings_of(models) | {"OMP_NUM_THREADS": "1"}
+    )
     deadline = time.monotonic() + PATIENCE
     while not (folder / STATE_FILE).exists():
         assert process.poll() is None, "it ended before it could be killed"
@@ -47,13 +50,18 @@ def train_and_kill(folder: Path, *asked: object) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_killed_training_ends_with_the_very_weights_of_an_undisturbed_one(
-    smoothcert: Command, inside: Command, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+def test_a_killed_training_ends_with_the_very_weights_of_an_undisturbed_one(  # noqa: PLR0917
+    smoothcert: Command,
+    inside: Command,
+    models: Path,
+    tmp_path: Path,
+    method: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The killed run keeps what it measured; the undisturbed one is given the same measurement."""
     asked = ("train", method, *ASKED, *METHODS[method])
     killed = tmp_path / "killed"
-    train_and_kill(killed, *asked)
+    train_and_kill(killed, models, *asked)
     assert not (killed / "card.json").exists()
     saved = saved_recipe(killed / STATE_FILE)
     measured = {"precision": saved["precision"], "channels_last": saved.get("channels_last", True)}
@@ -62,7 +70,7 @@ def test_a_killed_training_ends_with_the_very_weights_of_an_undisturbed_one(
     assert f"going on in {saved['precision']}/{LAYOUTS[measured['channels_last']]}" in resumed.stderr
     assert "training in" not in resumed.stderr
 
-    def autotune(recipe: Recipe, images: ImageSet, device: torch.device) -> AutotuneResult:
+    def autotune(recipe: Recipe, images: ImageSet, *_: object) -> AutotuneResult:
         return AutotuneResult(Trial(replace(recipe, **measured), 1.0), [])
 
     monkeypatch.setattr("training.autotune.autotune", autotune)
@@ -94,10 +102,10 @@ def test_measured_speed_is_printed_and_written_into_the_card(smoothcert: Command
 
 
 def test_a_run_that_was_begun_in_another_precision_is_not_continued(
-    smoothcert: Command, tmp_path: Path
+    smoothcert: Command, models: Path, tmp_path: Path
 ) -> None:
     asked = ("train", "gaussian", *ASKED, *METHODS["gaussian"])
-    train_and_kill(tmp_path / "made", *asked, "--precision", "float32")
+    train_and_kill(tmp_path / "made", models, *asked, "--precision", "float32")
     other = smoothcert(*asked, "--precision", "bfloat16", "--out", tmp_path / "made", "--resume")
     assert other.returncode == 2
     assert "another recipe (precision differ)" in other.stderr

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from smoothcert.errors import InternalError, InvalidRequest
-from smoothcert.models.architectures import ARCHITECTURES, build_network
+from smoothcert.models.architectures import ARCHITECTURES, DenoisedClassifier, DnCNN, build_network
+from smoothcert.models.registry import DenoisedArchitecture
 
 SHAPES = {"lenet": (1, 28, 28), "resnet20": (3, 32, 32), "resnet110": (3, 32, 32), "densenet40": (3, 32, 32)}
 
@@ -93,3 +94,41 @@ def test_a_network_of_timm_is_built_or_the_extra_is_named(monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(InternalError, match=r"needs the package timm.*timm"):
         build_network("timm:resnet18", 7, (0.5,), (0.5,))
+
+
+def test_a_dncnn_has_the_published_layers() -> None:
+    denoiser = DnCNN(17, 64, 3)
+    assert (
+        sum(p.numel() for p in denoiser.parameters()) == 27 * 64 + 64 + 15 * (9 * 64 * 64 + 2 * 64) + 27 * 64
+    )
+    norms = [layer for layer in denoiser.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    assert [(norm.eps, norm.momentum) for norm in norms] == [(1e-4, 0.95)] * 15
+    with torch.no_grad():
+        assert denoiser(torch.rand(2, 3, 40, 24)).shape == (2, 3, 40, 24)
+
+
+def test_a_fresh_denoiser_changes_no_answer() -> None:
+    torch.manual_seed(1)
+    pair = build_network("dncnn-5-16:lenet", 10, (0.1,), (0.5,)).eval()
+    assert isinstance(pair, DenoisedClassifier)
+    images_BCHW = torch.randn(4, 1, 28, 28)
+    with torch.no_grad():
+        assert torch.equal(pair.denoiser(images_BCHW), images_BCHW)
+        assert torch.equal(pair(images_BCHW), pair.classifier(images_BCHW))
+
+
+def test_training_mode_leaves_the_classifier_in_evaluation_mode() -> None:
+    pair = build_network("dncnn-3-4:resnet20", 10, (0.0,) * 3, (1.0,) * 3).train()
+    assert {part.training for part in pair.denoiser.modules()} == {True}  # type: ignore[union-attr,operator]
+    assert {part.training for part in pair.classifier.modules()} == {False}  # type: ignore[union-attr,operator]
+    before = {name: value.clone() for name, value in pair.classifier.state_dict().items()}  # type: ignore[union-attr,operator]
+    pair(torch.rand(4, 3, 32, 32)).sum().backward()
+    assert all(torch.equal(value, before[name]) for name, value in pair.classifier.state_dict().items())  # type: ignore[union-attr,operator]
+    assert all(parameter.grad is None for parameter in pair.classifier.parameters())  # type: ignore[union-attr,operator]
+
+
+@pytest.mark.parametrize("name", ["dncnn-5-16:lenet", "dncnn-17-64:timm:resnet18", "dncnn-2-1:onnx"])
+def test_the_name_of_a_denoised_architecture_is_read_as_it_is_written(name: str) -> None:
+    read = DenoisedArchitecture.parse(name)
+    assert read is not None
+    assert str(read) == name

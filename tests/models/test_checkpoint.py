@@ -3,9 +3,11 @@
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
 
 from smoothcert.engines.int8 import attached
 from smoothcert.errors import BadCheckpoint, UnknownModel
@@ -170,3 +172,46 @@ def test_figures_are_kept_for_the_same_rounding_and_dropped_for_another(
     forgotten = save_quantization(folder, other).int8
     assert forgotten is not None
     assert forgotten.evaluation is None
+
+
+def denoised(classifier: str) -> ModelCard:
+    return CARD.model_copy(update={"architecture": f"dncnn-3-4:{classifier}", "method": "denoiser"})
+
+
+def test_a_pair_is_saved_and_loaded_as_one(tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    network = build_network("dncnn-3-4:lenet", 10, [0.0], [1.0]).eval()
+    torch.nn.init.normal_(network.denoiser.dncnn[-1].weight)  # type: ignore[union-attr,index,arg-type]
+    card = save_checkpoint(tmp_path / "pair", network, denoised("lenet"))
+    loaded, images = load_network(tmp_path / "pair"), torch.rand(4, 1, 28, 28)
+    with torch.no_grad():
+        assert torch.equal(loaded(images), network(images))
+        network.classifier[1].head[3].bias[0] += 1  # type: ignore[union-attr,index]
+    assert save_checkpoint(tmp_path / "other", network, denoised("lenet")).classifier_sha256_in(
+        "float32"
+    ) != card.classifier_sha256_in("float32")
+
+
+def test_a_pair_holds_the_whole_onnx_file_of_its_classifier(tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="the extra onnx is not installed")
+    from smoothcert.models.architectures import build_denoised
+    from smoothcert.models.checkpoint import CLASSIFIER_FILE
+    from smoothcert.models.onnx.network import network_in
+    from smoothcert.models.registry import DenoisedArchitecture
+    from tests.support.onnx_files import linear
+
+    content = linear(np.random.default_rng(0).normal(size=(10, 784)), np.zeros(10), shape=("b", 1, 28, 28))
+    classifier = torch.nn.Sequential(torch.nn.Identity(), network_in(content, (1, 28, 28), 10))
+    classifier.onnx = content  # type: ignore[assignment]
+    network = build_denoised(DenoisedArchitecture(3, 4, "onnx"), classifier, 1).eval()
+    card = save_checkpoint(tmp_path / "pair", network, denoised("onnx"))
+    images = torch.rand(4, 1, 28, 28)
+    with torch.no_grad():
+        torch.testing.assert_close(load_network(tmp_path / "pair")(images), network(images))
+    tensors = load_file(tmp_path / "pair" / WEIGHTS_FILE)
+    assert tensors.pop(CLASSIFIER_FILE).numpy().tobytes() == content
+    save_file(tensors, tmp_path / "pair" / WEIGHTS_FILE)
+    digest = hashlib.sha256((tmp_path / "pair" / WEIGHTS_FILE).read_bytes()).hexdigest()
+    save_card(tmp_path / "pair", card.model_copy(update={"weights_sha256": digest}))
+    with pytest.raises(BadCheckpoint, match="holds no ONNX file"):
+        load_network(tmp_path / "pair")

@@ -36,7 +36,24 @@ def change_card(folder: Path, **changes: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "architecture", ["vit-of-mine", "resnet19", "", "timm:", "timm:../x", "timm:A", "ONNX", "lenet "]
+    "architecture",
+    [
+        "vit-of-mine",
+        "resnet19",
+        "",
+        "timm:",
+        "timm:../x",
+        "timm:A",
+        "ONNX",
+        "lenet ",
+        "dncnn-5-16:",
+        "dncnn-5-16:mine",
+        "dncnn-1-16:lenet",
+        "dncnn-33-16:lenet",
+        "dncnn-5-257:lenet",
+        "dncnn-05-16:lenet",
+        "dncnn-5-16:dncnn-5-16:lenet",
+    ],
 )
 def test_a_model_of_an_unknown_architecture_is_left_out(tmp_path: Path, architecture: str) -> None:
     write_model(tmp_path, "good")
@@ -51,7 +68,10 @@ def test_a_model_of_an_unknown_architecture_is_left_out(tmp_path: Path, architec
         registry.card("unknown")
 
 
-@pytest.mark.parametrize("architecture", ["resnet110", "resnet50", "vit_b_16", "timm:convnext_atto"])
+@pytest.mark.parametrize(
+    "architecture",
+    ["resnet110", "resnet50", "vit_b_16", "timm:convnext_atto", "dncnn-17-64:resnet110", "dncnn-5-16:onnx"],
+)
 def test_a_model_of_a_known_architecture_is_listed(tmp_path: Path, architecture: str) -> None:
     write_model(tmp_path, "known")
     change_card(tmp_path / "known", architecture=architecture)

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from smoothcert.models.architectures import build_network
 from training.datasets import load_dataset
 from training.datasets.base import Schedule, dataset_defaults
 from training.datasets.image_set import ImageSet
 from training.methods import METHODS, build_method
-from training.recipe import Recipe
+from training.recipe import FrozenClassifier, Recipe
 from training.run import restore_state, save_state
 from training.trainer import Position, Trainer
 
@@ -31,6 +32,9 @@ RUNS = [
     ("smoothadv-consistency", SHORT),
     ("smoothmix", SHORT | {"one_step_adversary": True}),
     ("cat-rs", {"steps": 2}),
+    ("standard", {}),
+    ("denoiser", {"depth": 3, "channels": 4}),
+    ("denoiser", {"depth": 3, "channels": 4, "form": "stability"}),
     ("macer", {"num_noises": 4, "beta": 1.0}),  # its robust term waits for the third epoch
 ]
 
@@ -52,7 +56,20 @@ def digits() -> ImageSet:
 def recipe(name: str, options: dict[str, object]) -> Recipe:
     known = dataset_defaults("mnist")
     method = build_method(name, "mnist", 0.5, **options)
-    return Recipe(name, method, "mnist", known.architecture, SCHEDULE, known.mean, known.std)
+    plain = Recipe(name, method, "mnist", known.architecture, SCHEDULE, known.mean, known.std)
+    if not method.needs_classifier:
+        return plain
+    classifier = FrozenClassifier("clean", "0" * 64, "lenet", known.mean, known.std, tuple("0123456789"))
+    schedule = replace(SCHEDULE, lr=1e-3, optimizer="adam")
+    return replace(plain, architecture="dncnn-3-4:lenet", classifier=classifier, schedule=schedule)
+
+
+def new_trainer(wanted: Recipe, digits: ImageSet) -> Trainer:
+    """The frozen classifier is an untrained LeNet, the same every time."""
+    if wanted.classifier is None:
+        return Trainer(wanted, digits, CPU)
+    torch.manual_seed(4)
+    return Trainer(wanted, digits, CPU, classifier=build_network("lenet", 10, (0.0,), (1.0,)))
 
 
 def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
@@ -74,14 +91,14 @@ def test_a_run_resumed_twice_ends_with_the_same_weights_and_losses(
     digits: ImageSet, tmp_path: Path, name: str, options: dict[str, object]
 ) -> None:
     wanted = recipe(name, options)
-    undisturbed = finished(Trainer(wanted, digits, CPU))
+    undisturbed = finished(new_trainer(wanted, digits))
     steps = undisturbed.steps_per_epoch
-    trainer = Trainer(wanted, digits, CPU)
+    trainer = new_trainer(wanted, digits)
     for done in (1, 3 * steps - 1):  # in the first epoch, then all but one step of the third
         list(islice(trainer.steps(), done - trainer.position.epoch * steps - trainer.position.step))
         save_state(trainer, tmp_path / "state")
         torch.manual_seed(77)  # as in another process
-        trainer = Trainer(wanted, digits, CPU)
+        trainer = new_trainer(wanted, digits)
         restore_state(trainer, tmp_path / "state")
         assert replace(trainer.position, seconds=0) == Position(*divmod(done, steps))
     finished(trainer)

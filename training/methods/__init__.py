@@ -4,7 +4,7 @@ base.py: interface and shared terms. gaussian.py: the shortest example. Methods 
 torch takes seconds to load.
 """
 
-from dataclasses import fields
+from dataclasses import Field, fields
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,8 @@ METHODS = {
     "smoothmix": "training.methods.smoothmix:SmoothMix",
     "cat-rs": "training.methods.catrs:CatRs",
     "macer": "training.methods.macer:Macer",
+    "standard": "training.methods.standard:Standard",
+    "denoiser": "training.methods.denoiser:Denoiser",
 }
 
 
@@ -39,6 +41,12 @@ def option_names(name: str) -> list[str]:
     return [f.name for f in fields(find_method(name)) if f.name != "sigma"]
 
 
+def written(option: Field[Any]) -> str:
+    """An option's field as the command line has it."""
+    name: str = option.metadata.get("option", option.name)
+    return name
+
+
 def defaults(name: str, dataset: str, sigma: float, **given: Any) -> dict[str, Any]:
     """A method's published options for this data set at the nearest noise level; see Method.defaults."""
     return find_method(name).defaults(dataset, sigma, **given)
@@ -51,8 +59,12 @@ def build_method(name: str, dataset: str, sigma: float, **options: Any) -> "Meth
     """
     unknown = sorted(set(options) - set(option_names(name)))
     if unknown:
-        known = ", ".join(option_names(name))
+        known = ", ".join(written(f) for f in fields(find_method(name)) if f.name != "sigma")
         raise InvalidRequest(f"{name} has no option {unknown[0]!r}; it has: {known}.")
+    if sigma == 0:
+        raise InvalidRequest(
+            "sigma must be above 0: it is also the level of certification. `standard` trains without noise."
+        )
     check_sigma(sigma)
     return find_method(name)(sigma=sigma, **(defaults(name, dataset, sigma, **options) | options))
 

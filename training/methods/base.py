@@ -40,6 +40,7 @@ class Method(ABC):
     """
 
     uses_vote_shares: ClassVar[bool] = False  # loss takes `shares_BK`: see training.teacher
+    needs_classifier: ClassVar[bool] = False  # it trains a denoiser; loss takes the frozen `classifier`
 
     sigma: float = field(metadata={"help": "noise level, in units of pixels in [0,1]"})
     num_noises: int = field(default=1, metadata={"help": "noises per image in one step (m)"})

@@ -8,10 +8,13 @@ from torch import nn
 
 from smoothcert.errors import InvalidRequest
 from training.datasets import DATASETS
-from training.methods import METHODS, build_method, defaults, option_names
+from training.methods import METHODS, build_method, defaults, find_method, option_names
 from training.methods.base import TrainingProgress
 
-VARIANTS = [(name, {}) for name in METHODS] + [(name, {"attack": "ddn"}) for name in METHODS if "adv" in name]
+CLASSIFYING = [name for name in METHODS if not find_method(name).needs_classifier]
+VARIANTS = [(name, {}) for name in CLASSIFYING] + [
+    (name, {"attack": "ddn"}) for name in METHODS if "adv" in name
+]
 SCHEDULED = {"macer", "smoothadv", "smoothadv-consistency", "smoothmix"}  # their losses grow with the epoch
 DATASETS = [*DATASETS, "folder:pictures"]
 
@@ -78,6 +81,9 @@ PUBLISHED = {  # by method and data set, at sigma = 0.25, 0.5 and 1
     ("cat-rs", "mnist"): [cat_rs(weight) for weight in (1, 1, 2)],
     ("cat-rs", "cifar10"): [cat_rs(weight) for weight in (0.5, 1, 2)],
     ("macer", "mnist"): [macer(weight, deferred=True) for weight in (16, 16, 6)],
+    ("standard", "mnist"): [{"num_noises": 1}] * 3,
+    ("denoiser", "cifar10"): [{"num_noises": 1, "form": "mse", "depth": 17, "channels": 64}] * 3,
+    ("denoiser", "imagenet"): [{"num_noises": 1, "form": "mse", "depth": 17, "channels": 64}] * 3,
     ("macer", "cifar10"): [macer(12, deferred=deferred) for deferred in (False, False, True)],
 }
 
@@ -114,6 +120,11 @@ def test_an_unknown_method_is_refused():
         build_method("trades", "mnist", 0.5)
 
 
+def test_training_without_noise_is_another_method_than_noise_of_level_0():
+    with pytest.raises(InvalidRequest, match=r"above 0.*`standard` trains without noise"):
+        build_method("gaussian", "mnist", 0.0)
+
+
 def test_an_unknown_option_is_refused_with_the_known_ones():
     with pytest.raises(InvalidRequest, match=r"stability has no option 'steps'; it has: num_noises, weight"):
         build_method("stability", "mnist", 0.5, steps=3)
@@ -127,7 +138,7 @@ def test_every_option_has_help_and_nothing_can_be_changed_afterwards(name):
         method.sigma = 1.0
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", CLASSIFYING)
 def test_a_few_steps_of_every_method_lower_its_loss(name):
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(36, 16), nn.ReLU(), nn.Linear(16, 2))
