@@ -39,8 +39,11 @@ def watched(seen: Callable[[bool], None]) -> Recipe:
 def test_a_run_after_trials_equals_a_run_with_that_precision_given() -> None:
     torch.manual_seed(3)
     tuned = autotune(recipe(precision="float32"), images(), CPU)
-    named = recipe(precision=tuned.best.recipe.precision)
-    assert tuned.best.recipe == named
+    best = tuned.best.recipe  # whichever is fastest here, at this moment
+    named = replace(
+        recipe(), precision=best.precision, channels_last=best.channels_last, compile=best.compile
+    )
+    assert best == named
     trainers = [Trainer(wanted, images(), CPU) for wanted in (tuned.best.recipe, named)]
     autotune(named, images(), CPU)  # must not affect trainers that exist already
     for trainer in trainers:
