@@ -1,29 +1,26 @@
-"""smoothcert attest: a statement about a data set, from an evaluation log; and the checks of one."""
+"""smoothcert attest: a statement about a data set, from an evaluation log."""
 
 from __future__ import annotations
 
-import hashlib
 import math
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smoothcert.cli.output import check_out, note, show, table, write_file
+from smoothcert.cli.checks import digests, model_of_log, precision_of, read_evaluation, slack_of
+from smoothcert.cli.output import check_out, show, table, write_file
 from smoothcert.cli.timestamp import TimestampCa, TimestampUrl, add_stamp, authority_for
-from smoothcert.errors import InvalidRequest, UnknownModel
+from smoothcert.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from smoothcert.cli.checkpoints import Checkpoint
     from smoothcert.schemas.card import ModelCard
     from smoothcert.schemas.certificate import ModelDigest
-    from smoothcert.schemas.evaluation_log import Log, Row
+    from smoothcert.schemas.evaluation_log import Row
     from smoothcert.schemas.evaluation_run import EvaluationRun
     from smoothcert.schemas.statement import DataDigest, Share, Statement
-    from smoothcert.stats.verify import Check
 
 DEFAULT_BETA = 0.05
 DEFAULT_RADII = tuple(k / 4 for k in range(11))  # those that no image reaches are left out
@@ -74,10 +71,10 @@ def make_statement(log: Path, radii: Sequence[float] | None, beta: float, model:
 
     if not 0 < beta < 1:
         raise InvalidRequest(f"--beta {beta}: it must be above 0 and below 1.")
-    read, run = _read(log)
-    checkpoint = _checkpoint(run, model)
+    read, run = read_evaluation(log)
+    checkpoint = model_of_log(run, model)
     card = checkpoint.card if checkpoint else None
-    slack = _slack(run, card)
+    slack = slack_of(run, card)
     why = problem(read.rows, run, slack)
     labels = tuple(card.labels) if card else _numbers(read.rows)
     why = why or _unlabelled(read.rows, len(labels))
@@ -96,8 +93,8 @@ def _put_on_card(statement: Statement, log: Path, model: str | None) -> None:
     from smoothcert.models.registry import CARD_FILE, STATEMENT_FILE
     from smoothcert.schemas.card import CardStatement
 
-    run = _read(log)[1]
-    checkpoint = _checkpoint(run, model)
+    run = read_evaluation(log)[1]
+    checkpoint = model_of_log(run, model)
     if checkpoint is None:
         raise InvalidRequest("--update-card needs the model: name its folder with --model.")
     if run.int8_sha256 is not None:
@@ -112,7 +109,7 @@ def _put_on_card(statement: Statement, log: Path, model: str | None) -> None:
 def _model_of(run: EvaluationRun, card: ModelCard | None) -> ModelDigest:
     from smoothcert.schemas.certificate import ModelDigest
 
-    classifier = card.classifier_sha256_in(_precision(run)) if card else None
+    classifier = card.classifier_sha256_in(precision_of(run)) if card else None
     return ModelDigest(name=run.model, sha256=run.weights_sha256, classifier_sha256=classifier)
 
 
@@ -140,60 +137,6 @@ def _parse_radii(text: str | None) -> tuple[float, ...] | None:
 def _reached(rows: Sequence[Row]) -> tuple[float, ...]:
     most = max((row.radius for row in rows if row.predict == row.label), default=0.0)
     return tuple(radius for radius in DEFAULT_RADII if radius == 0 or radius < most)
-
-
-def _read(log: Path) -> tuple[Log, EvaluationRun]:
-    from smoothcert.schemas.evaluation_log import read_log
-    from smoothcert.schemas.evaluation_run import read_run, run_path
-
-    read, run = read_log(log), read_run(log)
-    if run is None:
-        raise InvalidRequest(
-            f"{log} has no {run_path(log).name} beside it, so which images it is about is unknown."
-        )
-    if read.torn:
-        raise InvalidRequest(f"The last line of {log} was cut short; `evaluate --resume` finishes it.")
-    return read, run
-
-
-def digests(log: Path) -> dict[str, str]:
-    """The digests of a log and of the file beside it, by the fields of a statement."""
-    from smoothcert.schemas.evaluation_run import run_path
-
-    files = {"log_sha256": log, "run_sha256": run_path(log)}
-    return {field: hashlib.sha256(path.read_bytes()).hexdigest() for field, path in files.items()}
-
-
-def _checkpoint(run: EvaluationRun, model: str | None) -> Checkpoint | None:
-    """The model of the log, if it is here. Raises InvalidRequest if the one named is another."""
-    from smoothcert.cli.checkpoints import Checkpoint, find_checkpoint
-    from smoothcert.cli.settings import settings
-
-    if model:
-        found = find_checkpoint(model)
-        if found.card.weights_sha256 != run.weights_sha256:
-            raise InvalidRequest(f"{model} has other weights than those that voted on this log.")
-        return found
-    models = settings().registry
-    try:
-        card = models.card(run.model)
-    except UnknownModel:
-        card = None
-    if card and card.weights_sha256 == run.weights_sha256:
-        return Checkpoint(models.folder(run.model), card)
-    note(f"{run.model} is not here, so its classes have numbers; --model names its folder")
-    return None
-
-
-def _slack(run: EvaluationRun, card: ModelCard | None) -> float:
-    from smoothcert.noise.normal import slack
-
-    return slack(run.sigma, math.prod(card.input_shape)) if card else 0.0
-
-
-def _precision(run: EvaluationRun) -> str:
-    """As `EngineConfig` writes it: device:backend:precision:batch."""
-    return run.setup.split(":")[2] if run.setup.count(":") >= 2 else "float32"
 
 
 def _numbers(rows: Sequence[Row]) -> tuple[str, ...]:
@@ -252,63 +195,3 @@ def _percent(share: float) -> str:
 
 def _cells(first: str, share: Share) -> tuple[str, ...]:
     return first, str(share.right), str(share.of), _percent(share.at_least)
-
-
-def check_statement(
-    statement: Statement, log: Path | None, model: str | None, replay: int | None, data_root: Path
-) -> Iterator[Check]:
-    """All checks of a statement: alone, with its model if that is here, with its log, and of redrawn rows.
-
-    replay: how many rows, at random. Raises InvalidRequest.
-    """
-    from smoothcert.stats.statement import compare_with_log, verify_statement
-
-    yield from verify_statement(statement).checks
-    if log is None:
-        if replay:
-            raise InvalidRequest("--replay of a statement needs its log: give it with --log.")
-        return
-    read, run = _read(log)
-    yield from compare_with_log(statement, read.rows, run, digests(log), statement.slack).checks
-    checkpoint = _checkpoint(run, model)
-    if checkpoint:
-        yield from _check_card(statement, run, checkpoint.card)
-    if replay:
-        if checkpoint is None:
-            raise InvalidRequest("--replay needs the model: name its folder with --model.")
-        yield from _replayed(read.rows, run, checkpoint, replay, data_root)
-
-
-def _check_card(statement: Statement, run: EvaluationRun, card: ModelCard) -> Iterator[Check]:
-    from smoothcert.stats.verify import Check
-
-    digest = card.classifier_sha256_in(_precision(run))
-    named = statement.model.classifier_sha256
-    yield Check("model.classifier_sha256", named in (None, digest), "is of another classifier")
-    labels = [one.label for one in statement.classes]
-    yield Check("classes", labels == list(card.labels), f"are not those of {card.name}")
-    yield Check("slack", statement.slack >= _slack(run, card), "is less than the noise's own")
-
-
-def _replayed(
-    rows: Sequence[Row], run: EvaluationRun, checkpoint: Checkpoint, most: int, data_root: Path
-) -> Iterator[Check]:
-    """Redraw the votes of up to `most` rows, chosen at random, and compare counts and labels."""
-    from smoothcert.cli.checkpoints import Selection, build_engine, load_images
-    from smoothcert.stats.verify import Check
-    from smoothcert.votes import VoteRange
-
-    selection = Selection(run.dataset, run.split, data_root, run.every, None)  # type: ignore[arg-type]
-    images = load_images(checkpoint, selection)
-    engine = build_engine(checkpoint, run.setup)
-    for row in random.SystemRandom().sample(list(rows), min(most, len(rows))):
-        assert row.evidence is not None
-        same = int(images.labels[row.idx]) == row.label
-        yield Check("log", same, f"image {row.idx} has another label than {row.label} here")
-        source = engine.sampler(images.images_u8[row.idx].numpy(), run.sigma, int(row.evidence.seed, 16))
-        drawn = source.count(VoteRange("estimation", 0, row.evidence.n)).tolist()
-        claimed = list(row.evidence.counts)
-        yield Check("log", drawn == claimed, f"image {row.idx} redrawn has {drawn}, not {claimed}")
-        if row.predict >= 0:
-            chosen = int(source.count(VoteRange("selection", 0, run.n0)).argmax())
-            yield Check("log", chosen == row.predict, f"image {row.idx} redrawn chooses class {chosen}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from smoothcert.cli.checks import check_against, check_signature, check_statement, trusted_keys
 from smoothcert.cli.options import parse_json, read_document
 from smoothcert.cli.output import note, show
 from smoothcert.cli.timestamp import StampOptions, TimestampCa, check_stamp, token_path
-from smoothcert.errors import InternalError, InvalidRequest, NotACertificate, UnknownModel
+from smoothcert.errors import InternalError, InvalidRequest, NotACertificate
 
 if TYPE_CHECKING:
-    from smoothcert.cli.checkpoints import Checkpoint
     from smoothcert.cli.timestamp import StampCheck
-    from smoothcert.images.pixels import CertifiedImage
-    from smoothcert.schemas.certificate import Certificate, PublicKeys, Signature
+    from smoothcert.schemas.certificate import PublicKeys, Signature
     from smoothcert.schemas.json_text import Document
     from smoothcert.schemas.reading import Received
     from smoothcert.schemas.statement import Statement
@@ -122,7 +121,6 @@ def _verify_one(path: Path, options: CheckOptions) -> None:
     stamp = check_stamp(path, data, options.stamp) if options.stamp else None
     try:
         if is_statement(document):
-            from smoothcert.cli.attest import check_statement
             from smoothcert.schemas.statement import Statement
 
             statement = validated(document, Statement)
@@ -233,124 +231,3 @@ def unverified_fields(received: Received, checked: Collection[str]) -> list[str]
     optional = ("label", "asked_before", "made_by", "deadline", "ended_by")
     absent = {name for name in optional if getattr(received.certificate, name) is None}
     return [name for name in PREMISES if name not in absent.union(checked)] + received.unknown
-
-
-def check_against(
-    certificate: Certificate, model: str | None, image: Path | None, replay: bool
-) -> Iterator[Check]:
-    """Checks against the model, the image and redrawn votes.
-
-    Raises InvalidRequest.
-    """
-    from smoothcert.cli.options import read_file
-    from smoothcert.images.decode import read_image
-    from smoothcert.verification import Pixels, check_image
-
-    if replay and image is None:
-        raise InvalidRequest("--replay needs the image that was certified: give it with --image.")
-    checkpoint = _find(certificate, model, needed=replay)
-    if checkpoint:
-        yield from check_model(certificate, checkpoint, meant=replay or model is not None)
-    if image is None:
-        return
-    certified = read_image(read_file(image), checkpoint.card if checkpoint else Pixels(certificate))
-    yield check_image(certificate, certified, str(image))
-    if checkpoint and replay:
-        yield from check_votes(certificate, checkpoint, certified)
-
-
-def _find(certificate: Certificate, model: str | None, *, needed: bool) -> Checkpoint | None:
-    """The model to compare with. A name from a document is looked up in the registry, never as a path."""
-    from smoothcert.cli.checkpoints import Checkpoint, find_checkpoint
-    from smoothcert.cli.settings import settings
-
-    if model:
-        return find_checkpoint(model)
-    name, registry = certificate.model.name, settings().registry
-    try:
-        return Checkpoint(registry.folder(name), registry.card(name))
-    except UnknownModel:
-        if needed:
-            raise
-        return None
-
-
-def check_model(certificate: Certificate, checkpoint: Checkpoint, *, meant: bool) -> Iterator[Check]:
-    """Compare digests of the network, and its card: sigma, input shape, classes, label.
-
-    Unless `meant`, a model with the same name but other weights may be another one: then nothing is compared.
-    """
-    from smoothcert.stats.verify import Check
-    from smoothcert.verification import check_label, difference
-
-    card = checkpoint.card
-    same_weights = certificate.model.sha256 == card.weights_sha256
-    differing = difference(certificate, card)
-    if meant or not differing:
-        yield Check("model", not differing, f"the {differing} of {card.name} here differ")
-    if not meant and not same_weights:
-        return
-    names = {card.name, checkpoint.folder.resolve().name}
-    if certificate.model.name not in names:
-        yield Check("model", False, f"it names {certificate.model.name}, not {card.name}")
-    yield Check("sigma", certificate.sigma == card.sigma, f"{card.name} is certified at {card.sigma:g}")
-    shape = "x".join(map(str, card.input_shape))
-    if certificate.input.shape != card.input_shape:
-        yield Check("input.shape", False, f"{card.name} takes {shape}")
-    if len(certificate.counts) != len(card.labels):
-        yield Check("counts", False, f"{card.name} has {len(card.labels)} classes")
-    yield check_label(certificate, card)
-
-
-def check_votes(certificate: Certificate, checkpoint: Checkpoint, image: CertifiedImage) -> Iterator[Check]:
-    """Redraw every vote from the seed, with the engine that the certificate names; compare the counts."""
-    from smoothcert.cli.checkpoints import build_engine
-    from smoothcert.engines.config import EngineConfig
-    from smoothcert.noise.streams import parse_seed
-    from smoothcert.stats.verify import Check
-    from smoothcert.votes import VoteRange
-
-    try:
-        engine = build_engine(checkpoint, str(EngineConfig.of(certificate.engine)))
-    except InvalidRequest as error:
-        yield Check("engine", False, str(error).removesuffix("."))
-        return
-    same_engine = engine.description == certificate.engine
-    differs = "" if same_engine else "; but the engine here is another one"
-    source = engine.sampler(image.to_array(), certificate.sigma, parse_seed(certificate.seed))
-    selection = 0 if certificate.procedure == "predict" else certificate.n0
-    for field, stage, n, claimed in (
-        ("selection_counts", "selection", selection, certificate.selection_counts),
-        ("counts", "estimation", certificate.n, certificate.counts),
-    ):
-        drawn = source.count(VoteRange(stage, 0, n)).tolist()  # type: ignore[arg-type]
-        yield Check(field, drawn == claimed, f"redrawn from the seed they are {drawn}{differs}")
-    yield Check("seed", True, "")
-    if same_engine:
-        yield Check("engine", True, "")
-
-
-def trusted_keys(public_key: Path | None, url: str | None) -> PublicKeys | None:
-    """The keys of a file or of a service; None if neither is given.
-
-    Raises InvalidRequest, InternalError.
-    """
-    from smoothcert.cli.settings import settings
-    from smoothcert.client import Client
-    from smoothcert.schemas.certificate import PublicKeys
-
-    if public_key is not None:
-        return PublicKeys.read(public_key)
-    if url is not None:
-        with Client(url, settings().bearer) as client:
-            return client.signing_keys()
-    return None
-
-
-def check_signature(document: Document, keys: PublicKeys) -> Check:
-    """Whether one of these keys signed this document."""
-    from smoothcert.signing import signature_problem
-    from smoothcert.stats.verify import Check
-
-    wrong = signature_problem(document, keys)
-    return Check("signature", wrong is None, wrong or "")
