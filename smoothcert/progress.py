@@ -1,5 +1,6 @@
-"""Progress of long calls, on stderr."""
+"""Progress of long calls: bars and lines on stderr, and a warning when steps become slow."""
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -8,6 +9,8 @@ from typing import Protocol
 
 EVERY = 30.0  # seconds between lines
 SOON = 10.0  # seconds after the last line from which a milestone gets one
+WINDOW = 30.0  # seconds of one measurement of StepTimer
+SLOWER = 2.0  # times the fastest window, from which on steps count as slow
 
 
 class Update(Protocol):
@@ -70,3 +73,36 @@ def duration(seconds: float) -> str:
     if whole >= 3600:
         return f"{whole // 3600} h {whole % 3600 // 60:02} min"
     return f"{whole // 60} min {whole % 60:02} s" if whole >= 60 else f"{whole} s"
+
+
+class StepTimer:
+    """Measures seconds per step in windows, to notice when other processes use the processors."""
+
+    def __init__(self) -> None:
+        self._began: float | None = None
+        self._steps = 0
+        self._fastest = float("inf")
+        self._reported = False
+
+    def step(self, now: float) -> str | None:
+        """Count a step; returns a warning each time that steps become slow."""
+        if self._began is None:
+            self._began = now
+            return None
+        self._steps += 1
+        if now - self._began < WINDOW:
+            return None
+        seconds = (now - self._began) / self._steps
+        self._began, self._steps = now, 0
+        self._fastest = min(seconds, self._fastest)
+        slow = seconds > SLOWER * self._fastest
+        reported, self._reported = self._reported, slow
+        return _slower(seconds, self._fastest) if slow and not reported else None
+
+
+def _slower(seconds: float, fastest: float) -> str:
+    load = f", load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors" if os.name == "posix" else ""
+    return (
+        f"a step takes {1e3 * seconds:.3g} ms, {seconds / fastest:.1f} times as long as before{load}: "
+        "unless the method does more now, other programs take the processors"
+    )

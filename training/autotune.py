@@ -15,9 +15,9 @@ from torch import nn
 
 from training.datasets.image_set import ImageSet
 from training.distributed import from_main_process, is_distributed
-from training.recipe import Recipe
+from training.recipe import Recipe, fresh_network
 from training.step import has_compiler, has_residual_blocks
-from training.trainer import Trainer, fresh_network
+from training.trainer import Trainer
 
 MAX_STEPS = 12  # of a trial; on CUDA the first four precede the replayed graph
 MAX_SECONDS = 3.0  # of a trial

@@ -1,12 +1,18 @@
 """A recipe: everything that decides a run's weights, in one frozen value."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_type_hints
 
+import torch
+from torch import nn
+
 from smoothcert.errors import InvalidRequest
+from smoothcert.models.architectures import build_denoised, build_network
 from smoothcert.models.registry import DenoisedArchitecture
 from training.datasets.base import DELAY, DatasetDefaults, Schedule, dataset_defaults, published_schedule
+from training.datasets.image_set import ImageSet
 from training.methods import build_method, find_method, written
 from training.methods.base import Method
 from training.methods.denoiser import Denoiser
@@ -130,6 +136,27 @@ def _denoised(method: Method, classifier: FrozenClassifier) -> str:
     """The architecture of the method's denoiser before the classifier."""
     assert isinstance(method, Denoiser)
     return str(DenoisedArchitecture(method.depth, method.channels, classifier.architecture))
+
+
+def fresh_network(recipe: Recipe, images: ImageSet, classifier: nn.Module | None = None) -> nn.Module:
+    """The recipe's network with random weights. Raises InvalidRequest if it does not fit the images.
+
+    classifier: of a recipe that has one, with its weights; it is copied behind a fresh denoiser.
+    """
+    if recipe.classifier is None:
+        network = build_network(recipe.architecture, len(images.class_names), recipe.mean, recipe.std)
+    else:
+        architecture = DenoisedArchitecture.parse(recipe.architecture)
+        assert architecture is not None
+        assert classifier is not None
+        network = build_denoised(architecture, copy.deepcopy(classifier), len(recipe.mean))
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, *images.input_shape))
+    except (RuntimeError, AssertionError) as error:
+        shape = "x".join(map(str, images.input_shape))
+        raise InvalidRequest(f"{recipe.architecture} does not take {shape} images: {error}") from error
+    return network
 
 
 def run_name(recipe: Recipe) -> str:

@@ -1,6 +1,5 @@
 """The training loop: one recipe on one device, step by step, able to resume after a kill."""
 
-import copy
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -12,13 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from smoothcert.errors import InvalidRequest
-from smoothcert.models.architectures import DenoisedClassifier, build_denoised, build_network
-from smoothcert.models.registry import DenoisedArchitecture
+from smoothcert.models.architectures import DenoisedClassifier
 from training import distributed
 from training.datasets.base import augmentation_for
 from training.datasets.image_set import ImageSet
 from training.methods.base import TrainingProgress
-from training.recipe import Recipe
+from training.recipe import Recipe, fresh_network
 from training.step import (
     CudaGraphStep,
     InMemoryFormat,
@@ -240,27 +238,6 @@ class Trainer:
 
     def _on_stream(self) -> AbstractContextManager[Any]:
         return torch.cuda.stream(self._stream) if self._stream else nullcontext()
-
-
-def fresh_network(recipe: Recipe, images: ImageSet, classifier: nn.Module | None = None) -> nn.Module:
-    """The recipe's network with random weights. Raises InvalidRequest if it does not fit the images.
-
-    classifier: of a recipe that has one, with its weights; it is copied behind a fresh denoiser.
-    """
-    if recipe.classifier is None:
-        network = build_network(recipe.architecture, len(images.class_names), recipe.mean, recipe.std)
-    else:
-        architecture = DenoisedArchitecture.parse(recipe.architecture)
-        assert architecture is not None
-        assert classifier is not None
-        network = build_denoised(architecture, copy.deepcopy(classifier), len(recipe.mean))
-    try:
-        with torch.no_grad():
-            network.eval()(torch.zeros(1, *images.input_shape))
-    except (RuntimeError, AssertionError) as error:
-        shape = "x".join(map(str, images.input_shape))
-        raise InvalidRequest(f"{recipe.architecture} does not take {shape} images: {error}") from error
-    return network
 
 
 def check_finite(network: nn.Module, input_shape: Sequence[int], epoch: int, loss: float) -> None:

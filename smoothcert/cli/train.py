@@ -13,7 +13,7 @@ import typer
 from smoothcert.cli.options import Dataset
 from smoothcert.cli.output import note, show
 from smoothcert.errors import InvalidRequest
-from smoothcert.progress import progress_bar
+from smoothcert.progress import StepTimer, progress_bar
 
 if TYPE_CHECKING:
     import torch
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 PrecisionOption = Literal["auto", "float32", "bfloat16"]
 PRECISION = "Of autocast; `auto` times a few steps and takes the fastest."  # help of the option
 MEASURED = ("precision", "channels_last", "compile")  # fields of a recipe that are measured
-WINDOW = 30.0  # seconds of one measurement
-SLOWER = 2.0  # times the fastest window, from which on a warning is printed
 TEACHER_VOTES = 10_000  # of each image, as published
 METHOD_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}  # the method's own fields
 
@@ -276,36 +274,3 @@ def _run(session: TrainingRun, *, shown: bool) -> None:
             update(done, epochs * per_epoch, text, milestone=position.step == per_epoch)
             if shown and (slower := pace.step(time.monotonic())):
                 note(slower)
-
-
-class StepTimer:
-    """Measures seconds per step in windows, to notice when other processes use the processors."""
-
-    def __init__(self) -> None:
-        self._began: float | None = None
-        self._steps = 0
-        self._fastest = float("inf")
-        self._reported = False
-
-    def step(self, now: float) -> str | None:
-        """Count a step; returns a warning each time that steps become slow."""
-        if self._began is None:
-            self._began = now
-            return None
-        self._steps += 1
-        if now - self._began < WINDOW:
-            return None
-        seconds = (now - self._began) / self._steps
-        self._began, self._steps = now, 0
-        self._fastest = min(seconds, self._fastest)
-        slow = seconds > SLOWER * self._fastest
-        reported, self._reported = self._reported, slow
-        return _slower(seconds, self._fastest) if slow and not reported else None
-
-
-def _slower(seconds: float, fastest: float) -> str:
-    load = f", load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors" if os.name == "posix" else ""
-    return (
-        f"a step takes {1e3 * seconds:.3g} ms, {seconds / fastest:.1f} times as long as before{load}: "
-        "unless the method does more now, other programs take the processors"
-    )

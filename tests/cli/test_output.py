@@ -2,8 +2,7 @@ import pytest
 
 from service.openapi import CERTIFICATE
 from smoothcert.cli.output import describe, so_far
-from smoothcert.cli.train import WINDOW, StepTimer
-from smoothcert.progress import Lines, duration, progress_bar
+from smoothcert.progress import WINDOW, Lines, StepTimer, duration, progress_bar
 from smoothcert.schemas.certificate import Certificate
 from smoothcert.schemas.job import Forecast, Progress
 
