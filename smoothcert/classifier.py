@@ -15,9 +15,10 @@ from pydantic import ValidationError
 
 from smoothcert.engines.as_given import AsGivenEngine
 from smoothcert.engines.autotune import Subject, choose_config
-from smoothcert.engines.capture import Captured, Classifier, Scores, capture, name_of
+from smoothcert.engines.capture import Captured, capture
 from smoothcert.engines.config import EngineConfig
 from smoothcert.engines.engine import Engine
+from smoothcert.engines.function_check import Classifier, Scores, name_of
 from smoothcert.environment import cache_folder, models_folder
 from smoothcert.errors import InvalidRequest
 from smoothcert.images.arrays import certified_image

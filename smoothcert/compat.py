@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from smoothcert.engines.as_given import AsGivenEngine
 from smoothcert.engines.autotune import Subject, available_device, choose_config
-from smoothcert.engines.capture import Captured, Classifier, Scores, capture
+from smoothcert.engines.capture import Captured, capture
 from smoothcert.engines.config import EngineConfig
 from smoothcert.engines.engine import Engine
-from smoothcert.engines.purity import fingerprint
+from smoothcert.engines.function_check import Classifier, Scores, fingerprint
 from smoothcert.environment import cache_folder
 from smoothcert.errors import BadImage, ImpossibleRequest, InvalidRequest
 from smoothcert.schemas.certificate import Shape

@@ -12,7 +12,7 @@ from smoothcert.cli.output import check_out, note, show
 from smoothcert.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from smoothcert.models.added import AddedModel, AddRequest
+    from smoothcert.models.added import AddRequest
     from smoothcert.schemas.card import ModelCard
 
 
@@ -46,6 +46,7 @@ def add(
     """
     from smoothcert.engines.hardware import limit_threads_to_quota
     from smoothcert.models.added import AddRequest, read_model, save_model
+    from smoothcert.models.checks import check_added
 
     request = AddRequest(
         name=_name(name, out, source),
@@ -65,7 +66,7 @@ def add(
     model = read_model(source, request)
     show(f"{source}")
     _list(model.found)
-    _list(_checked(model))
+    _list(check_added(model))
     card = save_model(model, folder)
     _list({"digest": card.weights_sha256})
     show(f"added as {folder}")
@@ -75,14 +76,6 @@ def add(
 def _list(found: dict[str, str]) -> None:
     for title, text in found.items():
         show(f"  {title:<9} {text}")
-
-
-def _checked(model: AddedModel) -> dict[str, str]:
-    from smoothcert.models.function_check import check_function, compare_readings, vote_twice
-
-    check_function(model)
-    checks = compare_readings(model) if model.onnx is not None else {}
-    return checks | vote_twice(model)
 
 
 def _warn(card: ModelCard, request: AddRequest, folder: Path) -> None:

@@ -10,23 +10,28 @@ import hashlib
 import logging
 import operator
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from io import StringIO
-from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram
 
 from smoothcert.engines.config import MAX_BATCH
-from smoothcert.engines.purity import alike, check_is_a_function, probe_images, raw_bytes
+from smoothcert.engines.function_check import (
+    Classifier,
+    Path,
+    Scores,
+    alike,
+    check_classifier,
+    name_of,
+    probe_images,
+    raw_bytes,
+)
 from smoothcert.errors import InvalidRequest
 from smoothcert.schemas.certificate import Shape
-
-Classifier = nn.Module | Callable[[Tensor], Any]
-Path = tuple[str | int, ...]  # attributes, keys and indices that lead from an answer to its scores
 
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 _HARMLESS = ("wrap_with_set_grad_enabled", "wrap_with_autocast")  # higher-order operators without a branch
@@ -71,53 +76,6 @@ class Captured:
     notes: tuple[str, ...] = ()
 
 
-class Scores(nn.Module):
-    """The classifier with its normalisation before it; its scores are taken out of whatever it returns."""
-
-    mean: Tensor | None
-    std: Tensor | None
-
-    def __init__(
-        self, classifier: Classifier, mean: Sequence[float] | None, std: Sequence[float] | None
-    ) -> None:
-        super().__init__()
-        self.classifier = classifier
-        self.path: Path = ()
-        for name, values in (("mean", mean), ("std", std)):
-            self.register_buffer(name, None if values is None else torch.tensor(values).view(1, -1, 1, 1))
-
-    @property
-    def module(self) -> nn.Module | None:
-        """The classifier if it is a module."""
-        return self.classifier if isinstance(self.classifier, nn.Module) else None
-
-    @property
-    def home(self) -> torch.device:
-        """Where the module's weights lie."""
-        return next((tensor.device for tensor in _tensors(self.module)), torch.device("cpu"))
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the module's weights."""
-        floats = (tensor.dtype for tensor in _tensors(self.module) if tensor.is_floating_point())
-        return next(floats, torch.float32)
-
-    def answer(self, images_BCHW: Tensor) -> Any:
-        """What the classifier returns."""
-        if self.mean is not None:
-            images_BCHW = images_BCHW - self.mean
-        if self.std is not None:
-            images_BCHW = images_BCHW / self.std
-        return self.classifier(images_BCHW.to(self.dtype))
-
-    def forward(self, images_BCHW: Tensor) -> Tensor:
-        scores = self.answer(images_BCHW)
-        for step in self.path:
-            named = isinstance(step, str) and not isinstance(scores, Mapping)
-            scores = getattr(scores, str(step)) if named else scores[step]
-        return scores if isinstance(scores, Tensor) else torch.as_tensor(scores)
-
-
 def capture(  # noqa: PLR0917
     classifier: Classifier,
     shape_CHW: Shape,
@@ -139,10 +97,9 @@ def capture(  # noqa: PLR0917
             parameter.requires_grad_(False)
     _refuse_not_finite(scores, name)
     images_BCHW = probe_images(shape_CHW, sigma).to(scores.home)
-    scores.path = _find_scores(_first_answer(scores, images_BCHW, name), len(images_BCHW), num_classes, name)
+    expected_BK = check_classifier(scores, images_BCHW, num_classes, name)
     if scores.path:
-        notes.add(f"the scores are {_written(scores.path)} of what it returns")
-    expected_BK = check_is_a_function(scores, scores.module, images_BCHW, name)
+        notes.add(f"the scores are {'.'.join(map(str, scores.path))} of what it returns")
     probe = Probe(images_BCHW, expected_BK, scores.path)
     graph, reason = _graph_of(scores, images_BCHW, expected_BK)
     return Captured(
@@ -163,13 +120,6 @@ class Notes:
 
     def add(self, note: str) -> None:
         self.said.append(note)
-
-
-def name_of(classifier: Classifier) -> str:
-    """For messages: the class of a module, or the name of a function."""
-    if isinstance(classifier, nn.Module):
-        return type(classifier).__name__
-    return getattr(classifier, "__name__", type(classifier).__name__)
 
 
 def _own_copy(classifier: Classifier, notes: Notes) -> Classifier:
@@ -204,71 +154,6 @@ def _refuse_not_finite(scores: Scores, name: str) -> None:
     for key, tensor in scores.state_dict().items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise InvalidRequest(f"{name}: {key.removeprefix('classifier.')} holds NaN or infinite numbers.")
-
-
-def _first_answer(scores: Scores, images_BCHW: Tensor, name: str) -> Any:
-    shape = "(B, " + ", ".join(map(str, images_BCHW.shape[1:])) + ")"
-    try:
-        with torch.no_grad():
-            return scores.answer(images_BCHW.clone())
-    except Exception as error:  # a user's code may raise anything
-        message = str(error).strip().partition("\n")[0]
-        raise InvalidRequest(
-            f"{name} fails on float images of shape {shape}: {type(error).__name__}: {message}. "
-            "Do input_shape, mean and std fit it?"
-        ) from error
-
-
-def _find_scores(answer: Any, batch: int, num_classes: int, name: str) -> Path:
-    """Where in the answer the scores (B,K) are. Raises InvalidRequest."""
-    named = getattr(answer, "logits", None)
-    if named is None and isinstance(answer, Mapping):
-        named = answer.get("logits")
-    if named is not None:
-        _check_shape(named, batch, num_classes, f"the logits of {name}")
-        return ("logits",)
-    if isinstance(answer, Mapping | tuple | list):
-        return _only_scores(answer, batch, num_classes, name)
-    _check_shape(answer, batch, num_classes, name)
-    return ()
-
-
-def _only_scores(answer: Mapping[Any, Any] | Sequence[Any], batch: int, num_classes: int, name: str) -> Path:
-    parts = list(answer.items()) if isinstance(answer, Mapping) else list(enumerate(answer))
-    fitting = [key for key, part in parts if _shape(part) == (batch, num_classes)]
-    if len(fitting) == 1:
-        return (fitting[0],)
-    kinds = ", ".join(f"{key}: {_shape(part) or type(part).__name__}" for key, part in parts[:5])
-    what = "no" if not fitting else "more than one"
-    raise InvalidRequest(
-        f"{name} returns a {type(answer).__name__} ({kinds}) with {what} tensor of {num_classes} scores an "
-        "image: give a function that returns the scores alone, such as lambda x: net(x)[0]."
-    )
-
-
-def _check_shape(scores: Any, batch: int, num_classes: int, name: str) -> None:
-    shape = _shape(scores)
-    if shape is None:
-        raise InvalidRequest(
-            f"{name} returns a {type(scores).__name__}, not a tensor of scores (B, {num_classes})."
-        )
-    if shape == (batch, num_classes):
-        return
-    if len(shape) == 2 and shape[0] == batch:
-        raise InvalidRequest(f"{name} gives {shape[1]} scores an image, but num_classes is {num_classes}.")
-    hint = ": these are classes, not scores; give the scores" if shape == (batch,) else ""
-    raise InvalidRequest(
-        f"{name} returns shape {shape} for {batch} images, not ({batch}, {num_classes}){hint}."
-    )
-
-
-def _shape(value: Any) -> tuple[int, ...] | None:
-    shape = getattr(value, "shape", None)
-    return None if shape is None or not hasattr(value, "dtype") else tuple(shape)
-
-
-def _written(path: Path) -> str:
-    return ".".join(str(step) for step in path)
 
 
 def _graph_of(scores: Scores, images_BCHW: Tensor, expected_BK: Tensor) -> tuple[fx.GraphModule | None, str]:
@@ -382,12 +267,6 @@ def _sha256(parts: Iterator[str | bytes] | Sequence[str | bytes]) -> str:
         content = part.encode() if isinstance(part, str) else part
         digest.update(len(content).to_bytes(8, "big") + content)
     return digest.hexdigest()
-
-
-def _tensors(module: nn.Module | None) -> Iterator[Tensor]:
-    if module is not None:
-        yield from module.parameters()
-        yield from module.buffers()
 
 
 def _first_line(error: Exception) -> str:

@@ -2,10 +2,11 @@
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from smoothcert.engines.autotune import available_device, default_config
 from smoothcert.engines.engine import Engine, noisy_pixels
-from smoothcert.engines.purity import alike, check_is_a_function, probe_images
+from smoothcert.engines.function_check import Scores, alike, check_classifier, probe_images
 from smoothcert.errors import BadModelFile, InternalError, InvalidRequest
 from smoothcert.models.added import AddedModel
 from smoothcert.models.onnx.second_reading import openvino_scores
@@ -13,29 +14,26 @@ from smoothcert.votes import VoteRange
 
 _SMALL_IMAGE = 10_000  # C*H*W
 _VOTES, _VOTES_LARGE = 1000, 16
+_HINT = "Are its weights, --crop and --range right?"
 
 
-def check_function(model: AddedModel) -> None:
-    """Raises InvalidRequest: it fails on such images, draws random numbers, or couples the batch."""
-    images_BCHW = probe_images(model.card.input_shape, model.card.sigma)
-    try:
-        scores_BK = check_is_a_function(model.network, None, images_BCHW, "the network")
-    except InvalidRequest:
-        raise
-    except Exception as error:  # an unknown network may fail in any way
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        shape = "x".join(map(str, model.card.input_shape))
-        raise BadModelFile(f"The network fails on images of {shape}: {line}. Is --crop right?") from error
-    if tuple(scores_BK.shape) != (len(images_BCHW), len(model.card.labels)):
-        raise BadModelFile(f"The network's output is {tuple(scores_BK.shape)}, not one score for each class.")
-    if not scores_BK.isfinite().any():
-        raise BadModelFile("The network's scores are not finite. Are its weights or --range right?")
+def check_added(model: AddedModel) -> dict[str, str]:
+    """What was checked, in words.
+
+    Raises InvalidRequest: it fails on such images, is no function of one image, or is read differently
+    elsewhere; InternalError: no engine runs it.
+    """
+    card = model.card
+    images_BCHW = probe_images(card.input_shape, card.sigma)
+    scores = Scores(model.network, None, None)
+    check_classifier(scores, images_BCHW, len(card.labels), "the network", _HINT)
+    compared = {} if model.onnx is None else _compare_readings(model, images_BCHW)
+    return compared | _vote_twice(model)
 
 
-def compare_readings(model: AddedModel) -> dict[str, str]:
+def _compare_readings(model: AddedModel, images_BCHW: Tensor) -> dict[str, str]:
     """Our reading of an ONNX file against OpenVINO's. Raises BadModelFile: they differ."""
     assert model.onnx is not None
-    images_BCHW = probe_images(model.card.input_shape, model.card.sigma)
     with torch.no_grad():
         ours_BK = model.network(images_BCHW)
         given = model.network[0](images_BCHW)  # type: ignore[index]
@@ -51,7 +49,7 @@ def compare_readings(model: AddedModel) -> dict[str, str]:
     return {"compared": f"OpenVINO reads it alike (scores differ by {difference:.1g} at most)"}
 
 
-def vote_twice(model: AddedModel) -> dict[str, str]:
+def _vote_twice(model: AddedModel) -> dict[str, str]:
     """Certifies one noisy input twice. Raises InvalidRequest: the votes differ; InternalError: no engine."""
     card = model.card
     channels, height, width = card.input_shape
