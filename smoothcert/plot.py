@@ -1,8 +1,9 @@
 """Certified accuracy against radius, and the distribution of p_A for logs with evidence."""
 
 import io
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,26 @@ def save_panels(panels: Sequence[tuple[str, Sequence[Log]]], path: Path) -> None
         ):
             axes.set_title(title)
             _plot_accuracy(axes, logs)
+        save_figure(figure, path)
+
+
+def save_survival(curves: Mapping[str, Sequence[float]], path: Path) -> None:
+    """The share of images that stand at each radius, a curve a name.
+
+    curves: up to which radius each image stands; -1 where it never does, infinite where it always does.
+    """
+    check_plot_path(path)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=PANEL, layout="constrained")
+        axes = figure.subplots()
+        ends = [radius for radii in curves.values() for radius in radii if radius < math.inf]
+        limit = 1.05 * max(ends, default=1.0)
+        for name, radii in curves.items():
+            drops = sorted(radius for radius in radii if radius >= 0)
+            shares = [(len(drops) - k) / max(1, len(radii)) for k in range(len(drops) + 1)]
+            axes.step([0.0, *(min(radius, 2 * limit) for radius in drops)], shares, where="post", label=name)
+        axes.set(xlabel="Radius", ylabel="Share of images right", xlim=(0, limit), ylim=(0, 1))
+        axes.legend()
         save_figure(figure, path)
 
 

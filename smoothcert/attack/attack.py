@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import stats
 from torch import Tensor, nn
 
 from smoothcert.attack.pgd import Goal, RealSampler, Surrogate, real_voter, within
@@ -35,18 +36,21 @@ class Budget:
     """Limits of the attack on one image.
 
     restarts: PGD runs at each radius. noises: noise samples in each PGD step. votes: samples of each PREDICT.
-    alpha: probability that any adversarial example of an image is a false alarm, shared among its checks.
+    inside_votes: samples inside the claimed radius, where a change refutes the claim; drawn only as far as
+    needed. alpha: probability that any adversarial example of an image is a false alarm, shared among checks.
     farthest: largest radius to try, as a multiple of the certified one. halvings: bisection steps after the
-    first adversarial example outside the radius.
+    first adversarial example outside the radius. bare_steps: DDN steps on the bare network, or 0.
     """
 
     restarts: int = 5
     steps: int = 20
     noises: int = 32
     votes: int = 10_000
+    inside_votes: int = 200_000
     alpha: float = 0.001
     farthest: float = 4.0
     halvings: int = 5
+    bare_steps: int = 100
 
     @property
     def radii(self) -> int:
@@ -56,6 +60,24 @@ class Budget:
     @property
     def alpha_per_check(self) -> float:
         return self.alpha / (self.radii * (self.restarts + 1))
+
+    @property
+    def inside_looks(self) -> tuple[int, ...]:
+        """The numbers of votes after which a check inside the radius is decided if it can be: doublings."""
+        looks = [self.votes]
+        while looks[-1] < self.inside_votes:
+            looks.append(min(2 * looks[-1], self.inside_votes))
+        return tuple(looks)
+
+    def resolution(self, sigma: float) -> float:
+        """By how much a radius must be too large to be refuted, half of the time, at a flat boundary.
+
+        PGD is assumed to find the direction. l2, pixels in [0,1].
+        """
+        looks = self.inside_looks
+        alpha = self.alpha_per_check / len(looks)
+        least = stats.binom.isf(alpha / 2, looks[-1], 0.5) + 1
+        return float(sigma * stats.norm.ppf(least / looks[-1]))
 
 
 @dataclass(frozen=True)
@@ -165,11 +187,11 @@ class _AttackSession:
     def attempt(self, radius: float, start_CHW: Tensor | None = None) -> Attempt:
         """Search within a radius; `start_CHW` is checked first, if given."""
         before = self._checks
-        found = None if start_CHW is None else self._check(within(start_CHW, radius))
+        found = None if start_CHW is None else self._check(within(start_CHW, radius), radius)
         for restart in range(self._budget.restarts):
             if found is not None:
                 break
-            found = self._check(self._pgd(radius, restart, start_CHW))
+            found = self._check(self._pgd(radius, restart, start_CHW), radius)
         return Attempt(radius, self._checks - before, found)
 
     def bisect(self, low: float, found: AdversarialExample) -> Iterator[Attempt]:
@@ -191,26 +213,30 @@ class _AttackSession:
         goal = self._goals[restart % len(self._goals)]
         return self._surrogate.pgd_attack(self._image_CHW, goal, radius, start_CHW, self._budget.steps)
 
-    def _check(self, eta_CHW: Tensor) -> AdversarialExample | None:
+    def _check(self, eta_CHW: Tensor, radius: float) -> AdversarialExample | None:
         """An adversarial example if PREDICT, on fresh noise, returns another class at x + eta; else None."""
         self._checks += 1
-        reached = self._predict((self._image_CHW + eta_CHW).numpy())
+        looks = self._budget.inside_looks if radius < self._claim.radius else (self._budget.votes,)
+        reached = self._predict((self._image_CHW + eta_CHW).numpy(), looks)
         if reached is None or reached == self._claim.predicted:
             return None
         return AdversarialExample(float(torch.linalg.vector_norm(eta_CHW)), reached, eta_CHW.numpy())
 
-    def _predict(self, image_CHW: NDArray[np.float64]) -> int | None:
-        """g's class, or None if PREDICT abstains. Stops early only if the class did not change."""
-        attacker, votes = self._attacker, self._budget.votes
+    def _predict(self, image_CHW: NDArray[np.float64], looks: tuple[int, ...]) -> int | None:
+        """g's class, or None if PREDICT abstains at every look. alpha is shared among the looks."""
+        attacker, predicted = self._attacker, self._claim.predicted
         seed = _derived(self._seed, f"check {self._checks}")
         source = RealSampler(attacker.voter, image_CHW, attacker.sigma, seed)
-        screen = min(SCREEN_VOTES, votes)
-        counts_K = source.count(VoteRange("estimation", 0, screen))
-        if counts_K.argmax() == self._claim.predicted and predicts(counts_K, screen, SCREEN_ALPHA):
-            return self._claim.predicted
-        counts_K += source.count(VoteRange("estimation", screen, votes))
-        known = predicts(counts_K, votes, self._budget.alpha_per_check, slack=source.slack)
-        return int(counts_K.argmax()) if known else None
+        alpha = self._budget.alpha_per_check / len(looks)
+        drawn, counts_K = 0, np.zeros(source.num_classes, dtype=np.int64)
+        for n in sorted({min(SCREEN_VOTES, looks[0]), *looks}):
+            counts_K = counts_K + source.count(VoteRange("estimation", drawn, n))
+            drawn = n
+            if counts_K.argmax() == predicted and predicts(counts_K, n, SCREEN_ALPHA):
+                return predicted
+            if n in looks and predicts(counts_K, n, alpha, slack=source.slack):
+                return int(counts_K.argmax())
+        return None
 
 
 def _derived(seed: int, what: str) -> int:

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from smoothcert.cli.attack_results import COLUMNS, CURVES, AttackedImage, AttackTotals, curves
 from smoothcert.cli.options import N0, Alpha, Dataset, EngineOption, N, Procedure, given, parameters
 from smoothcert.cli.output import check_out, show, show_json, show_table
 from smoothcert.errors import InvalidRequest
@@ -19,7 +20,8 @@ from smoothcert.files import is_stream, open_stream
 from smoothcert.progress import progress_bar
 
 if TYPE_CHECKING:
-    from smoothcert.attack.attack import Attacker, AttackResult, Budget
+    from smoothcert.attack.attack import Attacker, Budget
+    from smoothcert.attack.bare import BareAttacker
     from smoothcert.cli.checkpoints import Checkpoint, Selection
     from smoothcert.schemas.evaluation_log import Row
     from smoothcert.schemas.evaluation_run import EvaluationRun
@@ -43,25 +45,47 @@ def attack(
     steps: Annotated[int, typer.Option(min=1, help="Of PGD.")] = 20,
     noises: Annotated[int, typer.Option(min=1, help="In each step.")] = 32,
     check_votes: Annotated[int, typer.Option(min=1, help="Of the PREDICT that checks each find.")] = 10_000,
+    inside_votes: Annotated[
+        int, typer.Option(min=1, help="Of that PREDICT inside the certified radius, at most.")
+    ] = 200_000,
+    bare_steps: Annotated[
+        int, typer.Option(min=0, help="Of DDN on the bare network, without noise; 0 leaves it out.")
+    ] = 100,
     farthest: Annotated[float, typer.Option(min=1, help="Search up to this multiple of the radius.")] = 4.0,
     seed: Annotated[int | None, typer.Option(help="Of the whole run; random unless given.")] = None,
     engine: EngineOption = None,
     out: Annotated[Path | None, typer.Option(metavar="LOG", help="Keep a line an image, as it ends.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The curves, proved and attacked, .png or .svg.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything, as one document.")] = False,
 ) -> None:
-    """Try to break certificates.
+    """Try to break certificates, and the network without smoothing.
 
     Inside the certified radius nothing should change the smoothed classifier's class (a certificate is
     wrong with probability alpha at most). Outside, the smallest radius that breaks is searched for: the gap
-    between proved and broken. A break counts only if fresh votes prove it.
+    between proved and broken. A break counts only if fresh votes prove it. Beside them stands the smallest
+    perturbation found that changes the class of the bare network, which nothing defends.
     """
     from smoothcert.attack.attack import Budget
     from smoothcert.cli.checkpoints import Selection, find_checkpoint
 
     check_out(out)
+    if plot is not None:
+        from smoothcert.plot import check_plot_path
+
+        check_plot_path(plot)
     checkpoint = find_checkpoint(model)
     request = parameters(given(n=n, n0=n0, alpha=alpha, procedure=procedure), checkpoint.card.sigma)
-    budget = Budget(restarts=restarts, steps=steps, noises=noises, votes=check_votes, farthest=farthest)
+    budget = Budget(
+        restarts=restarts,
+        steps=steps,
+        noises=noises,
+        votes=check_votes,
+        inside_votes=inside_votes,
+        farthest=farthest,
+        bare_steps=bare_steps,
+    )
     selection = Selection(dataset, split, data_root, every, limit)
     plan = make_plan(checkpoint, request, selection, budget, seed=seed, engine=engine)
     with open_log(out) if out else nullcontext() as log:
@@ -70,7 +94,9 @@ def attack(
     if as_json:
         show_json(_document(plan, attacked, totals))
     else:
-        _print(attacked, totals)
+        _print(plan, attacked, totals)
+    if plot is not None:
+        _plot(attacked, plot)
 
 
 def _document(plan: AttackPlan, attacked: list[AttackedImage], totals: AttackTotals) -> dict[str, Any]:
@@ -81,102 +107,46 @@ def _document(plan: AttackPlan, attacked: list[AttackedImage], totals: AttackTot
         "budget": asdict(plan.budget),
         "images": [item.document for item in attacked],
         "totals": asdict(totals),
+        "resolution": plan.resolution,
+        "curves": [asdict(point) for point in curves(attacked)],
     }
 
 
-def _print(attacked: list[AttackedImage], totals: AttackTotals) -> None:
+def _print(plan: AttackPlan, attacked: list[AttackedImage], totals: AttackTotals) -> None:
+    from smoothcert.stats.bounds import ceil_to
 
     show_table(COLUMNS, [item.cells for item in attacked])
     show(f"{totals.images} images, {totals.certified} certified, {totals.abstained} abstained")
     show(f"broken inside the certified radius: {totals.broken_inside}")
+    too_large = ceil_to(plan.resolution, 4)
+    show(
+        f"at a flat boundary, a radius too large by {too_large:.4f} ({plan.resolution / plan.run.sigma:.3f} "
+        "sigma) is broken at least half of the time; smaller errors are mostly missed"
+    )
     if totals.mean_gap is None:
         show("broken outside: none")
-        return
-    show(
-        f"broken outside: {totals.broken_outside}; the smallest broken radius is on average "
-        f"{totals.mean_gap:.3f} times the certified one ({totals.mean_distance:+.3f})"
-    )
-
-
-COLUMNS = ("idx", "label", "class", "radius", "broken_inside", "broken", "gap", "checks", "seconds")
-Report = Callable[[float, str], None]  # share of the image under way, what happens
-DIGITS = 6  # of radii: the proved rounded down, the broken rounded up
-
-
-@dataclass(frozen=True)
-class AttackedImage:
-    """The attack on one image. result: None if the classifier abstained."""
-
-    row: Row
-    result: AttackResult | None
-    seconds: float
-
-    @property
-    def gap(self) -> float | None:
-        """The smallest broken radius as a multiple of the certified one."""
-        if self.result is None or self.result.broken is None:
-            return None
-        return self.result.broken / self.result.radius
-
-    @property
-    def cells(self) -> list[str]:
-        """The cells of its line in the log; `-` for missing values."""
-        from smoothcert.stats.bounds import ceil_to, floor_to
-
-        found, gap = self.result, self.gap
-        inside = "-" if found is None else str(int(not found.holds))
-        broken = "-" if found is None or found.broken is None else f"{ceil_to(found.broken, DIGITS):.6f}"
-        checks = "-" if found is None else str(found.checks)
-        known = [str(self.row.idx), str(self.row.label), str(self.row.predict)]
-        radius = f"{floor_to(self.row.radius, DIGITS):.6f}"
-        shown_gap = "-" if gap is None else f"{gap:.3f}"
-        return [*known, radius, inside, broken, shown_gap, checks, f"{self.seconds:.1f}"]
-
-    @property
-    def document(self) -> dict[str, Any]:
-        """Its entry in the document of `--json`; null for missing values."""
-        found = self.result
-        return {
-            "idx": self.row.idx,
-            "label": self.row.label,
-            "class": None if self.row.abstained else self.row.predict,
-            "radius": self.row.radius,
-            "broken_inside": None if found is None else not found.holds,
-            "broken_radius": None if found is None else found.broken,
-            "checks": 0 if found is None else found.checks,
-            "seconds": self.seconds,
-        }
-
-
-@dataclass(frozen=True)
-class AttackTotals:
-    """Totals. mean_gap, mean_distance: mean ratio and difference of broken and certified radius."""
-
-    images: int
-    abstained: int
-    certified: int
-    broken_inside: int
-    broken_outside: int
-    mean_radius: float | None
-    mean_broken_radius: float | None
-    mean_distance: float | None
-    mean_gap: float | None
-
-    @classmethod
-    def of(cls, all_attacked: Sequence[AttackedImage]) -> AttackTotals:
-        found = [item.result for item in all_attacked if item.result]
-        broken = [(item.broken, item.radius) for item in found if item.broken is not None]
-        return cls(
-            images=len(all_attacked),
-            abstained=len(all_attacked) - len(found),
-            certified=len(found),
-            broken_inside=sum(not item.holds for item in found),
-            broken_outside=sum(item.holds and item.broken is not None for item in found),
-            mean_radius=_mean([item.radius for item in found]),
-            mean_broken_radius=_mean([outside for outside, _ in broken]),
-            mean_distance=_mean([outside - proved for outside, proved in broken]),
-            mean_gap=_mean([outside / proved for outside, proved in broken]),
+    else:
+        show(
+            f"broken outside: {totals.broken_outside}; the smallest broken radius is on average "
+            f"{totals.mean_gap:.3f} times the certified one ({totals.mean_distance:+.3f})"
         )
+    if totals.mean_bare_radius is not None:
+        show(
+            f"bare network: right on {totals.bare_right}, broken on {totals.bare_broken}; the smallest "
+            f"perturbation is on average {totals.mean_bare_radius:.3f}"
+        )
+    show("\nshare of images right at every point within r (proved), or not broken within r (attacked):\n")
+    show_table(CURVES, [point.cells for point in curves(attacked)])
+
+
+def _plot(attacked: list[AttackedImage], path: Path) -> None:
+    from smoothcert.plot import save_survival
+
+    standing = [item.standing for item in attacked]
+    save_survival({name: [one[k] for one in standing] for k, name in enumerate(CURVES[1:])}, path)
+
+
+Report = Callable[[float, str], None]  # share of the image under way, what happens
 
 
 @dataclass(frozen=True)
@@ -188,6 +158,11 @@ class AttackPlan:
     images: ImageSet
     indices: range
     budget: Budget
+
+    @property
+    def resolution(self) -> float:
+        """By how much a radius must be too large to be refuted half of the time, at a flat boundary."""
+        return self.budget.resolution(self.run.sigma)
 
 
 def make_plan(
@@ -244,48 +219,46 @@ def open_log(path: Path) -> IO[str]:
 
 def _each(plan: AttackPlan, report: Report) -> Iterator[AttackedImage]:
     from smoothcert.attack.attack import Attacker
+    from smoothcert.attack.bare import BareAttacker
     from smoothcert.cli.checkpoints import build_engine
     from smoothcert.engines.config import EngineConfig
     from smoothcert.models.checkpoint import load_network
     from training.evaluation import evaluate
 
     card, run = plan.checkpoint.card, plan.run
-    engine = build_engine(plan.checkpoint, run.setup)
-    attacker = Attacker(
-        load_network(plan.checkpoint.folder, card),
-        card.input_shape,
-        len(card.labels),
-        config=EngineConfig.parse(run.setup),
-        sigma=run.sigma,
-        budget=plan.budget,
-    )
+    engine, config = build_engine(plan.checkpoint, run.setup), EngineConfig.parse(run.setup)
+    network, budget = load_network(plan.checkpoint.folder, card), plan.budget
+    shape, classes = card.input_shape, len(card.labels)
+    attacker = Attacker(network, shape, classes, config=config, sigma=run.sigma, budget=budget)
+    bare = BareAttacker(network, steps=budget.bare_steps, device=config.device)
     for step in evaluate(engine, plan.images, run, plan.indices, done=()):
         if step.row is None:
             report(0.0, f"image {step.idx}: {step.votes} of {step.of} votes")
         else:
-            yield _attack(plan, attacker, step.row, report)
+            yield _attack(plan, attacker, bare, step.row, report)
 
 
-def _attack(plan: AttackPlan, attacker: Attacker, row: Row, report: Report) -> AttackedImage:
+def _attack(
+    plan: AttackPlan, attacker: Attacker, bare: BareAttacker, row: Row, report: Report
+) -> AttackedImage:
     from smoothcert.attack.attack import AttackResult, Claim
     from smoothcert.schemas.evaluation_run import image_seed
 
+    started, image_CHW = time.perf_counter(), plan.images.images_u8[row.idx].numpy()
+    seed = int(image_seed(plan.run.seed, row.idx), 16)
+    undefended = bare.attack(image_CHW, seed) if plan.budget.bare_steps else None
     if row.abstained or row.radius == 0:
-        return AttackedImage(row, None, row.seconds)
-    started = time.perf_counter()
-    claim = Claim(plan.images.images_u8[row.idx].numpy(), row.predict, row.radius)
+        return AttackedImage(row, None, row.seconds + time.perf_counter() - started, undefended)
+    claim = Claim(image_CHW, row.predict, row.radius)
     attempts = []
-    for attempt in attacker.attempts(claim, int(image_seed(plan.run.seed, row.idx), 16)):
+    for attempt in attacker.attempts(claim, seed):
         attempts.append(attempt)
         what = "holds" if attempt.found is None else "broken"
         report(len(attempts) / (plan.budget.radii + 1), f"image {row.idx}: {what} at {attempt.radius:.3f}")
-    return AttackedImage(row, AttackResult.of(claim, attempts), row.seconds + time.perf_counter() - started)
+    seconds = row.seconds + time.perf_counter() - started
+    return AttackedImage(row, AttackResult.of(claim, attempts), seconds, undefended)
 
 
 def _write(log: IO[str], cells: Sequence[str]) -> None:
     log.write("\t".join(cells) + "\n")
     log.flush()
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None

@@ -23,7 +23,7 @@ from smoothcert.engines.config import EngineConfig
 SHAPE = (1, 4, 6)
 SIGMA = 0.25
 SETUP = EngineConfig("cpu", "eager", "float32", 250, threads=1)
-BUDGET = Budget(restarts=3, steps=8, noises=8, votes=20_000, halvings=4)
+BUDGET = Budget(restarts=3, steps=8, noises=8, votes=20_000, inside_votes=20_000, halvings=4)
 # PREDICT sees a share of votes off 1/2 by 4.5 standard errors: a distance of 0.016 sigma sqrt(2 pi).
 BLIND = 0.06 * SIGMA
 RNG = np.random.default_rng(5)
@@ -86,6 +86,31 @@ def test_a_radius_too_large_by_a_tenth_is_broken_too() -> None:
     assert not result(two_class(0.8), 0.88).holds
 
 
+@pytest.mark.parametrize("true_radius", [0.5 * SIGMA, SIGMA, 3 * SIGMA])
+def test_a_radius_three_percent_too_large_is_broken(true_radius: float) -> None:
+    """Missed with 20 000 votes at the smaller radii: the share of votes is 1/2 to within 0.006."""
+    budget = Budget(restarts=2, steps=6, noises=4)
+    tried = attempts(two_class(true_radius), 1.03 * true_radius, budget=budget)
+    assert tried[0].found
+    assert true_radius < tried[0].found.norm < 1.03 * true_radius
+
+
+def test_the_resolution_is_where_half_of_the_false_claims_are_seen() -> None:
+    """One check at the boundary of what it sees, and at twice that: the seeds are fixed."""
+    budget = Budget(restarts=1, steps=2, noises=2, votes=2000, inside_votes=8000)
+    assert budget.inside_looks == (2000, 4000, 8000)
+    assert Budget(votes=500, inside_votes=100).inside_looks == (500,)
+    beyond = budget.resolution(SIGMA)
+    found = dict.fromkeys((0.3, 1.0, 2.0), 0)
+    for share in found:
+        claimed = (0.4 + share * beyond) / INSIDE
+        for seed in range(6):
+            found[share] += attempts(two_class(0.4), claimed, seed, budget)[0].found is not None
+    assert found[0.3] <= 1
+    assert 1 <= found[1.0] <= 5
+    assert found[2.0] == 6
+
+
 def test_the_nearest_of_several_classes_is_the_one_reached() -> None:
     tried = attempts(linear(0.3), 0.2)
     broken = [attempt.found for attempt in tried if attempt.found]
@@ -114,6 +139,13 @@ def test_an_attack_repeats_from_its_seed() -> None:
         return [one.found and one.found.norm for one in attempts(network, 0.3, seed)]
 
     assert norms(1) == norms(1) != norms(2)
+
+
+def test_a_true_radius_is_not_broken_by_looking_more_often() -> None:
+    """The claims are exact, so that every break inside is a false alarm. The seeds are fixed."""
+    budget = Budget(restarts=1, steps=2, noises=2, votes=500, inside_votes=4000, farthest=1, halvings=1)
+    exact = [attempts(two_class(0.4), 0.4 / INSIDE, seed, budget)[0].found for seed in range(60)]
+    assert sum(one is not None for one in exact) == 0
 
 
 def test_alpha_is_shared_among_all_checks_that_could_be_made() -> None:

@@ -2,14 +2,19 @@
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
 
 from smoothcert.attack.attack import AttackResult
-from smoothcert.cli.attack import COLUMNS, AttackedImage, AttackTotals
+from smoothcert.attack.bare import BareResult
+from smoothcert.cli.attack_results import COLUMNS, AttackedImage, AttackTotals, curves
 from smoothcert.schemas.evaluation_log import Row
 from tests.cli.conftest import DATA, MODEL, ROOT, SETUP, Command
 
 TRAINED = ROOT / "models/mnist-lenet-consistency-0.50"
 TINY = ("--n", "400", "--restarts", "1", "--steps", "3", "--noises", "4", "--check-votes", "200")
+TINY = (*TINY, "--inside-votes", "400", "--bare-steps", "20")
 ASKED = (
     "attack",
     TRAINED,
@@ -24,8 +29,9 @@ ASKED = (
 
 
 def test_certificates_hold_inside_and_break_outside(inside: Command, tmp_path: Path) -> None:
-    log = tmp_path / "log.tsv"
-    done = inside(*ASKED, "--every", "2", "--limit", "2", "--seed", "3", "--json", "--out", log)
+    log, plot = tmp_path / "log.tsv", tmp_path / "curves.svg"
+    few = ("--every", "2", "--limit", "2", "--seed", "3")
+    done = inside(*ASKED, *few, "--json", "--out", log, "--plot", plot)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert [one["idx"] for one in document["images"]] == [0, 2]
@@ -36,6 +42,15 @@ def test_certificates_hold_inside_and_break_outside(inside: Command, tmp_path: P
     assert totals["mean_gap"] > 1
     for one in document["images"]:
         assert one["broken_radius"] is None or one["broken_radius"] > one["radius"]
+        assert one["bare_class"] == one["label"]
+        assert one["bare_radius"] > 0
+    assert (totals["bare_right"], totals["bare_broken"]) == (2, 2)
+    assert document["resolution"] > 0
+    first, last = document["curves"][0], document["curves"][-1]
+    assert (first["proved"], first["attacked"], first["bare"]) == (1, 1, 1)
+    assert (last["proved"], last["bare"]) == (0, 0)
+    drawn = ElementTree.parse(plot).getroot().tag
+    assert drawn.endswith("svg")
     lines = [line.split("\t") for line in log.read_text().splitlines()]
     assert lines[0] == list(COLUMNS)
     assert [line[0] for line in lines[1:]] == ["0", "2"]
@@ -43,8 +58,11 @@ def test_certificates_hold_inside_and_break_outside(inside: Command, tmp_path: P
 
 
 def test_the_answer_for_people_says_how_many_broke(inside: Command) -> None:
-    done = inside(*ASKED, "--limit", "1", "--farthest", "1")
+    done = inside(*ASKED, "--limit", "1", "--farthest", "1", "--bare-steps", "0")
     assert done.returncode == 0, done.stderr
+    assert "bare network" not in done.stdout
+    assert "sigma) is broken at least half of the time" in done.stdout
+    assert "smoothed, attacked" in done.stdout
     assert "broken inside the certified radius: 0" in done.stdout
     assert done.stdout.split()[: len(COLUMNS)] == list(COLUMNS)
 
@@ -58,6 +76,7 @@ def test_invalid_options_are_refused_before_any_vote(inside: Command, tmp_path: 
         (("--n", "9"), "the least n is"),
         (("--out", kept), "is there already"),
         (("--out", tmp_path / "no/log.tsv"), "can't be written"),
+        (("--plot", tmp_path / "plot.pdf"), "must end in .png or .svg"),
     ]:
         done = inside(*ASKED, *arguments)
         assert done.returncode == 2
@@ -71,7 +90,8 @@ def test_abstentions_are_no_certificates_to_break(inside: Command) -> None:
     assert json.loads(done.stdout)["totals"]["mean_gap"] is None
     row = Row(idx=4, label=1, predict=-1, radius=0.0, correct=False, seconds=0.25)
     attacked = AttackedImage(row, None, 0.25)
-    assert attacked.cells == ["4", "1", "-1", "0.000000", "-", "-", "-", "-", "0.2"]
+    assert attacked.cells == ["4", "1", "-1", "0.000000", "-", "-", "-", "-", "0.2", "-", "-"]
+    assert attacked.document["bare_radius"] is None
     assert attacked.document["class"] is None
     totals = AttackTotals.of([attacked])
     assert (totals.abstained, totals.certified, totals.broken_inside) == (1, 0, 0)
@@ -88,6 +108,32 @@ def test_totals_tell_inside_from_outside_and_round_to_the_safe_side() -> None:
     assert abs(totals.mean_gap - 1.15) < 1e-9
     assert broken.cells[4] == "1"
     assert outside.cells[4:6] == ["0", "0.750001"]
+
+
+def test_curves_count_the_images_that_stand() -> None:
+    def image(correct: bool, result: AttackResult | None, bare: BareResult | None) -> AttackedImage:
+        return AttackedImage(Row(0, 1, 1 if correct else 2, 0.5, correct, 0.0), result, 1.0, bare)
+
+    found = BareResult(1, 0.3, 2, np.zeros((1, 2, 2)))
+    never, wrong = BareResult(1), BareResult(2, 0.7, 1, np.zeros((1, 2, 2)))
+    attacked = [
+        image(True, AttackResult(0.5, 0.9, 1), found),
+        image(True, AttackResult(0.5, None, 1), never),
+        image(False, AttackResult(0.5, 0.6, 1), wrong),
+        image(True, None, found),
+    ]
+    assert [(p.radius, p.proved, p.attacked, p.bare) for p in curves(attacked)] == [
+        (0.0, 0.5, 0.5, 0.75),
+        (0.25, 0.5, 0.5, 0.75),
+        (0.5, 0.5, 0.5, 0.25),
+        (0.75, 0.0, 0.5, 0.25),
+        (1.0, 0.0, 0.25, 0.25),
+    ]
+    assert AttackTotals.of(attacked).bare_right == 3
+    assert attacked[0].cells[-2:] == ["1", "0.300000"]
+    assert attacked[1].cells[-2:] == ["1", "-"]
+    assert curves([]) == []
+    assert curves([image(True, None, None)])[0].bare is None
 
 
 def test_a_data_set_the_model_does_not_take_is_refused(inside: Command) -> None:
