@@ -1,4 +1,4 @@
-"""Writes docs/cli.md from the commands, methods and data sets: `make docs`."""
+"""Writes docs/cli.md from the commands, methods, data sets and ONNX operators: `make docs`."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, fields, replace
@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from smoothcert.cli.main import commands
+from smoothcert.models.onnx.network import OPERATORS
 from training.datasets import DATASETS, find_dataset
 from training.datasets.base import DENOISER, IMAGENET, DatasetDefaults
 from training.methods import METHODS, defaults, find_method, written
@@ -33,6 +34,10 @@ Values of `--dataset`, with the defaults of training. `folder:PATH` is
 [any tree of class folders](tutorial-own-data.md).
 
 """
+OPERATORS_HEADING = """
+## Operators of ONNX files
+Those that `smoothcert add` reads ([what else it asks of a file](own-model.md#an-onnx-file)):
+"""
 
 
 def document() -> str:
@@ -40,7 +45,8 @@ def document() -> str:
     group = typer.main.get_command(commands)
     parts = [HEADING, *_commands(group, "smoothcert"), METHODS_HEADING]
     parts += [_method(name) for name in METHODS]
-    return "\n".join([*parts, SETS_HEADING + _sets()])
+    operators = ", ".join(f"`{name}`" for name in sorted(OPERATORS))
+    return "\n".join([*parts, SETS_HEADING + _sets() + OPERATORS_HEADING + operators + ".\n"])
 
 
 def _commands(group: Any, path: str) -> Iterator[str]:
