@@ -1,5 +1,6 @@
 """`smoothcert up` with the bundled models: real digits are posted, real certificates come back."""
 
+import json
 import os
 import signal
 import subprocess
@@ -72,6 +73,15 @@ def test_an_enlarged_cmyk_jpeg_of_a_digit_is_that_digit(site: httpx.Client) -> N
     found = certificate(site, post(site, "digit-0-cmyk.jpg"))
     assert found["predicted_class"] == 0
     assert "resized from 280x280 to 28x28 (bilinear)" in found["input"]["preprocessing"]
+
+
+def test_who_asks_again_gets_a_certificate_that_says_so(site: httpx.Client) -> None:
+    first, second = (certificate(site, post(site, "digit-6.png", n=n)) for n in (1000, 2000))
+    assert second["asked_before"] == first["asked_before"] + 1
+    files = {"certificate": json.dumps(second).encode(), "image": (DATA / "digit-6.png").read_bytes()}
+    verdict = site.post("/verify", files=files).json()
+    assert verdict["holds"], verdict
+    assert verdict["error_probability"] == pytest.approx(0.001 * (second["asked_before"] + 1))
 
 
 def test_what_cannot_be_certified_is_refused(site: httpx.Client) -> None:
