@@ -1,9 +1,6 @@
 """A smoothed classifier: a base classifier, run by an engine, whose predictions come with a certificate."""
 
 import logging
-import math
-import re
-import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import replace
@@ -13,9 +10,17 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import ValidationError
 
+from smoothcert.arguments import (
+    checked_labels,
+    checked_seed,
+    checked_shape,
+    model_name,
+    number_of,
+    per_channel,
+)
 from smoothcert.engines.as_given import AsGivenEngine
 from smoothcert.engines.autotune import Subject, choose_config
-from smoothcert.engines.capture import Captured, capture
+from smoothcert.engines.capture import capture
 from smoothcert.engines.config import EngineConfig
 from smoothcert.engines.engine import Engine
 from smoothcert.engines.function_check import Classifier, Scores, name_of
@@ -29,20 +34,18 @@ from smoothcert.models.registry import BUNDLED, CARD_FILE, ModelRegistry, read_c
 from smoothcert.notebook import Point, Sight
 from smoothcert.progress import Update, progress_bar
 from smoothcert.schemas.card import ModelCard, Preprocessing
-from smoothcert.schemas.certificate import Certificate, EngineDescription, Shape
+from smoothcert.schemas.certificate import Certificate, EngineDescription
 from smoothcert.schemas.job import Progress
-from smoothcert.schemas.limits import CHANNELS, MAX_LABELS, MAX_SIDE, SEED, check_sigma
+from smoothcert.schemas.limits import check_sigma
 from smoothcert.schemas.parameters import DEFAULT_ALPHA, DEFAULT_N, DEFAULT_N0, Parameters, ProcedureName
 from smoothcert.stats.certificate import build_certificate
-from smoothcert.stats.forecast import forecast
-from smoothcert.stats.procedure import Certification, drive
-from smoothcert.votes import Counts, VoteRange, VoteSource
+from smoothcert.stats.forecast import drive_with_forecasts
+from smoothcert.stats.procedure import Certification
 
 if TYPE_CHECKING:
     from torch import nn
 
 CHUNK = 8192  # votes between two progress reports
-FIRST_CHUNK = 64  # votes, with a deadline
 log = logging.getLogger("smoothcert")
 
 
@@ -80,15 +83,15 @@ class SmoothedClassifier:
         certificates name it; by default the one that measures fastest here, at first use. Raises
         InvalidRequest, in words: the classifier fails, or is no function of one image at a time.
         """
-        shape = _checked_shape(input_shape)
-        check_sigma(_number(sigma, "sigma"))
-        names = _checked_labels(labels, num_classes)
-        means, stds = _per_channel(mean, "mean", shape[0]), _per_channel(std, "std", shape[0])
+        shape = checked_shape(input_shape)
+        check_sigma(number_of(sigma, "sigma"))
+        names = checked_labels(labels, num_classes)
+        means, stds = per_channel(mean, "mean", shape[0]), per_channel(std, "std", shape[0])
         if stds and min(stds) <= 0:
             raise InvalidRequest("std must be positive.")
         captured = capture(classifier, shape, len(names), sigma, means, stds)
         self.card = ModelCard(
-            name=_model_name(name or name_of(classifier)),
+            name=model_name(name or name_of(classifier)),
             architecture=f"torch.export sha256 {captured.graph_sha256}",
             dataset="",
             input_shape=shape,
@@ -107,7 +110,8 @@ class SmoothedClassifier:
         self._network: nn.Module | None = captured.network
         self._structure: str | None = captured.graph_sha256
         self._engine_text = engine
-        for note in (*self.notes, *(_said_of_opaque(captured))):
+        alone = [f"it runs as it is, and nobody else can redraw its votes: {self.opaque}"]
+        for note in (*self.notes, *alone * (self.opaque is not None)):
             log.info("%s: %s", self.card.name, note)
 
     @classmethod
@@ -201,11 +205,7 @@ class SmoothedClassifier:
             return _last(steps, pixels, report)
 
     def predict(
-        self,
-        image: Any,
-        n: int = 1000,
-        alpha: float = DEFAULT_ALPHA,
-        seed: int | str | None = None,
+        self, image: Any, n: int = 1000, alpha: float = DEFAULT_ALPHA, seed: int | str | None = None
     ) -> int | None:
         """The smoothed classifier's class, right with probability 1-alpha; None for an abstention.
 
@@ -227,17 +227,13 @@ class SmoothedClassifier:
                 report(done, max(total, done), "")
 
     def stream(
-        self,
-        image: CertifiedImage,
-        parameters: Parameters,
-        seed: str,
+        self, image: CertifiedImage, parameters: Parameters, seed: str
     ) -> Iterator[Progress | Certificate]:
         """Progress after every few thousand votes, then the certificate. Raises ImpossibleRequest."""
         end = None if parameters.deadline is None else time.monotonic() + parameters.deadline
         source = self.engine.sampler(image.to_array(), parameters.sigma, int(seed, 16))
         certification = Certification(parameters, source.num_classes, slack=source.slack)
-        steps = drive(certification, source, CHUNK) if end is None else _until(end, certification, source)
-        yield from _with_forecasts(steps, certification, end)
+        yield from drive_with_forecasts(certification, source, CHUNK, end)
         certificate = build_certificate(
             certification.result,
             parameters,
@@ -279,60 +275,12 @@ def load(model: str | Path, engine: str | None = None) -> SmoothedClassifier:
     return SmoothedClassifier.load(model, engine)
 
 
-def checked_seed(seed: int | str | None) -> str:
-    """128 bits, hexadecimal; fresh random ones for None. Raises InvalidRequest."""
-    if seed is None:
-        return secrets.token_hex(16)
-    if isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**128:
-        return f"{seed:032x}"
-    if isinstance(seed, str) and SEED.fullmatch(seed):
-        return seed.lower()
-    raise InvalidRequest(f"seed={seed!r}: a seed is an int below 2**128 or 32 hexadecimal digits.")
-
-
 def _find(model: str | Path) -> tuple[Path, ModelCard]:
     folder = Path(model)
     if (folder / CARD_FILE).is_file():
         return folder, read_card(folder)
     registry = ModelRegistry(models_folder(BUNDLED))
     return registry.folder(str(model)), registry.card(str(model))
-
-
-def _until(end: float, certification: Certification, source: VoteSource) -> Iterator[Progress]:
-    """Draw votes until `end` (monotonic), in ranges that take a small part of the time left."""
-    began, size, timed = time.monotonic(), FIRST_CHUNK, _Timed(source)
-    while (now := time.monotonic()) < end:
-        votes = certification.request(size)
-        if votes is None:
-            return
-        certification.add(votes, timed.count(votes))
-        yield certification.progress
-        rate = timed.drawn / max(time.monotonic() - began, 1e-9)
-        size = max(1, min(CHUNK, int(rate * (end - now) / 8)))
-
-
-def _with_forecasts(
-    steps: Iterator[Progress], certification: Certification, end: float | None
-) -> Iterator[Progress]:
-    """The same steps, each with what to expect at the speed so far. end: monotonic time of the deadline."""
-    began = time.monotonic()
-    for progress in steps:
-        now = time.monotonic()
-        speed = (certification.state.selection.drawn + progress.samples) / max(now - began, 1e-9)
-        expected = forecast(certification, speed, math.inf if end is None else end - now)
-        yield progress.model_copy(update={"forecast": expected})
-
-
-class _Timed:
-    """Counts the votes drawn from a source."""
-
-    def __init__(self, source: VoteSource) -> None:
-        self._source = source
-        self.drawn = 0
-
-    def count(self, votes: VoteRange) -> Counts:
-        self.drawn += votes.votes
-        return self._source.count(votes)
 
 
 def _last(steps: Iterator[Progress | Certificate], image: CertifiedImage, report: Update) -> Certificate:
@@ -346,59 +294,3 @@ def _last(steps: Iterator[Progress | Certificate], image: CertifiedImage, report
         expected = f", {step.forecast.in_words} expected" if step.forecast else ""
         report(step.samples, step.of, f"radius {step.radius or 0:.3f}{expected}")
     raise AssertionError("the stream ends in a certificate")
-
-
-def _said_of_opaque(captured: Captured) -> list[str]:
-    return [f"it runs as it is, and nobody else can redraw its votes: {captured.opaque}"] * bool(
-        captured.opaque
-    )
-
-
-def _checked_shape(input_shape: Sequence[int]) -> Shape:
-    shape = tuple(input_shape) if isinstance(input_shape, Iterable) else ()
-    if len(shape) != 3 or not all(isinstance(side, int) and 1 <= side <= MAX_SIDE for side in shape):
-        raise InvalidRequest(f"input_shape={input_shape!r}: it is (C, H, W), such as (3, 32, 32).")
-    if shape[0] not in CHANNELS.values():
-        raise InvalidRequest(f"input_shape={shape}: images have 1 channel (grey) or 3 (RGB).")
-    return shape
-
-
-def _checked_labels(labels: Sequence[str] | None, num_classes: int) -> list[str]:
-    if (
-        isinstance(num_classes, bool)
-        or not isinstance(num_classes, int)
-        or not 2 <= num_classes <= MAX_LABELS
-    ):
-        raise InvalidRequest(f"num_classes={num_classes!r}: a classifier has 2 to {MAX_LABELS} classes.")
-    names = [str(k) for k in range(num_classes)] if labels is None else [str(label) for label in labels]
-    if len(names) != num_classes:
-        raise InvalidRequest(f"There are {len(names)} labels, but num_classes is {num_classes}.")
-    return names
-
-
-def _per_channel(values: Sequence[float] | None, name: str, channels: int) -> tuple[float, ...] | None:
-    if values is None:
-        return None
-    several = values if isinstance(values, Iterable) else [values]
-    numbers = tuple(_number(value, name) for value in several)
-    if len(numbers) != channels:
-        raise InvalidRequest(
-            f"{name} has {len(numbers)} numbers for {channels} channel(s): give one a channel."
-        )
-    return numbers
-
-
-def _number(value: Any, name: str) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError) as error:
-        raise InvalidRequest(f"{name}={value!r} is no number.") from error
-    if not math.isfinite(number):
-        raise InvalidRequest(f"{name}={value!r} is not finite.")
-    return number
-
-
-def _model_name(text: str) -> str:
-    """As models are named in certificates: small letters, digits, dots, _ and -."""
-    plain = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("._-")[:100]
-    return plain or "classifier"

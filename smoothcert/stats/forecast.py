@@ -1,15 +1,20 @@
-"""What to expect of a certification, estimated from its first votes. Nothing of it is proved."""
+"""What to expect of a certification, estimated from its first votes (not proved); votes until a deadline."""
 
 import math
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from smoothcert.schemas.certificate import Look
-from smoothcert.schemas.job import Forecast
+from smoothcert.schemas.job import Forecast, Progress
 from smoothcert.stats.bounds import most_of_others, result_of_pair
-from smoothcert.stats.procedure import Certification, VoteCounts
+from smoothcert.stats.procedure import Certification, VoteCounts, drive
 from smoothcert.stats.schedule import is_enough, optimistic_radius
+from smoothcert.votes import Counts, VoteRange, VoteSource
+
+FIRST_RANGE = 64  # votes, with a deadline
 
 # Votes against the class that are assumed before the first vote. Where all votes agree, the votes that will
 # not agree decide the radius. Tried on the bundled MNIST models (docs/results.md).
@@ -82,3 +87,41 @@ def _pair(counts: VoteCounts, top: int) -> tuple[int, int]:
     """Votes of the class, and of the strongest other one with the votes for no class."""
     counts_K = counts.counts_K
     return int(counts_K[top]), most_of_others(counts_K, top) + counts.drawn - int(counts_K.sum())
+
+
+def drive_with_forecasts(
+    certification: Certification, source: VoteSource, most: int, end: float | None
+) -> Iterator[Progress]:
+    """As `drive`, with what to expect at the speed so far. end: monotonic time of the deadline."""
+    began = time.monotonic()
+    steps = drive(certification, source, most) if end is None else _until(end, certification, source, most)
+    for progress in steps:
+        now = time.monotonic()
+        speed = (certification.state.selection.drawn + progress.samples) / max(now - began, 1e-9)
+        expected = forecast(certification, speed, math.inf if end is None else end - now)
+        yield progress.model_copy(update={"forecast": expected})
+
+
+def _until(end: float, certification: Certification, source: VoteSource, most: int) -> Iterator[Progress]:
+    """Draw votes until `end` (monotonic), in ranges that take a small part of the time left."""
+    began, size, timed = time.monotonic(), FIRST_RANGE, _Timed(source)
+    while (now := time.monotonic()) < end:
+        votes = certification.request(size)
+        if votes is None:
+            return
+        certification.add(votes, timed.count(votes))
+        yield certification.progress
+        rate = timed.drawn / max(time.monotonic() - began, 1e-9)
+        size = max(1, min(most, int(rate * (end - now) / 8)))
+
+
+class _Timed:
+    """Counts the votes drawn from a source."""
+
+    def __init__(self, source: VoteSource) -> None:
+        self._source = source
+        self.drawn = 0
+
+    def count(self, votes: VoteRange) -> Counts:
+        self.drawn += votes.votes
+        return self._source.count(votes)
