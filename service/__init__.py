@@ -2,7 +2,7 @@
 
 app          the application and its middlewares        settings     the environment, read once
 state        what lives as long as the application
-routes       jobs, batches, models, health, metrics, signing; app has the page
+routes       jobs, batches, models, verify, health, metrics, signing; app has the page
 submission   from an upload to a queued job             watch        following a job
 bodies, forms    strict parsing of requests
 auth         API keys and rate limits                   cross_site   CSRF and DNS rebinding checks

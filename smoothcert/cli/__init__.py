@@ -6,6 +6,7 @@ settings       environment variables
 checkpoints    a model name or folder to a checkpoint, its engine, and images that fit it
 checks         of certificates and statements: model, image, log, redrawn votes, keys
 output         results on stdout, certificates as text, table, TSV, JSON; progress and notes on stderr
+denoising      the classifier that `train denoiser` puts a denoiser before
 fanout         an evaluation by the workers of a broker
 processes      the child processes of `up`: a Redis or Valkey server (for the tests too), supervision
 
