@@ -1,13 +1,16 @@
 """The PyTorch back end: grid pixels to classes, on the CPU eager or compiled."""
 
 import copy
+import operator
+from typing import Any
 
 import numpy as np
 import torch
 import torch._dynamo
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.fx.experimental.optimization import fuse
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from smoothcert.engines.config import EngineConfig, Precision
 from smoothcert.errors import InternalError
@@ -64,14 +67,62 @@ def ready_voter(network: nn.Module, config: EngineConfig) -> Voter:
 def fold_batch_norm(network: nn.Module) -> nn.Module:
     """Fold batch norm into the convolution before it. This changes rounding, but deterministically.
 
-    Raises InternalError.
+    network: in eval mode; changed in place if it is a graph of torch.export. Raises InternalError.
     """
+    if isinstance(network, fx.GraphModule):
+        return _fold_exported(network)
     if not has_batch_norm(network):
         return network
     try:
         return fuse(network)
     except Exception as error:  # symbolic tracing of an unknown network may raise anything
         raise InternalError(f"This network can't be traced to fold its batch norm: {error}") from error
+
+
+def _fold_exported(network: fx.GraphModule) -> fx.GraphModule:
+    for norm in network.graph.find_nodes(op="call_function", target=torch.ops.aten.batch_norm.default):
+        convolution = norm.args[0]
+        if _can_fold(convolution, norm):
+            weight, bias = _folded(network, convolution, norm)
+            with network.graph.inserting_before(convolution):
+                held = [
+                    _hold(network, f"{norm.name}_{name}", value)
+                    for name, value in (("w", weight), ("b", bias))
+                ]
+            convolution.args = (convolution.args[0], *held, *convolution.args[3:])
+            norm.replace_all_uses_with(convolution)
+            network.graph.erase_node(norm)
+    network.recompile()
+    return network
+
+
+def _can_fold(convolution: fx.Node, norm: fx.Node) -> bool:
+    """Whether nothing else uses the convolution, and all of both is constant."""
+    if convolution.target is not torch.ops.aten.conv2d.default or len(convolution.users) != 1:
+        return False
+    constants = [*convolution.args[1:3], *norm.args[1:5]]
+    held = all(
+        value is None or (isinstance(value, fx.Node) and value.op == "get_attr") for value in constants
+    )
+    return held and not (convolution.kwargs or norm.kwargs or norm.args[5])
+
+
+def _folded(
+    network: fx.GraphModule, convolution: fx.Node, norm: fx.Node
+) -> tuple[nn.Parameter, nn.Parameter]:
+    """The weight and bias of the convolution with the norm in it."""
+    weight, bias = (_value(network, node) for node in (*convolution.args[1:3], None)[:2])
+    scale, shift, mean, variance = (_value(network, node) for node in norm.args[1:5])
+    return fuse_conv_bn_weights(weight, bias, mean, variance, norm.args[7], scale, shift)  # type: ignore[arg-type]
+
+
+def _value(network: fx.GraphModule, node: Any) -> Tensor | None:
+    return None if node is None else operator.attrgetter(str(node.target))(network)
+
+
+def _hold(network: fx.GraphModule, name: str, value: Tensor) -> fx.Node:
+    network.register_buffer(name, value.detach())
+    return network.graph.get_attr(name)
 
 
 def has_batch_norm(network: nn.Module) -> bool:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from smoothcert.classifier import SmoothedClassifier
 from smoothcert.engines.capture import Captured, capture
+from smoothcert.engines.pytorch import fold_batch_norm
 from smoothcert.errors import InvalidRequest, NotProved
 from smoothcert.stats.verify import verify as recompute
 from smoothcert.verification import verify
@@ -278,3 +279,64 @@ def test_the_fastest_engine_is_measured(
     assert certificate.label in {None, *"abcdef"}
     assert len(list(cache.iterdir())) == 1
     assert "as-given" not in certificate.engine.backend
+
+
+def test_batch_norm_of_a_captured_network_is_folded_into_its_convolutions(
+    small_network: nn.Module, image_CHW: NDArray[np.uint8]
+) -> None:
+    graph = captured(small_network).network
+    images_BCHW = torch.from_numpy(image_CHW) / 255 + 0.5 * torch.randn(20, *SHAPE)
+    with torch.no_grad():
+        expected_BK = graph(images_BCHW)
+        folded = fold_batch_norm(graph)
+        torch.testing.assert_close(folded(images_BCHW), expected_BK, rtol=1e-4, atol=1e-5)
+    assert "aten.batch_norm" not in str(folded.graph)
+
+
+class TwoUses(nn.Module):
+    """A batch norm that has another use of its convolution, and one behind no convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norms = (
+            nn.Conv2d(3, 3, 3, padding=1, bias=False),
+            nn.ModuleList(map(nn.BatchNorm2d, (3, 3))),
+        )
+        self.head = nn.Linear(3 * 12 * 12, CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        once = self.conv(images)
+        return self.head((self.norms[0](once) + once + self.norms[1](images)).flatten(1))
+
+
+def test_other_batch_norms_of_a_captured_network_stay() -> None:
+    torch.manual_seed(1)
+    module = TwoUses()
+    module(torch.rand(8, *SHAPE))  # statistics other than 0 and 1
+    graph, images_BCHW = captured(module.eval()).network, torch.rand(4, *SHAPE)
+    with torch.no_grad():
+        expected_BK = graph(images_BCHW)
+        folded = fold_batch_norm(graph)
+        assert torch.equal(folded(images_BCHW), expected_BK)
+    assert str(folded.graph).count("aten.batch_norm.default") == 2
+
+
+def test_a_hugging_face_model_is_captured_as_it_is(image_CHW: NDArray[np.uint8]) -> None:
+    transformers = pytest.importorskip("transformers", reason="the package transformers is not installed")
+    config = transformers.ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        image_size=12,
+        patch_size=4,
+        num_labels=CLASSES,
+    )
+    torch.manual_seed(0)
+    module = transformers.ViTForImageClassification(config)
+    classifier = SmoothedClassifier(
+        module, sigma=SIGMA, num_classes=CLASSES, input_shape=SHAPE, engine=ENGINE
+    )
+    assert classifier.opaque is None
+    assert "the scores are logits of what it returns" in classifier.notes
+    assert sum(classifier.certify(image_CHW, n=100, seed=1).counts) == 100
