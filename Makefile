@@ -26,7 +26,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 TEST_THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 # The tests that smoothcert/ is measured by: its own, and of those around it what exercises documents and jobs.
-COVERING := tests/stats tests/noise tests/engines tests/models tests/schemas tests/images tests/jobs tests/attack tests/test_files.py tests/test_signing.py tests/worker tests/service/test_auth.py tests/service/test_batches.py tests/cli/test_keys.py
+COVERING := tests/stats tests/noise tests/engines tests/models tests/schemas tests/images tests/jobs tests/attack tests/test_files.py tests/test_signing.py tests/test_timestamps.py tests/worker tests/service/test_auth.py tests/service/test_batches.py tests/cli/test_keys.py
 
 # Bracketed letters, so that this line does not match itself.
 MACHINE_PATH := '(^|[^[:alnum:]_.}~-])/(roo[t]|hom[e]/[[:alnum:]_]+|User[s]/[[:alnum:]_]+|wor[k]|op[t])/|py[p]i\.|pythonhoste[d]|registr[y]\.npm|file:[/]{3}|-index-ur[l][= ]h'

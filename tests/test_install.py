@@ -46,7 +46,18 @@ def test_a_missing_broker_is_named_with_the_command_that_installs_it() -> None:
     assert how_to_install("broker") in done.stderr
 
 
-HEAVY = ("torch", "scipy", "redis", "celery", "structlog", "cryptography", "rfc8785", "statsmodels", "pandas")
+HEAVY = (
+    "torch",
+    "scipy",
+    "redis",
+    "celery",
+    "structlog",
+    "cryptography",
+    "rfc8785",
+    "rfc3161_client",
+    "statsmodels",
+    "pandas",
+)
 
 
 def test_a_certificate_is_verified_by_the_base_installation(tmp_path: Path) -> None:
