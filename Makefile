@@ -136,7 +136,7 @@ $(RUN_STAMP): pyproject.toml requirements.lock | $(BIN)/python
 	@echo "installing what running needs (PyTorch is large: the first time takes minutes)"
 	@$(PIP) install --quiet '$(PIP_RANGE)'
 	@$(if $(TORCH_INDEX),$(INSTALL) --index-url $(TORCH_INDEX) torch torchvision)
-	@$(INSTALL) --editable '.[service,worker,training,cpu,broker,onnx]'
+	@$(INSTALL) --editable '.[service,worker,training,cpu,broker,onnx,verify]'
 	@touch $@
 
 $(DEV_STAMP): pyproject.toml requirements.lock $(RUN_STAMP)
