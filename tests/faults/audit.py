@@ -85,6 +85,7 @@ class Auditor:
             input_digest=certificate.input,
             seed=certificate.seed,
             engine=certificate.engine,
+            asked_before=certificate.asked_before,
         )
 
     def _is_partial(self, job: dict, certificate: Certificate) -> bool:
