@@ -12,7 +12,7 @@ from smoothcert.schemas.job import Forecast, Progress
 from smoothcert.stats.bounds import most_of_others, result_of_pair
 from smoothcert.stats.procedure import Certification, VoteCounts, drive
 from smoothcert.stats.schedule import is_enough, optimistic_radius
-from smoothcert.votes import Counts, VoteRange, VoteSource
+from smoothcert.votes import VoteSource
 
 FIRST_RANGE = 64  # votes, with a deadline
 
@@ -70,7 +70,7 @@ class Expectation:
         state, top = certification.state, certification.candidate
         assert top is not None
         selected, estimated = _pair(state.selection, top), _pair(state.estimation, top)
-        votes = state.selection.drawn + state.estimation.drawn
+        votes = _drawn(certification)
         against, second = votes - selected[0] - estimated[0], selected[1] + estimated[1]
         p_against = (against + ASSUMED_AGAINST) / (votes + ASSUMED_AGAINST)
         p_next = p_against * min(1.0, second / against) if against else p_against
@@ -97,31 +97,24 @@ def drive_with_forecasts(
     steps = drive(certification, source, most) if end is None else _until(end, certification, source, most)
     for progress in steps:
         now = time.monotonic()
-        speed = (certification.state.selection.drawn + progress.samples) / max(now - began, 1e-9)
+        speed = _drawn(certification) / max(now - began, 1e-9)
         expected = forecast(certification, speed, math.inf if end is None else end - now)
         yield progress.model_copy(update={"forecast": expected})
 
 
 def _until(end: float, certification: Certification, source: VoteSource, most: int) -> Iterator[Progress]:
     """Draw votes until `end` (monotonic), in ranges that take a small part of the time left."""
-    began, size, timed = time.monotonic(), FIRST_RANGE, _Timed(source)
+    began, size, before = time.monotonic(), FIRST_RANGE, _drawn(certification)
     while (now := time.monotonic()) < end:
         votes = certification.request(size)
         if votes is None:
             return
-        certification.add(votes, timed.count(votes))
+        certification.add(votes, source.count(votes))
         yield certification.progress
-        rate = timed.drawn / max(time.monotonic() - began, 1e-9)
+        rate = (_drawn(certification) - before) / max(time.monotonic() - began, 1e-9)
         size = max(1, min(most, int(rate * (end - now) / 8)))
 
 
-class _Timed:
-    """Counts the votes drawn from a source."""
-
-    def __init__(self, source: VoteSource) -> None:
-        self._source = source
-        self.drawn = 0
-
-    def count(self, votes: VoteRange) -> Counts:
-        self.drawn += votes.votes
-        return self._source.count(votes)
+def _drawn(certification: Certification) -> int:
+    """Votes of both stages so far."""
+    return certification.state.selection.drawn + certification.state.estimation.drawn
