@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, cached_property
+from itertools import groupby
 
 from smoothcert.images.pixels import CertifiedImage
 from smoothcert.schemas.certificate import Certificate
@@ -172,11 +173,14 @@ class Outcome:
         yield f"{many} others came and went with the faults; none held more than {most / MIB:.0f} MiB."
 
     def _keys(self) -> Iterator[str]:
-        yield line(["key without expiry", "members", "at most", "why"])
-        yield line(["---", "---:", "---:", "---"])
-        for one in self.keys:
-            most, why = (str(said.most), said.why) if (said := one.foreseen) else ("0", "nobody knows")
-            yield line([f"`{one.key}`", str(one.members), most, why])
+        """A row for each kind of key: its first, how many there are, the most members of one."""
+        yield line(["keys without expiry", "keys", "most members", "at most", "why"])
+        yield line(["---", "---:", "---:", "---:", "---"])
+        for said, alike in groupby(self.keys, key=lambda one: one.foreseen):
+            found = list(alike)
+            name = f"`{found[0].key}`" + ", ..." * (len(found) > 1)
+            most, why = (str(said.most), said.why) if said else ("0", "unknown")
+            yield line([name, str(len(found)), str(max(one.members for one in found)), most, why])
 
 
 def _told(job: dict) -> str:
