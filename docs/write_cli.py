@@ -36,7 +36,7 @@ Values of `--dataset`, with the defaults of training. `folder:PATH` is
 """
 OPERATORS_HEADING = """
 ## Operators of ONNX files
-Those that `smoothcert add` reads ([what else it asks of a file](own-model.md#an-onnx-file)):
+Those that `smoothcert add` reads ([what else it asks of a file](how-to-add-a-model.md#an-onnx-file)):
 """
 
 
