@@ -22,7 +22,10 @@ from smoothcert.schemas.parameters import Question
 
 
 async def refuse_unknown(request: Request) -> None:
-    """A dependency of every route; skips those outside the schema, like the page. Raises Unprocessable."""
+    """Refuses unknown or repeated query parameters and repeated headers. Raises Unprocessable.
+
+    A dependency of every route; routes outside the OpenAPI schema (the page) are skipped.
+    """
     route = request.scope["route"]
     if not isinstance(route, APIRoute) or not route.include_in_schema:
         return

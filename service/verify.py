@@ -38,7 +38,7 @@ class Refusal(BaseModel):
 
 
 class Verdict(BaseModel):
-    """Whether a document holds. Not checked: that the votes were cast (a replay)."""
+    """Whether a document holds. Not checked here, only by a replay: that the votes were really cast."""
 
     holds: bool
     checked: list[str] = Field(
@@ -54,8 +54,9 @@ class Verdict(BaseModel):
     )
     error_probability: float | None = Field(
         default=None,
-        description="at most this probability that any answer to the same question up to this one is wrong: "
-        "(asked_before + 1) * alpha; null if asked_before is, or if the document is refused",
+        description="upper bound on the probability that this or an earlier answer about the same pixels, "
+        "model and sigma is wrong: (asked_before + 1) * alpha; null if asked_before is null, or if the "
+        "document is refused",
     )
 
 

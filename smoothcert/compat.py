@@ -2,8 +2,8 @@
 
     from smoothcert.compat import Smooth, ABSTAIN
 
-    Smooth(net, 10, 0.5).certify(x, n0=100, n=100_000, alpha=0.001, batch_size=1000)  # class or ABSTAIN,
-    radius
+    Smooth(net, 10, 0.5).certify(x, n0=100, n=100_000, alpha=0.001, batch_size=1000)
+    # a class or ABSTAIN, and the certified radius
 
 Same procedures, same arguments, same kind of answers. What differs: the module is copied and checked (see
 `SmoothedClassifier`), the engine that measures fastest runs it, and the noise is the exact grid Gaussian.

@@ -152,7 +152,7 @@ def _stop_signals() -> Iterator[None]:
 
 
 def _start(name: str, arguments: list[str], folder: Path, environment: dict[str, str]) -> SupervisedProcess:
-    """Start a Python process. Its log is truncated now and continued by restarts."""
+    """Start a Python process. Its log is emptied now; restarts append to it."""
     from smoothcert.cli.processes import SupervisedProcess, spawn
 
     log = folder / f"{name}.log"

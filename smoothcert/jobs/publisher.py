@@ -12,12 +12,15 @@ from smoothcert.jobs.broker import ANSWER_TIMEOUT, CONNECT_TIMEOUT, celery_url
 from smoothcert.jobs.keys import IDLE_QUEUE
 
 TASK = "smoothcert.draw"
-HELPER = 0  # the number of an invitation to help; the job does not depend on it
+HELPER = 0  # the number of an invitation to help with a job, which may be lost without harm
 
 
 @dataclass(frozen=True)
 class Message:
-    """A message about a job, for a Celery queue. number: of the job's own messages, or HELPER."""
+    """A message about a job, for a Celery queue.
+
+    number: counts the job's own messages, so that a worker can tell an outdated one; HELPER: an invitation.
+    """
 
     job_id: str
     queue: str

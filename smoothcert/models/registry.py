@@ -133,7 +133,7 @@ class ModelRegistry:
         return {path.name: reason for path in self._folders() if (reason := _problem(path))}
 
     def broken(self) -> dict[str, str]:
-        """Those of `left_out` that have a card and a model's name: somebody means them to be served."""
+        """Those of `left_out` that have a card and a valid name, so they were probably meant to be served."""
         found = {name: reason for name, reason in self.left_out().items() if NAME.fullmatch(name)}
         return {name: reason for name, reason in found.items() if (self.root / name / CARD_FILE).is_file()}
 
@@ -201,7 +201,7 @@ def _stamp(status: os.stat_result) -> tuple[int, ...]:
     return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
 
-@lru_cache(maxsize=1024)  # a card may be large, and every request looks
+@lru_cache(maxsize=1024)  # cards are checked at every request; _status changes when a card's file does
 def _card_problem(folder: Path, weights: frozenset[str], _status: tuple[int, ...]) -> str:
     try:
         card = read_card(folder)

@@ -88,7 +88,7 @@ class CatRs(Method):
     def attacked_noise(
         self, network: nn.Module, copies_NCHW: Tensor, start_NCHW: Tensor, shares_BK: Tensor
     ) -> Tensor:
-        """Each noise moved by at most epsilon to raise KL(p || F(x + noise)); mean and rms stay its own."""
+        """Each noise moved by at most epsilon to raise KL(p || F(x + noise)), with its mean and rms kept."""
         noise_NCHW, step = start_NCHW, 2 * self.epsilon / self.steps
         for _ in range(self.steps):
             noise_NCHW = noise_NCHW.detach().requires_grad_()
@@ -103,9 +103,10 @@ class CatRs(Method):
 
 
 def easiest(log_probs_mBK: Tensor, labels_B: Tensor, uniform_mB: Tensor) -> tuple[Tensor, Tensor]:
-    """(1/m) times the sum of every image's K smallest cross entropies, and whether K = m: (B,), (B,).
+    """(1/m) times the sum of each image's `kept` smallest cross entropies, and whether kept = m: (B,), (B,).
 
-    uniform_mB: draws in [0,1); the number of them below the share classified right is binomial.
+    kept is binomial: how many of m draws lie below the share of copies classified right, at least 1.
+    uniform_mB: these draws, in [0,1).
     """
     losses_mB = -log_probs_mBK.gather(-1, labels_B.expand(len(log_probs_mBK), -1)[..., None]).squeeze(-1)
     right_B = (log_probs_mBK.argmax(-1) == labels_B).float().mean(0)

@@ -7,7 +7,7 @@ const BOTTOM = 15;
 const TOP = 6;
 const RIGHT = 4;
 
-/** Axes from 0 to `x.end` and `y.end`, with what stands at their ends; and how to place a point. */
+/** Axes from 0 to `x.end` and `y.end`, labelled `x.text` and `y.text` there; `x()` and `y()` turn values into coordinates. */
 function frame(title, [width, height], x, y) {
   const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, class: "plot", role: "img", "aria-label": title });
   const floor = height - BOTTOM;
