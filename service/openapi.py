@@ -97,7 +97,7 @@ SUCCEEDED: Example = QUEUED | {
     "certificate": CERTIFICATE,
     "started_at": "2026-11-22T12:06:36.801223Z",
     "finished_at": "2026-11-22T12:06:37.201934Z",
-    "attempts": 1,
+    "attempts": 0,
 }
 
 CANCELLED: Example = SUCCEEDED | {"status": "cancelled"}

@@ -105,7 +105,7 @@ class Job(BaseModel):
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
-    attempts: int = Field(default=0, description="how often a worker took it up and didn't hand it back")
+    attempts: int = Field(default=0, description="tasks that were lost with their worker, and sent again")
     links: Links
     version: int = Field(
         0, exclude=True, description="counts the changes of this record; the id of its events"
