@@ -1,6 +1,7 @@
 """What every test may ask for: a real Valkey, with a fresh database for each. What was skipped is told."""
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Generator, Iterator
 from itertools import count
@@ -14,6 +15,10 @@ from smoothcert.cli.processes import Broker
 
 # Tools, named as in the reasons of skips, without which a test fails instead; .ci/run sets it.
 REQUIRED = os.environ.get("REQUIRED_TOOLS", "").split()
+
+# As smoothcert.engines.openvino_cpu does, for tests that import openvino before it: otherwise each conversion
+# of a model starts a process that sends telemetry.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 # The same examples in every run, however slow the machine is.
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)

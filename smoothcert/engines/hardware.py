@@ -16,7 +16,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from smoothcert.engines.config import DeviceKind, EngineConfig, Precision
 from smoothcert.engines.cuda import fixed_kernels
@@ -201,6 +200,8 @@ _SIDE: dict[DeviceKind, int] = {"cpu": 2048, "cuda": 8192}  # of the square matr
 
 def flop_per_vote(network: nn.Module, shape_CHW: Shape) -> int:
     """FLOP of one forward pass: two per multiply-add of convolutions and matrix products."""
+    from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415  # loads triton
+
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network.eval()(torch.zeros(1, *shape_CHW))
     return int(counter.get_total_flops())

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch._dynamo
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 from torch.fx.experimental.optimization import fuse

@@ -9,7 +9,6 @@ denoiser of denoised smoothing, as Salman et al. 2020 have it.
 from collections.abc import Callable, Sequence
 
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -257,6 +256,12 @@ def build_body(name: str, num_classes: int, in_channels: int) -> nn.Module:
         return ARCHITECTURES[name](num_classes, in_channels)
     if name.startswith(TIMM):
         return _build_timm(name.removeprefix(TIMM), num_classes, in_channels)
+    return _build_torchvision(name, num_classes, in_channels)
+
+
+def _build_torchvision(name: str, num_classes: int, in_channels: int) -> nn.Module:
+    import torchvision  # noqa: PLC0415  # takes as long to load as torch; loads its compiler
+
     if name not in torchvision.models.list_models(module=torchvision.models):
         raise InvalidRequest(
             f"There is no architecture {name!r}; there are: {', '.join(ARCHITECTURES)} "

@@ -1,9 +1,11 @@
 """The command as a user runs it: another process, its exit code and what it writes."""
 
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -69,21 +71,40 @@ def smoothcert(models: Path) -> Command:
     return run
 
 
+def written(stream: io.TextIOWrapper) -> str:
+    stream.seek(0)
+    return stream.read()
+
+
+@contextmanager
+def command_here(models: Path) -> Iterator[Command]:
+    """Runs the same command in this process, which has loaded torch already; `inside`, for wider fixtures."""
+
+    def run(*arguments: object, **changes: str) -> Finished:
+        words = ["smoothcert", *map(str, arguments)]
+        out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", newline="") for _ in range(2))
+        with pytest.MonkeyPatch.context() as changed, redirect_stdout(out), redirect_stderr(err):
+            changed.setattr(sys, "argv", words)
+            for name, value in changes.items():
+                changed.setenv(name, value)
+            if changes:
+                settings.cache_clear()
+            with pytest.raises(SystemExit) as ended:
+                app()
+        if changes:
+            settings.cache_clear()
+        return Finished(words, int(ended.value.code or 0), written(out), written(err))
+
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in settings_of(models).items():
+            environment.setenv(name, value)
+        settings.cache_clear()
+        yield run
+    settings.cache_clear()
+
+
 @pytest.fixture
-def inside(
-    models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Command]:
-    """Runs the same command in this process, which has loaded torch already."""
-    for name, value in settings_of(models).items():
-        monkeypatch.setenv(name, value)
-    settings.cache_clear()
-
-    def run(*arguments: object) -> Finished:
-        monkeypatch.setattr(sys, "argv", ["smoothcert", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            app()
-        said = capsys.readouterr()
-        return Finished(sys.argv, int(ended.value.code or 0), said.out, said.err)
-
-    yield run
-    settings.cache_clear()
+def inside(models: Path) -> Iterator[Command]:
+    """Runs the same command in this process."""
+    with command_here(models) as run:
+        yield run

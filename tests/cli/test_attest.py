@@ -13,7 +13,7 @@ import pytest
 from smoothcert.cli.settings import settings
 from smoothcert.models.registry import BUNDLED, ModelRegistry
 from smoothcert.schemas.statement import Statement
-from tests.cli.conftest import DATA, MODEL, ROOT, SETUP, Command
+from tests.cli.conftest import DATA, MODEL, ROOT, SETUP, Command, command_here
 from tests.release.verifier import build_verifier
 from tests.test_standalone import run as run_isolated
 
@@ -22,11 +22,12 @@ RESULTS = ROOT / "docs/results"
 
 
 @pytest.fixture(scope="module")
-def log(smoothcert: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def log(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ten of a hundred digits."""
     kept = tmp_path_factory.mktemp("evaluated") / "log.tsv"
     few = ("--every", "10", "--n", "300", "--engine", SETUP, "--seed", "1")
-    done = smoothcert("evaluate", MODEL, "--dataset", "mnist", *MNIST, *few, "--out", kept)
+    with command_here(models) as run:
+        done = run("evaluate", MODEL, "--dataset", "mnist", *MNIST, *few, "--out", kept)
     assert done.returncode == 0, done.stderr
     return kept
 
@@ -263,7 +264,7 @@ def test_a_model_that_is_elsewhere_is_named_by_its_folder(inside: Command, tmp_p
 
 
 def test_a_statement_is_put_on_its_models_card(
-    inside: Command, smoothcert: Command, log: Path, models: Path, tmp_path: Path
+    inside: Command, log: Path, models: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "models" / MODEL
     shutil.copytree(models / MODEL, folder)
@@ -276,7 +277,7 @@ def test_a_statement_is_put_on_its_models_card(
     assert card.statement is not None
     assert (card.statement.radii, card.statement.images) == (made.radii, 10)
     assert inside("verify", folder / "statement.json", "--log", log, "--model", folder).returncode == 0
-    listed = smoothcert("models", SMOOTHCERT_MODELS=str(folder.parent)).stdout
+    listed = inside("models", SMOOTHCERT_MODELS=str(folder.parent)).stdout
     assert f"{math.floor(1000 * made.radii[1].at_least) / 10:.1f} %" in listed.splitlines()[1].split("  ")[-1]
 
 

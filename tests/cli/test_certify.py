@@ -49,11 +49,11 @@ def test_one_bad_file_among_several_is_named_before_any_vote(inside: Command) ->
     assert "not-an-image.txt: Not an image" in done.stderr
 
 
-def test_evaluate_logs_resumes_and_reports(smoothcert: Command, inside: Command, tmp_path: Path) -> None:
+def test_evaluate_logs_resumes_and_reports(inside: Command, tmp_path: Path) -> None:
     log = tmp_path / "log.tsv"
     asked = ("evaluate", MODEL, "--dataset", "mnist", "--data-root", DATA / "mnist-tiny", "--every", "2")
     asked += ("--n", "200", "--seed", "5", "--engine", SETUP, "--out", log)
-    first = smoothcert(*asked, "--limit", "2")
+    first = inside(*asked, "--limit", "2")
     assert first.returncode == 0, first.stderr
     log.write_bytes(log.read_bytes()[:-7])  # as a kill would leave it
     second = inside(*asked, "--limit", "4", "--resume")

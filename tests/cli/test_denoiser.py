@@ -8,7 +8,7 @@ import torch
 
 from smoothcert.models.checkpoint import load_network
 from smoothcert.models.registry import ONNX, WEIGHTS_FILE, ModelRegistry, read_card
-from tests.cli.conftest import DATA, MODEL, SETUP, Command
+from tests.cli.conftest import DATA, MODEL, SETUP, Command, command_here
 
 DIGITS = ("--dataset", "mnist", "--data-root", DATA / "mnist-tiny")
 ASKED = ("train", "denoiser", *DIGITS, "--sigma", "0.5", "--epochs", "1", "--precision", "float32")
@@ -16,10 +16,11 @@ SMALL = ("--depth", "3", "--channels", "4")
 
 
 @pytest.fixture(scope="session")
-def pair(smoothcert: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pair(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A denoiser trained for a moment before the untrained LeNet."""
     folder = tmp_path_factory.mktemp("pairs") / "pair"
-    done = smoothcert(*ASKED, *SMALL, "--classifier", MODEL, "--out", folder)
+    with command_here(models) as run:
+        done = run(*ASKED, *SMALL, "--classifier", MODEL, "--out", folder)
     assert done.returncode == 0, done.stderr
     assert "was trained with noise" in done.stderr
     return folder
@@ -46,18 +47,18 @@ def test_the_classifier_is_kept_bit_for_bit_and_the_denoiser_is_not(pair: Path, 
 
 
 def test_the_pair_is_certified_verified_and_evaluated_as_any_model(
-    smoothcert: Command, pair: Path, tmp_path: Path
+    inside: Command, pair: Path, tmp_path: Path
 ) -> None:
     image, certificate = DATA / "digit-7.png", tmp_path / "certificate.json"
     asked = ("--model", pair, "--n", "200", "--engine", SETUP, "--out", certificate)
-    done = smoothcert("certify", image, *asked)
+    done = inside("certify", image, *asked)
     assert done.returncode == 0, done.stderr
     claimed = json.loads(certificate.read_text())["model"]
     assert claimed["sha256"] == read_card(pair).weights_sha256
-    done = smoothcert("verify", certificate, "--image", image, "--replay", SMOOTHCERT_MODELS=str(pair.parent))
+    done = inside("verify", certificate, "--image", image, "--replay", SMOOTHCERT_MODELS=str(pair.parent))
     assert done.returncode == 0, done.stderr + done.stdout
     asked = (*DIGITS, "--limit", "2", "--n", "50", "--engine", SETUP, "--out", tmp_path / "log.tsv")
-    done = smoothcert("evaluate", pair, *asked, "--update-card")
+    done = inside("evaluate", pair, *asked, "--update-card")
     assert done.returncode == 0, done.stderr
     evaluation = read_card(pair).evaluation
     assert evaluation is not None
@@ -151,14 +152,12 @@ def test_a_denoiser_of_another_size_or_before_a_pair_is_refused(
     assert (done.returncode, "--classifier is an option of denoiser alone" in done.stderr) == (2, True)
 
 
-def test_a_run_is_not_continued_with_another_classifier(
-    inside: Command, smoothcert: Command, models: Path, pair: Path, tmp_path: Path
-) -> None:
-    from tests.cli.test_train import train_and_kill
+def test_a_run_is_not_continued_with_another_classifier(inside: Command, tmp_path: Path) -> None:
+    from tests.cli.test_train import train_and_interrupt
 
     folder = tmp_path / "killed"
     asked = ("train", "denoiser", *DIGITS, "--sigma", "0.5", "--epochs", "8", *SMALL)
-    train_and_kill(folder, models, *asked, "--classifier", MODEL)
+    train_and_interrupt(inside, folder, *asked, "--classifier", MODEL)
     done = inside(
         "train", "standard", *DIGITS, "--sigma", "0.5", "--epochs", "1", "--out", tmp_path / "clean"
     )

@@ -84,17 +84,17 @@ def test_an_invalid_request_prints_one_line_and_exits_with_2(
     assert done.stdout == ""
 
 
-def test_a_service_that_is_not_there_is_a_failure_and_exit_1(smoothcert: Command) -> None:
-    done = smoothcert("certify", "tests/data/digit-0.png", "--url", "http://127.0.0.1:1")
+def test_a_service_that_is_not_there_is_a_failure_and_exit_1(inside: Command) -> None:
+    done = inside("certify", "tests/data/digit-0.png", "--url", "http://127.0.0.1:1")
     assert done.returncode == 1
     assert "http://127.0.0.1:1 does not answer" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_report_prints_one_json_document(smoothcert: Command, tmp_path: Path) -> None:
+def test_report_prints_one_json_document(inside: Command, tmp_path: Path) -> None:
     log, plot = tmp_path / "log.tsv", tmp_path / "plot.svg"
     log.write_text(BARE)
-    done = smoothcert("report", log, "--radii", "0,0.5,0.95", "--format", "json", "--plot", plot)
+    done = inside("report", log, "--radii", "0,0.5,0.95", "--format", "json", "--plot", plot)
     assert done.returncode == 0, done.stderr
     (record,) = json.loads(done.stdout)
     assert record["certified_accuracy"] == {"0": 0.5, "0.5": 0.5, "0.95": 0.5}
@@ -109,9 +109,9 @@ def test_a_malformed_row_is_named_by_its_line(inside: Command, tmp_path: Path) -
     assert f"{log}, line 4: predict is 'x', not a whole number" in done.stderr
 
 
-def test_models_lists_cards_with_their_names(smoothcert: Command, tmp_path: Path) -> None:
-    cards = json.loads(smoothcert("models", "--json").stdout)
+def test_models_lists_cards_with_their_names(inside: Command, tmp_path: Path) -> None:
+    cards = json.loads(inside("models", "--json").stdout)
     assert [card["name"] for card in cards] == [MODEL]
-    assert MODEL in smoothcert("models").stdout
-    assert smoothcert("models").stderr == ""
-    assert json.loads(smoothcert("models", "--json", SMOOTHCERT_MODELS=str(tmp_path)).stdout) == []
+    assert MODEL in inside("models").stdout
+    assert inside("models").stderr == ""
+    assert json.loads(inside("models", "--json", SMOOTHCERT_MODELS=str(tmp_path)).stdout) == []

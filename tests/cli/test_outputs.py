@@ -134,27 +134,27 @@ def test_figures_are_refused_before_the_votes_where_no_card_could_take_them(
 
 
 def test_skip_wrong_gives_the_figures_of_the_full_run_and_is_continued_only_as_such(
-    smoothcert: Command, tmp_path: Path
+    inside: Command, tmp_path: Path
 ) -> None:
     """The untrained model names a wrong class for most images."""
     asked = ("evaluate", MODEL, *MNIST, "--every", "4", "--n", "100", "--seed", "3", "--engine", SETUP)
-    full = smoothcert(*asked, "--out", tmp_path / "full.tsv")
-    fast = smoothcert(*asked, "--out", tmp_path / "fast.tsv", "--skip-wrong")
+    full = inside(*asked, "--out", tmp_path / "full.tsv")
+    fast = inside(*asked, "--out", tmp_path / "fast.tsv", "--skip-wrong")
     assert (full.returncode, fast.returncode) == (0, 0), full.stderr + fast.stderr
     assert "got no estimation votes (--skip-wrong)" in fast.stdout
     logs = [read_log(tmp_path / name).rows for name in ("full.tsv", "fast.tsv")]
     assert 0 < sum(row.skipped for row in logs[1]) < len(logs[1])
     assert average_certified_radius(logs[0]) == average_certified_radius(logs[1])
-    other = smoothcert(*asked, "--out", tmp_path / "fast.tsv", "--resume")
+    other = inside(*asked, "--out", tmp_path / "fast.tsv", "--resume")
     assert other.returncode == 2
     assert "was made with skip_wrong True, not False" in other.stderr
 
 
 @pytest.mark.parametrize("more", [("--procedure", "anytime"), ("--workers",)])
 def test_skip_wrong_is_refused_where_the_votes_are_not_certifys_own(
-    smoothcert: Command, tmp_path: Path, more: tuple[str, ...]
+    inside: Command, tmp_path: Path, more: tuple[str, ...]
 ) -> None:
-    done = smoothcert("evaluate", MODEL, *MNIST, *FEW, "--out", tmp_path / "log.tsv", "--skip-wrong", *more)
+    done = inside("evaluate", MODEL, *MNIST, *FEW, "--out", tmp_path / "log.tsv", "--skip-wrong", *more)
     assert done.returncode == 2
     assert "--skip-wrong" in done.stderr
     assert not (tmp_path / "log.tsv").exists()

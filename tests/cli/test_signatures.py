@@ -7,13 +7,14 @@ import pytest
 
 from smoothcert.schemas.certificate import Certificate, PublicKeys
 from smoothcert.signing import Signer
-from tests.cli.conftest import DATA, SETUP, Command
+from tests.cli.conftest import DATA, SETUP, Command, command_here
 
 
 @pytest.fixture(scope="module")
-def unsigned(smoothcert: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def unsigned(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     kept = tmp_path_factory.mktemp("kept") / "cert.json"
-    done = smoothcert("certify", DATA / "digit-3.png", "--n", "300", "--engine", SETUP, "--out", kept)
+    with command_here(models) as run:
+        done = run("certify", DATA / "digit-3.png", "--n", "300", "--engine", SETUP, "--out", kept)
     assert done.returncode == 0, done.stderr
     return kept
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from tests.cli.conftest import DATA, MODEL, ROOT, Command, settings_of
 from training.autotune import AutotuneResult, Trial
 from training.datasets.image_set import ImageSet
 from training.recipe import Recipe
-from training.run import STATE_FILE, saved_recipe
+from training.run import STATE_FILE, TrainingRun, saved_recipe
 
 LAYOUTS = {True: "channels-last", False: "contiguous"}
 PATIENCE = 120.0  # seconds
@@ -32,6 +33,15 @@ METHODS = {
     "denoiser": ("--classifier", MODEL, "--depth", "3", "--channels", "4", "--epochs", "8"),
 }
 ASKED = ("--dataset", "mnist", "--data-root", DATA / "mnist-tiny", "--sigma", "0.5")
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As in the process that is killed."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def train_and_kill(folder: Path, models: Path, *asked: object) -> None:
@@ -49,14 +59,24 @@ def train_and_kill(folder: Path, models: Path, *asked: object) -> None:
     process.wait()
 
 
+def train_and_interrupt(inside: Command, folder: Path, *asked: object) -> None:
+    """Ctrl-C after the first state is written; leaves the folder as a kill there does, without a process."""
+    save = TrainingRun.save
+
+    def save_and_interrupt(run: TrainingRun) -> None:
+        save(run)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(TrainingRun, "save", save_and_interrupt)
+        inside(*asked, "--out", folder)
+    assert (folder / STATE_FILE).exists()
+
+
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("method", METHODS)
-def test_a_killed_training_ends_with_the_very_weights_of_an_undisturbed_one(  # noqa: PLR0917
-    smoothcert: Command,
-    inside: Command,
-    models: Path,
-    tmp_path: Path,
-    method: str,
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_killed_training_ends_with_the_very_weights_of_an_undisturbed_one(
+    inside: Command, models: Path, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The killed run keeps what it measured; the undisturbed one is given the same measurement."""
     asked = ("train", method, *ASKED, *METHODS[method])
@@ -65,7 +85,7 @@ def test_a_killed_training_ends_with_the_very_weights_of_an_undisturbed_one(  # 
     assert not (killed / "card.json").exists()
     saved = saved_recipe(killed / STATE_FILE)
     measured = {"precision": saved["precision"], "channels_last": saved.get("channels_last", True)}
-    resumed = smoothcert(*asked, "--out", killed, "--resume")
+    resumed = inside(*asked, "--out", killed, "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert f"going on in {saved['precision']}/{LAYOUTS[measured['channels_last']]}" in resumed.stderr
     assert "training in" not in resumed.stderr
@@ -74,12 +94,7 @@ def test_a_killed_training_ends_with_the_very_weights_of_an_undisturbed_one(  # 
         return AutotuneResult(Trial(replace(recipe, **measured), 1.0), [])
 
     monkeypatch.setattr("training.autotune.autotune", autotune)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        undisturbed = inside(*asked, "--out", tmp_path / "undisturbed")
-    finally:
-        torch.set_num_threads(threads)
+    undisturbed = inside(*asked, "--out", tmp_path / "undisturbed")
     assert undisturbed.returncode == 0, undisturbed.stderr
     cards = [read_card(folder) for folder in (killed, tmp_path / "undisturbed")]
     assert cards[0].weights_sha256 == cards[1].weights_sha256
@@ -101,15 +116,13 @@ def test_measured_speed_is_printed_and_written_into_the_card(smoothcert: Command
     assert "OMP_WAIT_POLICY = 'PASSIVE'" in done.stderr
 
 
-def test_a_run_that_was_begun_in_another_precision_is_not_continued(
-    smoothcert: Command, models: Path, tmp_path: Path
-) -> None:
+def test_a_run_that_was_begun_in_another_precision_is_not_continued(inside: Command, tmp_path: Path) -> None:
     asked = ("train", "gaussian", *ASKED, *METHODS["gaussian"])
-    train_and_kill(tmp_path / "made", models, *asked, "--precision", "float32")
-    other = smoothcert(*asked, "--precision", "bfloat16", "--out", tmp_path / "made", "--resume")
+    train_and_interrupt(inside, tmp_path / "made", *asked, "--precision", "float32")
+    other = inside(*asked, "--precision", "bfloat16", "--out", tmp_path / "made", "--resume")
     assert other.returncode == 2
     assert "another recipe (precision differ)" in other.stderr
-    measured = smoothcert(*asked, "--out", tmp_path / "made")
+    measured = inside(*asked, "--out", tmp_path / "made")
     assert measured.returncode == 2
     assert "--resume continues it" in measured.stderr
     assert "training in" not in measured.stderr

@@ -6,15 +6,16 @@ from typing import Any
 import pytest
 
 from smoothcert.cli.settings import settings
-from tests.cli.conftest import DATA, MODEL, SETUP, Command, Finished
+from tests.cli.conftest import DATA, MODEL, SETUP, Command, Finished, command_here
 
 IMAGE = DATA / "digit-3.png"
 
 
 @pytest.fixture(scope="module")
-def certificate(smoothcert: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def certificate(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     kept = tmp_path_factory.mktemp("kept") / "cert.json"
-    done = smoothcert("certify", IMAGE, "--n", "700", "--engine", SETUP, "--out", kept)
+    with command_here(models) as run:
+        done = run("certify", IMAGE, "--n", "700", "--engine", SETUP, "--out", kept)
     assert done.returncode == 0, done.stderr
     return kept
 

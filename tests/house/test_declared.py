@@ -41,6 +41,13 @@ def graph() -> grimp.ImportGraph:
     return grimp.build_graph(*PACKAGES, include_external_packages=True)
 
 
+@cache
+def installed() -> dict[str, list[str]]:
+    """Distributions by top-level name; a second to find out."""
+    return dict(packages_distributions())
+
+
+@cache
 def loaded_by(package: str) -> set[str]:
     """Top-level names of third-party packages that some path of imports from `package` leads to."""
     modules = graph().find_upstream_modules(package, as_package=True)
@@ -57,7 +64,7 @@ def declared(package: str) -> set[str]:
 
 @pytest.mark.parametrize("package", EXTRAS)
 def test_every_import_of_a_package_is_declared_in_its_extras(package: str) -> None:
-    known = packages_distributions()  # of what is installed; extras need not be
+    known = installed()  # extras need not be
     asked = declared(package)
     missing = {
         name
@@ -75,9 +82,7 @@ def test_the_graph_sees_what_the_worker_loads() -> None:
 @pytest.mark.parametrize("package", ["service", "worker", "training"])
 def test_every_package_of_an_extra_is_imported_or_has_a_reason(package: str) -> None:
     loaded = {ALONGSIDE.get(name, name) for one in (package, "smoothcert") for name in loaded_by(one)}
-    distributions = {
-        canonicalize_name(one) for name in loaded for one in packages_distributions().get(name, [])
-    }
+    distributions = {canonicalize_name(one) for name in loaded for one in installed().get(name, [])}
     asked = {canonicalize_name(Requirement(one).name) for one in PROJECT["optional-dependencies"][package]}
     assert asked - distributions - UNIMPORTED.keys() == set()
 
