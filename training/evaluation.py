@@ -5,11 +5,11 @@ Each row can be replayed from its own seed. A kill loses only the row in progres
 
 import fcntl
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Protocol, Self
+from typing import Any, BinaryIO, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,12 +30,13 @@ from smoothcert.schemas.evaluation_log import (
     format_row,
     parse_log,
 )
-from smoothcert.schemas.evaluation_run import EvaluationRun, image_seed, read_run, run_path
+from smoothcert.schemas.evaluation_run import EvaluationRun, image_seed, read_run_as, run_path
 from smoothcert.schemas.parameters import Parameters
 from smoothcert.stats.procedure import Certification, drive
 from smoothcert.votes import VoteSource
 from training.datasets.image_set import ImageSet
 
+T = TypeVar("T")
 CHUNK = 16_384  # votes between two progress reports; a multiple of usual batch sizes
 GRID_STEP = 5  # of the card's radii, in hundredths
 
@@ -165,15 +166,31 @@ def _updated_fields(card: ModelCard, evaluation: Evaluation, run: EvaluationRun)
     return {"int8": card.int8.model_copy(update={"evaluation": evaluation})}
 
 
-class LogWriter:
+@dataclass(frozen=True)
+class LogFormat(Generic[T]):
+    """How a log of tab-separated lines is written and read. header and lines end with a newline.
+
+    read: all items of a text with header; the second argument is the file's name, for messages.
+    """
+
+    header: str
+    line: Callable[[T], str]
+    read: Callable[[str, str], Sequence[T]]
+
+
+ROWS = LogFormat(HEADER, format_row, lambda text, name: parse_log(text, name).rows)
+
+
+class LogWriter(Generic[T]):
     """A log opened for appending, with an exclusive lock. rows: those that were there already."""
 
-    def __init__(self, path: Path, run: EvaluationRun, *, resume: bool) -> None:
+    def __init__(self, path: Path, run: EvaluationRun, form: LogFormat[T], *, resume: bool) -> None:
         """Raises InvalidRequest: the log exists (without `resume`), has other parameters, or is locked."""
         self.path = path
+        self.form = form
         if is_stream(path):
             self._file = _open_stream(path, resume=resume)
-            self.rows: Sequence[Row] = self._write_header()
+            self.rows: Sequence[T] = self._write_header()
             return
         self._file = _open_locked(path)
         try:
@@ -187,27 +204,27 @@ class LogWriter:
             self._file.close()
             raise
 
-    def append(self, row: Row) -> None:
+    def append(self, row: T) -> None:
         """Write one row and flush it."""
-        self._file.write(format_row(row).encode())
+        self._file.write(self.form.line(row).encode())
         self._file.flush()
 
-    def _begin(self, run: EvaluationRun) -> Sequence[Row]:
+    def _begin(self, run: EvaluationRun) -> Sequence[T]:
         write_whole(run_path(self.path), run.model_dump_json(indent=1).encode() + b"\n")
         return self._write_header()
 
-    def _write_header(self) -> Sequence[Row]:
-        self._file.write(HEADER.encode())
+    def _write_header(self) -> Sequence[T]:
+        self._file.write(self.form.header.encode())
         self._file.flush()
         return ()
 
-    def _resume(self, written: bytes, run: EvaluationRun) -> Sequence[Row]:
+    def _resume(self, written: bytes, run: EvaluationRun) -> Sequence[T]:
         require_same_run(self.path, run)
         complete = written[: written.rfind(b"\n") + 1]  # without a line that a kill cut short
         self._file.truncate(len(complete))
         if not complete:
             return self._begin(run)
-        return parse_log(complete.decode(errors="replace"), str(self.path)).rows
+        return self.form.read(complete.decode(errors="replace"), str(self.path))
 
     def __enter__(self) -> Self:
         return self
@@ -220,12 +237,12 @@ class LogWriter:
 
 def require_same_run(log: Path, run: EvaluationRun) -> None:
     """Raises InvalidRequest naming the first parameter in which a log differs from `run`."""
-    saved = read_run(log)
+    saved = read_run_as(type(run), log)
     if saved is None:
         raise InvalidRequest(
             f"{log} has no {run_path(log).name} beside it, so what it asked is unknown; take another --out."
         )
-    for name in EvaluationRun.model_fields:
+    for name in type(run).model_fields:
         old, new = getattr(saved, name), getattr(run, name)
         if name == "data_sha256":
             if old not in (None, new):

@@ -17,7 +17,7 @@ from smoothcert.models.checkpoint import load_network
 from smoothcert.models.registry import ModelRegistry
 from smoothcert.schemas.evaluation_log import average_certified_radius
 from smoothcert.schemas.evaluation_run import EvaluationRun
-from training.evaluation import LogWriter, evaluate, write_card_figures
+from training.evaluation import ROWS, LogWriter, evaluate, write_card_figures
 
 
 def certify(folder: Path, args: argparse.Namespace, deadline: float) -> None:
@@ -31,7 +31,7 @@ def certify(folder: Path, args: argparse.Namespace, deadline: float) -> None:
     )  # fmt: skip
     engine = Engine(load_network(folder), card.input_shape, len(card.labels), setup)
     wanted = range(0, len(photos), args.every)
-    with LogWriter(args.logs / f"{card.name}-n{args.n}.tsv", run, resume=True) as log:
+    with LogWriter(args.logs / f"{card.name}-n{args.n}.tsv", run, ROWS, resume=True) as log:
         rows = list(log.rows)
         began = time.monotonic()
         for step in evaluate(engine, photos, run, wanted, {row.idx for row in rows}):

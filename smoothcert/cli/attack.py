@@ -6,18 +6,26 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from smoothcert.cli.attack_results import COLUMNS, CURVES, AttackedImage, AttackTotals, curves
+from smoothcert.cli.attack_results import (
+    COLUMNS,
+    CURVES,
+    AttackedImage,
+    AttackRun,
+    AttackTotals,
+    curves,
+    log_line,
+    read_lines,
+)
 from smoothcert.cli.options import N0, Alpha, Dataset, EngineOption, N, Procedure, given, parameters
 from smoothcert.cli.output import check_out, show, show_json, show_table
 from smoothcert.errors import InvalidRequest
-from smoothcert.files import is_stream, open_stream
-from smoothcert.progress import progress_bar
+from smoothcert.progress import Update, progress_bar
+from smoothcert.schemas.evaluation_run import read_run_as
 
 if TYPE_CHECKING:
     from smoothcert.attack.attack import Attacker, Budget
@@ -27,6 +35,7 @@ if TYPE_CHECKING:
     from smoothcert.schemas.evaluation_run import EvaluationRun
     from smoothcert.schemas.parameters import Parameters
     from training.datasets.image_set import ImageSet
+    from training.evaluation import LogWriter
 
 
 def attack(
@@ -55,6 +64,7 @@ def attack(
     seed: Annotated[int | None, typer.Option(help="Of the whole run; random unless given.")] = None,
     engine: EngineOption = None,
     out: Annotated[Path | None, typer.Option(metavar="LOG", help="Keep a line an image, as it ends.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue --out after a kill.")] = False,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The curves, proved and attacked, .png or .svg.")
     ] = None,
@@ -87,9 +97,11 @@ def attack(
         bare_steps=bare_steps,
     )
     selection = Selection(dataset, split, data_root, every, limit)
-    plan = make_plan(checkpoint, request, selection, budget, seed=seed, engine=engine)
-    with open_log(out) if out else nullcontext() as log:
-        attacked = run_attacks(plan, log)
+    if resume and out is None:
+        raise InvalidRequest("--resume continues a log: name it with --out.")
+    kept = read_run_as(AttackRun, out) if resume and out else None
+    plan = make_plan(checkpoint, request, selection, budget, kept=kept, seed=seed, engine=engine)
+    attacked = run_attacks(plan, out, resume=resume)
     totals = AttackTotals.of(attacked)
     if as_json:
         show_json(_document(plan, attacked, totals))
@@ -154,7 +166,7 @@ class AttackPlan:
     """The images to attack and the budget."""
 
     checkpoint: Checkpoint
-    run: EvaluationRun
+    run: AttackRun
     images: ImageSet
     indices: range
     budget: Budget
@@ -171,10 +183,14 @@ def make_plan(
     selection: Selection,
     budget: Budget,
     *,
+    kept: AttackRun | None,
     seed: int | None,
     engine: str | None,
 ) -> AttackPlan:
-    """Check the request and load the images, before the first vote. Raises InvalidRequest."""
+    """Check the request and load the images, before the first vote. Raises InvalidRequest.
+
+    kept: the run that is resumed; its seed and engine are kept unless they are given.
+    """
     from smoothcert.cli.checkpoints import load_images
     from smoothcert.cli.evaluate import describe_run
     from smoothcert.schemas.parameters import refuse_impossible
@@ -189,35 +205,53 @@ def make_plan(
     if budget.votes < least:
         raise InvalidRequest(f"--check-votes {budget.votes} can never prove a break: the least is {least}.")
     images = load_images(checkpoint, selection)
-    run = describe_run(checkpoint, request, selection, images, kept=None, seed=seed, engine=engine)
+    certified = describe_run(checkpoint, request, selection, images, kept=kept, seed=seed, engine=engine)
     indices = selected_indices(len(images), selection.every, selection.limit)
-    return AttackPlan(checkpoint, run, images, indices, budget)
+    return AttackPlan(checkpoint, _attack_run(certified, budget), images, indices, budget)
 
 
-def run_attacks(plan: AttackPlan, log: IO[str] | None) -> list[AttackedImage]:
-    """Attack image after image; each is logged when done, so that an interrupt loses none."""
-    done: list[AttackedImage] = []
-    if log is not None:
-        _write(log, COLUMNS)
-    with progress_bar("images") as update:
-        for item in _each(plan, lambda passed, text: update(len(done) + passed, len(plan.indices), text)):
+def _attack_run(certified: EvaluationRun, budget: Budget) -> AttackRun:
+    return AttackRun(
+        **certified.model_dump(),
+        restarts=budget.restarts,
+        steps=budget.steps,
+        noises=budget.noises,
+        check_votes=budget.votes,
+        inside_votes=budget.inside_votes,
+        bare_steps=budget.bare_steps,
+        farthest=budget.farthest,
+    )
+
+
+def run_attacks(plan: AttackPlan, out: Path | None, *, resume: bool) -> list[AttackedImage]:
+    """Attack the images that the log lacks; each is logged when done, so that a kill loses only one."""
+    with _open_log(plan, out, resume=resume) as log, progress_bar("images") as update:
+        done = list(log.rows) if log else []
+        known = {item.idx for item in done}
+        rest = [idx for idx in plan.indices if idx not in known]
+        for item in _each(plan, rest, _reporter(update, done, len(plan.indices))):
             done.append(item)
-            if log is not None:
-                _write(log, item.cells)
+            if log:
+                log.append(item)
     return done
 
 
-def open_log(path: Path) -> IO[str]:
-    """Open a new file, or a device or pipe. Raises InvalidRequest if it exists or can't be written."""
-    try:
-        return TextIOWrapper(open_stream(path)) if is_stream(path) else path.resolve().open("x")
-    except FileExistsError:
-        raise InvalidRequest(f"{path} is there already; take another --out.") from None
-    except OSError as error:
-        raise InvalidRequest(f"--out {path} can't be written: {error.strerror}.") from error
+def _open_log(
+    plan: AttackPlan, out: Path | None, *, resume: bool
+) -> LogWriter[AttackedImage] | nullcontext[None]:
+    from training.evaluation import LogFormat, LogWriter
+
+    if out is None:
+        return nullcontext()
+    form = LogFormat("\t".join(COLUMNS) + "\n", log_line, read_lines)
+    return LogWriter(out, plan.run, form, resume=resume)
 
 
-def _each(plan: AttackPlan, report: Report) -> Iterator[AttackedImage]:
+def _reporter(update: Update, done: Sequence[AttackedImage], of: int) -> Report:
+    return lambda passed, text: update(len(done) + passed, of, text)
+
+
+def _each(plan: AttackPlan, rest: Sequence[int], report: Report) -> Iterator[AttackedImage]:
     from smoothcert.attack.attack import Attacker
     from smoothcert.attack.bare import BareAttacker
     from smoothcert.cli.checkpoints import build_engine
@@ -225,13 +259,15 @@ def _each(plan: AttackPlan, report: Report) -> Iterator[AttackedImage]:
     from smoothcert.models.checkpoint import load_network
     from training.evaluation import evaluate
 
+    if not rest:
+        return
     card, run = plan.checkpoint.card, plan.run
     engine, config = build_engine(plan.checkpoint, run.setup), EngineConfig.parse(run.setup)
     network, budget = load_network(plan.checkpoint.folder, card), plan.budget
     shape, classes = card.input_shape, len(card.labels)
     attacker = Attacker(network, shape, classes, config=config, sigma=run.sigma, budget=budget)
     bare = BareAttacker(network, steps=budget.bare_steps, device=config.device)
-    for step in evaluate(engine, plan.images, run, plan.indices, done=()):
+    for step in evaluate(engine, plan.images, run, rest, done=()):
         if step.row is None:
             report(0.0, f"image {step.idx}: {step.votes} of {step.of} votes")
         else:
@@ -248,7 +284,7 @@ def _attack(
     seed = int(image_seed(plan.run.seed, row.idx), 16)
     undefended = bare.attack(image_CHW, seed) if plan.budget.bare_steps else None
     if row.abstained or row.radius == 0:
-        return AttackedImage(row, None, row.seconds + time.perf_counter() - started, undefended)
+        return AttackedImage.of(row, None, row.seconds + time.perf_counter() - started, undefended)
     claim = Claim(image_CHW, row.predict, row.radius)
     attempts = []
     for attempt in attacker.attempts(claim, seed):
@@ -256,9 +292,4 @@ def _attack(
         what = "holds" if attempt.found is None else "broken"
         report(len(attempts) / (plan.budget.radii + 1), f"image {row.idx}: {what} at {attempt.radius:.3f}")
     seconds = row.seconds + time.perf_counter() - started
-    return AttackedImage(row, AttackResult.of(claim, attempts), seconds, undefended)
-
-
-def _write(log: IO[str], cells: Sequence[str]) -> None:
-    log.write("\t".join(cells) + "\n")
-    log.flush()
+    return AttackedImage.of(row, AttackResult.of(claim, attempts), seconds, undefended)

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from smoothcert.errors import InvalidRequest
+from smoothcert.schemas.evaluation_run import EvaluationRun
+
 if TYPE_CHECKING:
     from smoothcert.attack.attack import AttackResult
     from smoothcert.attack.bare import BareResult
@@ -30,55 +33,112 @@ CURVE_STEP = 0.25  # of the radii in the table
 DIGITS = 6  # of radii: the proved rounded down, the broken rounded up
 
 
+class AttackRun(EvaluationRun):
+    """Everything that decides the lines of a log; what is not of the certificates has its option's name."""
+
+    restarts: int
+    steps: int
+    noises: int
+    check_votes: int
+    inside_votes: int
+    bare_steps: int
+    farthest: float
+
+
 @dataclass(frozen=True)
 class AttackedImage:
-    """The attack on one image. result: None if the classifier abstained. bare: None if left out."""
+    """The attack on one image, rounded as its line in the log, so that a resumed run has the same totals.
 
-    row: Row
-    result: AttackResult | None
+    predicted, radius: of the certificate; -1 and 0 if there is none. broken_inside: None if there was
+    nothing to attack. broken: the smallest radius that breaks, or None. bare_class: of the bare network, None
+    if it was left out; bare: norm of the smallest perturbation that changes it, or None.
+    """
+
+    idx: int
+    label: int
+    predicted: int
+    radius: float
+    broken_inside: bool | None
+    broken: float | None
+    checks: int
     seconds: float
-    bare: BareResult | None = None
+    bare_class: int | None = None
+    bare: float | None = None
+
+    @classmethod
+    def of(
+        cls, row: Row, result: AttackResult | None, seconds: float, bare: BareResult | None = None
+    ) -> AttackedImage:
+        """Radii: the certified one is rounded down, those that break are rounded up."""
+        from smoothcert.stats.bounds import floor_to
+
+        return cls(
+            idx=row.idx,
+            label=row.label,
+            predicted=row.predict,
+            radius=floor_to(row.radius, DIGITS),
+            broken_inside=None if result is None else not result.holds,
+            broken=None if result is None else _up(result.broken),
+            checks=0 if result is None else result.checks,
+            seconds=round(seconds, 1),
+            bare_class=None if bare is None else bare.predicted,
+            bare=None if bare is None else _up(bare.norm),
+        )
 
     @property
     def gap(self) -> float | None:
         """The smallest broken radius as a multiple of the certified one."""
-        if self.result is None or self.result.broken is None:
-            return None
-        return self.result.broken / self.result.radius
+        return self.broken / self.radius if self.broken is not None and self.radius else None
 
     @property
     def cells(self) -> list[str]:
         """The cells of its line in the log; `-` for missing values."""
-        from smoothcert.stats.bounds import ceil_to, floor_to
+        attacked = self.broken_inside is not None
+        return [
+            str(self.idx),
+            str(self.label),
+            str(self.predicted),
+            f"{self.radius:.{DIGITS}f}",
+            str(int(bool(self.broken_inside))) if attacked else "-",
+            _text(self.broken, DIGITS),
+            _text(self.gap, 3),
+            str(self.checks) if attacked else "-",
+            f"{self.seconds:.1f}",
+            "-" if self.bare_class is None else str(self.bare_class),
+            _text(self.bare, DIGITS),
+        ]
 
-        found, gap = self.result, self.gap
-        inside = "-" if found is None else str(int(not found.holds))
-        broken = "-" if found is None or found.broken is None else f"{ceil_to(found.broken, DIGITS):.6f}"
-        checks = "-" if found is None else str(found.checks)
-        known = [str(self.row.idx), str(self.row.label), str(self.row.predict)]
-        radius = f"{floor_to(self.row.radius, DIGITS):.6f}"
-        shown_gap = "-" if gap is None else f"{gap:.3f}"
-        smoothed = [*known, radius, inside, broken, shown_gap, checks, f"{self.seconds:.1f}"]
-        if self.bare is None:
-            return [*smoothed, "-", "-"]
-        norm = self.bare.norm
-        return [*smoothed, str(self.bare.predicted), "-" if norm is None else f"{ceil_to(norm, DIGITS):.6f}"]
+    @classmethod
+    def parse(cls, cells: Sequence[str]) -> AttackedImage:
+        """From the cells of its line. Raises ValueError."""
+        idx, label, predicted, radius, inside, broken, _, checks, seconds, bare_class, bare = cells
+        return cls(
+            idx=int(idx),
+            label=int(label),
+            predicted=int(predicted),
+            radius=float(radius),
+            broken_inside=None if inside == "-" else inside == "1",
+            broken=_number(broken),
+            checks=0 if checks == "-" else int(checks),
+            seconds=float(seconds),
+            bare_class=None if bare_class == "-" else int(bare_class),
+            bare=_number(bare),
+        )
 
     @property
     def document(self) -> dict[str, Any]:
         """Its entry in the document of `--json`; null for missing values."""
-        found = self.result
         return {
-            "idx": self.row.idx,
-            "label": self.row.label,
-            "class": None if self.row.abstained else self.row.predict,
-            "radius": self.row.radius,
-            "broken_inside": None if found is None else not found.holds,
-            "broken_radius": None if found is None else found.broken,
-            "checks": 0 if found is None else found.checks,
+            "idx": self.idx,
+            "label": self.label,
+            "class": None if self.predicted < 0 else self.predicted,
+            "radius": self.radius,
+            "broken_inside": self.broken_inside,
+            "broken_radius": self.broken,
+            "checks": self.checks,
             "seconds": self.seconds,
-            "bare_class": None if self.bare is None else self.bare.predicted,
-            "bare_radius": None if self.bare is None else self.bare.norm,
+            "bare_class": self.bare_class,
+            "bare_radius": self.bare,
         }
 
     @property
@@ -87,12 +147,25 @@ class AttackedImage:
 
         -1 where the answer is wrong at the image itself, infinite where no attack broke it.
         """
-        right = self.result is not None and self.row.correct
-        proved = self.row.radius if right else -1.0
-        attacked = _or_never(self.result.broken) if right and self.result else -1.0
-        if self.bare is None or self.bare.predicted != self.row.label:
-            return proved, attacked, -1.0
-        return proved, attacked, _or_never(self.bare.norm)
+        right = self.broken_inside is not None and self.predicted == self.label
+        proved = self.radius if right else -1.0
+        attacked = _or_never(self.broken) if right else -1.0
+        return proved, attacked, _or_never(self.bare) if self.bare_class == self.label else -1.0
+
+
+def log_line(item: AttackedImage) -> str:
+    return "\t".join(item.cells) + "\n"
+
+
+def read_lines(text: str, name: str) -> list[AttackedImage]:
+    """The images of a log with its header. Raises InvalidRequest: it is none."""
+    lines = [line.split("\t") for line in text.splitlines()]
+    try:
+        if lines[:1] != [list(COLUMNS)]:
+            raise ValueError
+        return [AttackedImage.parse(cells) for cells in lines[1:]]
+    except ValueError as error:
+        raise InvalidRequest(f"{name} is no log of smoothcert attack; take another --out.") from error
 
 
 @dataclass(frozen=True)
@@ -117,19 +190,19 @@ class AttackTotals:
 
     @classmethod
     def of(cls, all_attacked: Sequence[AttackedImage]) -> AttackTotals:
-        found = [item.result for item in all_attacked if item.result]
+        found = [item for item in all_attacked if item.broken_inside is not None]
         broken = [(item.broken, item.radius) for item in found if item.broken is not None]
-        bare = [item.bare.norm for item in all_attacked if item.bare and item.bare.norm is not None]
+        bare = [item.bare for item in all_attacked if item.bare is not None]
         return cls(
             images=len(all_attacked),
             abstained=len(all_attacked) - len(found),
             certified=len(found),
-            broken_inside=sum(not item.holds for item in found),
-            broken_outside=sum(item.holds and item.broken is not None for item in found),
+            broken_inside=sum(bool(item.broken_inside) for item in found),
+            broken_outside=sum(not item.broken_inside and item.broken is not None for item in found),
             mean_radius=_mean([item.radius for item in found]),
             mean_broken_radius=_mean([outside for outside, _ in broken]),
             mean_distance=_mean([outside - proved for outside, proved in broken]),
-            mean_gap=_mean([outside / proved for outside, proved in broken]),
+            mean_gap=_mean([item.gap for item in found if item.gap is not None]),
             bare_right=sum(item.standing[2] >= 0 for item in all_attacked),
             bare_broken=len(bare),
             mean_bare_radius=_mean(bare),
@@ -158,7 +231,7 @@ def curves(all_attacked: Sequence[AttackedImage]) -> list[CurvePoint]:
     standing = [item.standing for item in all_attacked]
     furthest = max(radius for one in standing for radius in (0.0, *one) if math.isfinite(radius))
     steps = math.ceil(furthest / CURVE_STEP)
-    with_bare = any(item.bare for item in all_attacked)
+    with_bare = any(item.bare_class is not None for item in all_attacked)
     points = []
     for k in range(steps + 1):
         proved, attacked, bare = (
@@ -170,6 +243,20 @@ def curves(all_attacked: Sequence[AttackedImage]) -> list[CurvePoint]:
 
 def _or_never(broken: float | None) -> float:
     return math.inf if broken is None else broken
+
+
+def _up(broken: float | None) -> float | None:
+    from smoothcert.stats.bounds import ceil_to
+
+    return None if broken is None else ceil_to(broken, DIGITS)
+
+
+def _text(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _number(cell: str) -> float | None:
+    return None if cell == "-" else float(cell)
 
 
 def _mean(values: Sequence[float]) -> float | None:

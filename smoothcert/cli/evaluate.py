@@ -130,7 +130,13 @@ def run_evaluation(
     from smoothcert.schemas.evaluation_log import Log
     from smoothcert.schemas.evaluation_run import read_run
     from smoothcert.schemas.parameters import refuse_impossible
-    from training.evaluation import LogWriter, require_updatable_card, selected_indices, write_card_figures
+    from training.evaluation import (
+        ROWS,
+        LogWriter,
+        require_updatable_card,
+        selected_indices,
+        write_card_figures,
+    )
 
     refuse_impossible(request)
     if skip_wrong:
@@ -149,7 +155,7 @@ def run_evaluation(
         raise InvalidRequest(
             "--update-card: no image is to be certified, so there is no figure for the card."
         )
-    with LogWriter(out, run, resume=resume) as journal:
+    with LogWriter(out, run, ROWS, resume=resume) as journal:
         done = {row.idx for row in journal.rows}
         rest = [idx for idx in indices if idx not in done]
         if worker_pool:
@@ -242,7 +248,7 @@ def _here(
         yield from evaluate(build_engine(checkpoint, run.setup), images, run, rest, done=())
 
 
-def _write(steps: Iterator[EvaluationProgress], journal: LogWriter, of: int) -> Sequence[Row]:
+def _write(steps: Iterator[EvaluationProgress], journal: LogWriter[Row], of: int) -> Sequence[Row]:
     rows = list(journal.rows)
     with progress_bar("images") as update:
         for step in steps:

@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -42,6 +43,9 @@ class EvaluationRun(BaseModel):
     skip_wrong: bool = False
 
 
+Run = TypeVar("Run", bound=EvaluationRun)
+
+
 def image_seed(run_seed: int, idx: int) -> str:
     """The seed of one image, 128 bits in hexadecimal: sha256 of the run's seed and the index."""
     return hashlib.sha256(f"{run_seed}:{idx}".encode()).digest()[:SEED_BYTES].hex()
@@ -54,9 +58,14 @@ def run_path(log: Path) -> Path:
 
 def read_run(log: Path) -> EvaluationRun | None:
     """The parameters of a log; None without a file. Raises InvalidRequest if it cannot be read."""
+    return read_run_as(EvaluationRun, log)
+
+
+def read_run_as(kind: type[Run], log: Path) -> Run | None:
+    """As `read_run`, for the parameters of another kind of log."""
     path = run_path(log)
     try:
-        return EvaluationRun.model_validate_json(path.read_bytes())
+        return kind.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:

@@ -24,6 +24,7 @@ from smoothcert.votes import Counts, VoteRange
 from tests.support.cards import card_with
 from training.datasets.image_set import ImageSet
 from training.evaluation import (
+    ROWS,
     LogWriter,
     accuracy_on_grid,
     card_figures,
@@ -184,7 +185,7 @@ def evaluate_into(path: Path, images: ImageSet, limit: int | None, *, resume: bo
     """Evaluate into a log as the command does; returns how many images were certified."""
     engine = StandIn()
     indices = selected_indices(IMAGES, RUN.every, limit)
-    with LogWriter(path, RUN, resume=resume) as journal:
+    with LogWriter(path, RUN, ROWS, resume=resume) as journal:
         done = {row.idx for row in journal.rows}
         for step in evaluate(engine, images, RUN, indices, done):
             if step.row:
@@ -224,26 +225,26 @@ def test_a_log_is_never_overwritten_and_only_the_same_run_continues_it(
     path = tmp_path / "a.tsv"
     evaluate_into(path, images, 1, resume=False)
     with pytest.raises(InvalidRequest, match="--resume continues it"):
-        LogWriter(path, RUN, resume=False)
+        LogWriter(path, RUN, ROWS, resume=False)
     with pytest.raises(InvalidRequest, match=r"was made with alpha 0.001, not 0.01"):
-        LogWriter(path, RUN.model_copy(update={"alpha": 0.01}), resume=True)
+        LogWriter(path, RUN.model_copy(update={"alpha": 0.01}), ROWS, resume=True)
     run_path(path).unlink()
     with pytest.raises(InvalidRequest, match="what it asked is unknown"):
-        LogWriter(path, RUN, resume=True)
+        LogWriter(path, RUN, ROWS, resume=True)
 
 
 def test_two_evaluations_cannot_write_one_log(tmp_path: Path) -> None:
     with (
-        LogWriter(tmp_path / "a.tsv", RUN, resume=False),
+        LogWriter(tmp_path / "a.tsv", RUN, ROWS, resume=False),
         pytest.raises(InvalidRequest, match="being written by another evaluation"),
     ):
-        LogWriter(tmp_path / "a.tsv", RUN, resume=True)
+        LogWriter(tmp_path / "a.tsv", RUN, ROWS, resume=True)
 
 
 def test_every_row_is_on_disk_when_append_returns(tmp_path: Path, images: ImageSet) -> None:
     path = tmp_path / "a.tsv"
     (row,) = certify(images, range(1))
-    with LogWriter(path, RUN, resume=False) as journal:
+    with LogWriter(path, RUN, ROWS, resume=False) as journal:
         journal.append(row)
         assert path.read_text().endswith(format_row(row))
     assert read_run(path) == RUN
@@ -295,23 +296,23 @@ def test_a_card_gets_the_curve_up_to_where_it_ends(images: ImageSet) -> None:
 
 def test_a_device_receives_rows_only_and_cannot_be_resumed(images: ImageSet) -> None:
     null = Path("/dev/null")
-    with LogWriter(null, RUN, resume=False) as journal, LogWriter(null, RUN, resume=False):
+    with LogWriter(null, RUN, ROWS, resume=False) as journal, LogWriter(null, RUN, ROWS, resume=False):
         for step in evaluate(StandIn(), images, RUN, [0], done=()):
             if step.row:
                 journal.append(step.row)
     assert not run_path(null).exists()
     with pytest.raises(InvalidRequest, match="none to continue"):
-        LogWriter(null, RUN, resume=True)
+        LogWriter(null, RUN, ROWS, resume=True)
 
 
 def test_a_log_is_not_continued_with_other_images(tmp_path: Path) -> None:
     log, changed = tmp_path / "log.tsv", RUN.model_copy(update={"data_sha256": "b"})
-    LogWriter(log, RUN.model_copy(update={"data_sha256": "a"}), resume=False).__exit__(None, None, None)
+    LogWriter(log, RUN.model_copy(update={"data_sha256": "a"}), ROWS, resume=False).__exit__(None, None, None)
     with pytest.raises(InvalidRequest, match="files of stand-in have changed"):
-        LogWriter(log, changed, resume=True)
+        LogWriter(log, changed, ROWS, resume=True)
     old = tmp_path / "old.tsv"
-    LogWriter(old, RUN, resume=False).__exit__(None, None, None)
-    LogWriter(old, changed, resume=True).__exit__(None, None, None)
+    LogWriter(old, RUN, ROWS, resume=False).__exit__(None, None, None)
+    LogWriter(old, changed, ROWS, resume=True).__exit__(None, None, None)
 
 
 def test_without_rows_no_figure_is_written_to_a_card(tmp_path: Path) -> None:
