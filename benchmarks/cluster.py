@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from smoothcert.cli.processes import Broker, spawn
 from smoothcert.images.pixels import CertifiedImage
 from smoothcert.jobs.broker import connect
-from smoothcert.jobs.publisher import TaskPublisher
 from smoothcert.jobs.store import JobStore, Lane, Request
+from smoothcert.jobs.tasks import TaskPublisher
 from smoothcert.models.registry import CARD_FILE, WEIGHTS_FILE
 from smoothcert.schemas.card import ModelCard, Preprocessing
 from smoothcert.schemas.certificate import EngineDescription

@@ -32,9 +32,8 @@ from service.settings import Settings
 from service.state import ConcurrencyLimit, KeyFile, Service, State
 from smoothcert.errors import BrokerUnavailable, SmoothCertError
 from smoothcert.jobs.broker import connect, evicts
-from smoothcert.jobs.publisher import TaskPublisher
-from smoothcert.jobs.rate_limit import RateLimit
-from smoothcert.jobs.store import JobStore, Limits
+from smoothcert.jobs.store import JobStore, Limits, RateLimit
+from smoothcert.jobs.tasks import TaskPublisher
 from smoothcert.models.registry import ModelRegistry
 
 log = structlog.get_logger(__name__)

@@ -16,8 +16,7 @@ from service.errors import TooMany, Unauthorized, as_service_error, problem_resp
 from service.prefix import path_of
 from service.state import Service
 from smoothcert.errors import SmoothCertError
-from smoothcert.jobs.rate_limit import WINDOW, Allowance
-from smoothcert.jobs.store import ANONYMOUS
+from smoothcert.jobs.store import ANONYMOUS, WINDOW, Allowance
 
 GUARDED = ("/certify", "/jobs", "/batches", "/verify")
 SUBMITTING = ("/certify", "/batches")

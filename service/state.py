@@ -13,9 +13,8 @@ from prometheus_client import CollectorRegistry
 
 from service.errors import Unavailable
 from service.settings import Settings
-from smoothcert.jobs.publisher import TaskPublisher
-from smoothcert.jobs.rate_limit import RateLimit
-from smoothcert.jobs.store import JobStore
+from smoothcert.jobs.store import JobStore, RateLimit
+from smoothcert.jobs.tasks import TaskPublisher
 from smoothcert.models.registry import ModelRegistry
 from smoothcert.schemas.api_keys import ApiKey, Keyring
 

@@ -11,8 +11,8 @@ from service.state import Service
 from smoothcert.errors import BrokerUnavailable
 from smoothcert.images.decode import read_image
 from smoothcert.images.pixels import CertifiedImage
-from smoothcert.jobs.publisher import Message
 from smoothcert.jobs.store import Lane, Request
+from smoothcert.jobs.tasks import Message
 from smoothcert.schemas.card import ModelCard
 from smoothcert.schemas.job import Job
 from smoothcert.schemas.parameters import Parameters, Question, refuse_impossible

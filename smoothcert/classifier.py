@@ -10,14 +10,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import ValidationError
 
-from smoothcert.arguments import (
-    checked_labels,
-    checked_seed,
-    checked_shape,
-    model_name,
-    number_of,
-    per_channel,
-)
 from smoothcert.engines.as_given import AsGivenEngine
 from smoothcert.engines.autotune import Subject, choose_config
 from smoothcert.engines.capture import capture
@@ -36,7 +28,15 @@ from smoothcert.progress import Update, progress_bar
 from smoothcert.schemas.card import ModelCard, Preprocessing
 from smoothcert.schemas.certificate import Certificate, EngineDescription
 from smoothcert.schemas.job import Progress
-from smoothcert.schemas.limits import check_sigma
+from smoothcert.schemas.limits import (
+    check_sigma,
+    checked_labels,
+    checked_seed,
+    checked_shape,
+    model_name,
+    number_of,
+    per_channel,
+)
 from smoothcert.schemas.parameters import DEFAULT_ALPHA, DEFAULT_N, DEFAULT_N0, Parameters, ProcedureName
 from smoothcert.stats.certificate import build_certificate
 from smoothcert.stats.forecast import drive_with_forecasts

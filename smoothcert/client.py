@@ -19,10 +19,9 @@ from typing import Any, Self
 import httpx2
 from tenacity import AsyncRetrying, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from smoothcert import http_messages as http
-from smoothcert.connection import Address, open_client
+from smoothcert import connection as http
+from smoothcert.connection import Address, ConnectionLost, Named, Request, RequestRefused, open_client
 from smoothcert.errors import InternalError, JobFailed
-from smoothcert.http_messages import ConnectionLost, Named, Request, RequestRefused
 from smoothcert.schemas.card import ModelCard
 from smoothcert.schemas.certificate import Certificate, PublicKeys
 from smoothcert.schemas.job import Batch, Job, Status

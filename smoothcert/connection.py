@@ -1,14 +1,25 @@
-"""HTTP connections: addresses, proxies and CA certificates of the environment, with errors in words."""
+"""HTTP with the service and with time-stamp authorities: connections, requests to build, responses to read.
+
+Proxies and CA certificates are the environment's. Errors are in words.
+"""
 
 import os
+import secrets
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from io import BytesIO
 from ipaddress import ip_address
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import httpx2
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from smoothcert.errors import InvalidRequest
+from smoothcert.errors import InternalError, InvalidRequest
+from smoothcert.files import shown
+from smoothcert.schemas.card import ModelCard
+from smoothcert.schemas.job import Problem
 
 TIMEOUT = 30.0  # seconds until a silent server counts as gone
 
@@ -80,3 +91,127 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+
+
+MAX_FILE = 200_000_000  # bytes
+
+Document = TypeVar("Document", bound=BaseModel)
+Named = tuple[str, bytes]  # a file's name and content
+
+
+class ConnectionLost(InternalError):
+    """The connection was lost, so the request may or may not have arrived."""
+
+
+class RequestRefused(InvalidRequest):
+    """The service refused the request. problem: its RFC 9457 document, with status, detail and errors."""
+
+    def __init__(self, message: str, problem: Problem) -> None:
+        super().__init__(message)
+        self.problem = problem
+
+
+@dataclass(frozen=True)
+class Request:
+    """One HTTP request, for either client."""
+
+    method: str
+    path: str
+    options: dict[str, Any]
+
+
+def named_file(image: Any) -> Named:
+    """A file's name and content. Raises InvalidRequest."""
+    if isinstance(image, bytes):
+        return "image", image
+    if isinstance(image, str | Path):
+        path = Path(image)
+        try:
+            with path.open("rb") as file:
+                data = file.read(MAX_FILE + 1)
+        except OSError as error:
+            raise InvalidRequest(f"{path} can't be read: {error.strerror}.") from error
+        if len(data) > MAX_FILE:
+            raise InvalidRequest(f"{path} is larger than {MAX_FILE} bytes.")
+        return shown(path.name), data
+    return "image.png", _png(image)
+
+
+def _png(image: Any) -> bytes:
+    from PIL import Image  # noqa: PLC0415
+
+    from smoothcert.images.arrays import as_picture  # noqa: PLC0415
+
+    picture = image if isinstance(image, Image.Image) else as_picture(image)
+    out = BytesIO()
+    try:
+        picture.save(out, "PNG")
+    except OSError as error:
+        raise InvalidRequest(f"This image can't be sent as PNG: {error}; convert it to RGB.") from error
+    return out.getvalue()
+
+
+def form_fields(model: str | None, parameters: dict[str, Any]) -> dict[str, str]:
+    """The fields of a submission's form: those that are given."""
+    named = {"model": model, **parameters}
+    return {name: str(value) for name, value in named.items() if value is not None}
+
+
+def get(path: str, **query: Any) -> Request:
+    """A GET with these query parameters."""
+    return Request("GET", path, {"params": query} if query else {})
+
+
+def submission(path: str, images: Sequence[Named], fields: dict[str, str]) -> Request:
+    """A POST with a fresh idempotency key: sent twice, it creates one job."""
+    options = {
+        "files": [("image", image) for image in images],
+        "data": fields,
+        "headers": {"Idempotency-Key": secrets.token_urlsafe(16)},
+    }
+    return Request("POST", path, options)
+
+
+def connection_error(error: Exception, address: Address) -> Exception:
+    """The error to raise for one of the HTTP library: ConnectionLost if the request may have arrived."""
+    if isinstance(error, UnicodeError):
+        return InvalidRequest("What is to be sent is no text: it isn't UTF-8.")
+    reason = str(error) or type(error).__name__
+    kind = InternalError if isinstance(error, httpx2.ConnectError) else ConnectionLost
+    return kind(f"{address.url} does not answer ({reason}); `smoothcert up` starts a service.")
+
+
+def read(kind: type[Document], answer: httpx2.Response) -> Document:
+    """The response's document. Raises InternalError: it is none of the service's."""
+    try:
+        return kind.model_validate_json(answer.content)
+    except ValidationError as error:
+        raise _foreign(answer) from error
+
+
+def read_models(answer: httpx2.Response) -> list[ModelCard]:
+    """The list of model cards. Raises InternalError, as `read` does."""
+    try:
+        return TypeAdapter(list[ModelCard]).validate_json(answer.content)
+    except ValidationError as error:
+        raise _foreign(answer) from error
+
+
+def _foreign(answer: httpx2.Response) -> InternalError:
+    return InternalError(f"{answer.url} is not a SmoothCert service: it answered something else.")
+
+
+def checked(answer: httpx2.Response) -> httpx2.Response:
+    """Raises the error of a problem document: RequestRefused below status 500, else InternalError."""
+    if answer.is_success:
+        return answer
+    kind = InvalidRequest if answer.is_client_error else InternalError
+    try:
+        problem = Problem.model_validate_json(answer.content)
+    except ValidationError:
+        raise kind(f"{answer.url} answered {answer.status_code} {answer.reason_phrase}.") from None
+    fields = "; ".join(f"{error.field}: {error.detail}" for error in problem.errors or ())
+    complete = not fields or fields.endswith(problem.detail)
+    detail = problem.detail if complete else f"{problem.detail} ({fields})"
+    message = f"The service refused ({problem.status} {problem.title}): {detail}"
+    raise RequestRefused(message, problem) if answer.is_client_error else InternalError(message)

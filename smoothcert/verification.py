@@ -143,7 +143,7 @@ def check_votes(
 
     build_engine: the engine that the certificate names; may raise InvalidRequest, which fails the check.
     """
-    from smoothcert.noise.streams import parse_seed  # noqa: PLC0415  # loads torch
+    from smoothcert.noise.grid import parse_seed  # noqa: PLC0415  # loads torch
 
     try:
         engine = build_engine()

@@ -11,8 +11,7 @@ from celery import Celery, Task, signals
 
 from smoothcert import logs
 from smoothcert.errors import SmoothCertError
-from smoothcert.jobs.publisher import TASK, application
-from smoothcert.jobs.tasks import TIME_LIMIT
+from smoothcert.jobs.tasks import TASK, TIME_LIMIT, application
 from worker.heartbeat import WORKER_ID, Heartbeat, replace_child
 from worker.settings import settings
 

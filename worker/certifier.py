@@ -14,9 +14,8 @@ from smoothcert.errors import BadCheckpoint, BrokerUnavailable, InternalError, I
 from smoothcert.images.pixels import CertifiedImage
 from smoothcert.jobs.broker import connect
 from smoothcert.jobs.keys import platform_queue
-from smoothcert.jobs.publisher import HELPER, Message, TaskPublisher
 from smoothcert.jobs.store import JobStore
-from smoothcert.jobs.tasks import NO_RANGE, Answer, Delivery, Task
+from smoothcert.jobs.tasks import HELPER, NO_RANGE, Answer, Delivery, Message, Task, TaskPublisher
 from smoothcert.jobs.votes import VoteStore
 from smoothcert.schemas.job import Problem
 from smoothcert.signing import Signer

@@ -19,7 +19,7 @@ from celery.worker import state
 from smoothcert.errors import SmoothCertError
 from smoothcert.jobs.broker import connect, evicts
 from smoothcert.jobs.keys import queues_of
-from smoothcert.jobs.publisher import TaskPublisher
+from smoothcert.jobs.tasks import TaskPublisher
 from smoothcert.jobs.workers import ChildStatus, WorkerStatus, WorkerStore
 from worker.settings import BEATS_MISSED, Settings, settings
 

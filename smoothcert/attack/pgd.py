@@ -22,8 +22,8 @@ from smoothcert.engines.config import EngineConfig
 from smoothcert.engines.cuda import fixed_kernels
 from smoothcert.engines.engine import check_runnable, cpu_voter
 from smoothcert.engines.pytorch import compile_voter, ready_voter
+from smoothcert.noise.grid import BatchStream
 from smoothcert.noise.sampler import BatchVoter, Sampler
-from smoothcert.noise.streams import BatchStream
 from smoothcert.schemas.certificate import Shape
 from smoothcert.votes import Stage
 

@@ -17,8 +17,8 @@ from smoothcert.errors import BrokerUnavailable, InternalError, InvalidRequest, 
 from smoothcert.evaluation import row_of
 from smoothcert.images.pixels import CertifiedImage
 from smoothcert.jobs.broker import connect, need_no_eviction
-from smoothcert.jobs.publisher import Message, TaskPublisher
 from smoothcert.jobs.store import JobStore, Request
+from smoothcert.jobs.tasks import Message, TaskPublisher
 from smoothcert.schemas.card import ModelCard
 from smoothcert.schemas.certificate import Certificate
 from smoothcert.schemas.evaluation_run import EvaluationRun, image_seed

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from smoothcert.engines.config import EngineConfig
 from smoothcert.engines.pytorch import compile_voter, ready_voter
+from smoothcert.noise.grid import NoiseTable, device_key, noise_table
 from smoothcert.noise.normal import slack
 from smoothcert.noise.sampler import Batch, batches
-from smoothcert.noise.streams import device_key
-from smoothcert.noise.table import NoiseTable, noise_table
 from smoothcert.schemas.certificate import Shape
 from smoothcert.votes import NO_CLASS, Counts, Stage, VoteRange
 

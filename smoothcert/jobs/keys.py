@@ -1,4 +1,4 @@
-"""Every key that service and worker share in Redis, with its fields and lifetime.
+"""Every key that service and worker share in Redis, with its fields and lifetime; a record's fields as a Job.
 
 All keys begin with `{smoothcert}:`; the hash tag keeps them in one slot. Times are microseconds of the
 broker's clock; they are shown, and compared with time limits, but never decide which task may write. "ttl" is
@@ -69,7 +69,14 @@ States of a job:
               a range delivered MAX_DELIVERIES times without answer, or no worker for long -> failed
 """
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from hashlib import sha256
+from typing import Any, NamedTuple, Self, cast
+
+from smoothcert.schemas.certificate import Certificate
+from smoothcert.schemas.job import TERMINAL, Job, Links, Problem, Progress, Status
+from smoothcert.schemas.parameters import Parameters
 
 ROOT = "{smoothcert}"
 QUEUE_PREFIX = "certify."
@@ -94,3 +101,63 @@ def platform_queue(model: str, platform: str) -> str:
 def queues_of(model: str, platform: str) -> list[str]:
     """All queues of a model that a worker of this platform consumes."""
     return [queue_of(model), queue_of(model, "batch"), platform_queue(model, platform)]
+
+
+class Row(NamedTuple):
+    """The fields that `row_of` in `_common.lua` returns, in order. Times: microseconds, broker's clock."""
+
+    status: bytes
+    model: bytes
+    parameters: bytes
+    progress: bytes
+    certificate: bytes | None
+    error: bytes | None
+    created: bytes
+    started: bytes | None
+    finished: bytes | None
+    attempts: bytes
+    version: bytes
+    owner: bytes
+    position: int | None
+
+    @classmethod
+    def of(cls, told: Sequence[Any]) -> Self | None:
+        """From one row of the reply; None if there is no such job."""
+        return cls(*told) if told else None
+
+
+def moment(microseconds: bytes | None) -> datetime | None:
+    """A timestamp of the broker's clock, in UTC."""
+    if microseconds is None:
+        return None
+    return datetime.fromtimestamp(int(microseconds) / 1e6, UTC)
+
+
+def job_of(job_id: str, row: Row) -> Job:
+    """The job of a row.
+
+    The certificate contains the seed, so it stays hidden until the job has ended: a caller who knows the
+    noise could choose the image to fit it.
+    """
+    status = cast(Status, row.status.decode())
+    ended = status in TERMINAL
+    certificate = row.certificate if ended else None
+    progress = Progress.model_validate_json(row.progress)
+    created_at = moment(row.created)
+    assert created_at is not None
+    return Job(
+        id=job_id,
+        status=status,
+        model=row.model.decode(),
+        parameters=Parameters.model_validate_json(row.parameters),
+        queue_position=row.position,
+        progress=progress.model_copy(update={"forecast": None}) if ended else progress,
+        certificate=Certificate.model_validate_json(certificate) if certificate else None,
+        error=Problem.model_validate_json(row.error) if row.error else None,
+        created_at=created_at,
+        started_at=moment(row.started),
+        finished_at=moment(row.finished),
+        attempts=int(row.attempts),
+        links=Links.of(job_id),
+        version=int(row.version),
+    )

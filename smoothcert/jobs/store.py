@@ -1,4 +1,4 @@
-"""The job records as the service uses them: submit, read, cancel, list."""
+"""The job records as the service uses them: submit, read, cancel, list. And the rate limit of each caller."""
 
 import hashlib
 import json
@@ -11,11 +11,10 @@ import redis
 
 from smoothcert.errors import KeyReused, OverQuota, QueueFull
 from smoothcert.images.pixels import CertifiedImage
-from smoothcert.jobs.keys import DAY, ROOT, queue_of
+from smoothcert.jobs.keys import DAY, ROOT, Row, job_of, queue_of
 from smoothcert.jobs.metrics import Metrics
-from smoothcert.jobs.publisher import Message
-from smoothcert.jobs.record import Row, job_of
 from smoothcert.jobs.scripts import Scripts, broker_errors
+from smoothcert.jobs.tasks import Message
 from smoothcert.jobs.workers import WorkerStatus
 from smoothcert.schemas.certificate import InputDigest
 from smoothcert.schemas.job import Job, Progress
@@ -234,3 +233,35 @@ class JobStore:
 
     def _key(self, *parts: str) -> str:
         return ":".join((self.root, *parts))
+
+
+WINDOW = 60  # seconds of a rate limit
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """The outcome for one request. taken: whether it was allowed. remaining: requests allowed right now.
+    full_in, retry_in: seconds until the whole quota is available, until one request is.
+    """
+
+    taken: bool
+    remaining: int
+    full_in: int
+    retry_in: int
+
+
+class RateLimit:
+    """One quota per caller, refilled steadily over WINDOW seconds: exact over all processes of the service.
+
+    May raise BrokerUnavailable.
+    """
+
+    def __init__(self, scripts: Scripts) -> None:
+        self.scripts = scripts
+
+    def spend(self, caller: str, quota: int) -> Allowance:
+        """Takes one request from a quota of `quota` requests per window, if one is left."""
+        taken, remaining, full_in, retry_in = self.scripts.run(
+            "rate_limit", caller=caller, quota=quota, window=WINDOW
+        )
+        return Allowance(bool(taken), remaining, full_in, retry_in)

@@ -9,13 +9,14 @@ import redis
 
 from smoothcert.images.pixels import CertifiedImage
 from smoothcert.jobs.keys import MAX_DELIVERIES, ROOT, platform_queue, queues_of
-from smoothcert.jobs.publisher import HELPER, Message
 from smoothcert.jobs.scripts import Scripts
 from smoothcert.jobs.tasks import (
     EXHAUSTED,
+    HELPER,
     SECOND,
     Answer,
     Delivery,
+    Message,
     NotBegun,
     Pin,
     Policy,

@@ -7,9 +7,8 @@ import redis
 from pydantic import BaseModel, ConfigDict
 
 from smoothcert.jobs.keys import MAX_DELIVERIES, ROOT
-from smoothcert.jobs.publisher import Message
 from smoothcert.jobs.scripts import Scripts, broker_errors
-from smoothcert.jobs.tasks import EXHAUSTED, TIME_LIMIT, Policy
+from smoothcert.jobs.tasks import EXHAUSTED, TIME_LIMIT, Message, Policy
 from smoothcert.schemas.job import Problem
 
 

@@ -1,6 +1,6 @@
 """The normal distribution in 50 decimal digits, and how far the drawn noise is from it.
 
-What is left between the drawn law of the noise (noise/table.py) and the Gaussian is bounded by `slack` and
+What is left between the drawn law of the noise (noise/grid.py) and the Gaussian is bounded by `slack` and
 taken from the statistics. Standard library only.
 """
 

@@ -10,9 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from smoothcert.noise.grid import BatchStream, GridNoise, noise_table
 from smoothcert.noise.normal import slack
-from smoothcert.noise.streams import BatchStream, GridNoise
-from smoothcert.noise.table import noise_table
 from smoothcert.votes import NO_CLASS, Counts, Stage, VoteRange
 
 Image = NDArray[np.uint8]  # C,H,W

@@ -1,6 +1,13 @@
-"""What requests, cards and certificates may hold: ranges and patterns. Standard library only."""
+"""What requests, cards and certificates may hold: ranges, patterns, and checks of arguments given in Python.
 
+Standard library only.
+"""
+
+import math
 import re
+import secrets
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from smoothcert.errors import InvalidRequest
 
@@ -24,3 +31,65 @@ def check_sigma(sigma: float) -> None:
         raise InvalidRequest(
             f"sigma must be from {LEAST_SIGMA:g} to {LARGEST_SIGMA:g}, for pixels from 0 to 1; got {sigma}."
         )
+
+
+def checked_seed(seed: int | str | None) -> str:
+    """128 bits, hexadecimal; fresh random ones for None. Raises InvalidRequest."""
+    if seed is None:
+        return secrets.token_hex(16)
+    if isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**128:
+        return f"{seed:032x}"
+    if isinstance(seed, str) and SEED.fullmatch(seed):
+        return seed.lower()
+    raise InvalidRequest(f"seed={seed!r}: a seed is an int below 2**128 or 32 hexadecimal digits.")
+
+
+def checked_shape(input_shape: Sequence[int]) -> tuple[int, int, int]:
+    """(C, H, W). Raises InvalidRequest."""
+    shape = tuple(input_shape) if isinstance(input_shape, Iterable) else ()
+    if len(shape) != 3 or not all(isinstance(side, int) and 1 <= side <= MAX_SIDE for side in shape):
+        raise InvalidRequest(f"input_shape={input_shape!r}: it is (C, H, W), such as (3, 32, 32).")
+    if shape[0] not in CHANNELS.values():
+        raise InvalidRequest(f"input_shape={shape}: images have 1 channel (grey) or 3 (RGB).")
+    return shape
+
+
+def checked_labels(labels: Sequence[str] | None, num_classes: int) -> list[str]:
+    """A name for each class, by default its number. Raises InvalidRequest."""
+    whole = isinstance(num_classes, int) and not isinstance(num_classes, bool)
+    if not whole or not 2 <= num_classes <= MAX_LABELS:
+        raise InvalidRequest(f"num_classes={num_classes!r}: a classifier has 2 to {MAX_LABELS} classes.")
+    names = [str(k) for k in range(num_classes)] if labels is None else [str(label) for label in labels]
+    if len(names) != num_classes:
+        raise InvalidRequest(f"There are {len(names)} labels, but num_classes is {num_classes}.")
+    return names
+
+
+def per_channel(values: Sequence[float] | None, name: str, channels: int) -> tuple[float, ...] | None:
+    """One number a channel; None if none are given. Raises InvalidRequest."""
+    if values is None:
+        return None
+    several = values if isinstance(values, Iterable) else [values]
+    numbers = tuple(number_of(value, name) for value in several)
+    if len(numbers) != channels:
+        raise InvalidRequest(
+            f"{name} has {len(numbers)} numbers for {channels} channel(s): give one a channel."
+        )
+    return numbers
+
+
+def number_of(value: Any, name: str) -> float:
+    """A finite number. Raises InvalidRequest, with the argument's name."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise InvalidRequest(f"{name}={value!r} is no number.") from error
+    if not math.isfinite(number):
+        raise InvalidRequest(f"{name}={value!r} is not finite.")
+    return number
+
+
+def model_name(text: str) -> str:
+    """As models are named in certificates: small letters, digits, dots, _ and -."""
+    plain = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("._-")[:100]
+    return plain or "classifier"

@@ -17,8 +17,8 @@ from smoothcert.cli.fanout import FanOut, Workers
 from smoothcert.cli.processes import Broker
 from smoothcert.cli.settings import settings
 from smoothcert.jobs.broker import connect
-from smoothcert.jobs.publisher import TaskPublisher
 from smoothcert.jobs.store import JobStore
+from smoothcert.jobs.tasks import TaskPublisher
 from smoothcert.jobs.workers import WorkerStatus, WorkerStore
 from smoothcert.models.registry import read_card
 from smoothcert.schemas.evaluation_log import Row, read_log

@@ -10,8 +10,7 @@ from torch import nn
 
 from smoothcert.engines.config import EngineConfig
 from smoothcert.engines.engine import Engine
-from smoothcert.noise.streams import device_key
-from smoothcert.noise.table import noise_table
+from smoothcert.noise.grid import device_key, noise_table
 from smoothcert.votes import VoteRange
 
 pytestmark = pytest.mark.gpu

@@ -14,8 +14,7 @@ from smoothcert.engines.cuda import CudaSampler, CudaVoter
 from smoothcert.engines.engine import Engine, check_runnable, cpu_voter
 from smoothcert.engines.hardware import has_bfloat16, has_int8, kernel_variables, platform_versions, processor
 from smoothcert.errors import InternalError, InvalidRequest
-from smoothcert.noise.streams import BatchStream, GridNoise
-from smoothcert.noise.table import noise_table
+from smoothcert.noise.grid import BatchStream, GridNoise, noise_table
 from smoothcert.votes import VoteRange
 from tests.support.rows import rows_answer_alike_in_any_order
 

@@ -19,9 +19,8 @@ from smoothcert.engines.cuda import CudaSampler, CudaVoter
 from smoothcert.engines.engine import Engine, cpu_voter
 from smoothcert.engines.hardware import has_bfloat16
 from smoothcert.errors import InternalError
+from smoothcert.noise.grid import BatchStream, GridNoise, noise_table
 from smoothcert.noise.sampler import BatchVoter, Sampler
-from smoothcert.noise.streams import BatchStream, GridNoise
-from smoothcert.noise.table import noise_table
 from smoothcert.votes import NO_CLASS, Counts, Stage, VoteRange, VoteSource
 
 SIGMA, SEED, CLASSES, BATCH, VOTES = 0.5, 7, 4, 16, 200

@@ -4,7 +4,7 @@ import os
 import signal
 
 from service.__main__ import main
-from smoothcert.jobs.publisher import Message, TaskPublisher
+from smoothcert.jobs.tasks import Message, TaskPublisher
 
 
 def die(publisher: TaskPublisher, message: Message) -> None:

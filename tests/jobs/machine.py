@@ -14,9 +14,8 @@ import redis
 
 from smoothcert.images.pixels import CertifiedImage
 from smoothcert.jobs.keys import MAX_DELIVERIES
-from smoothcert.jobs.publisher import HELPER, Message
 from smoothcert.jobs.store import JobStore, Request
-from smoothcert.jobs.tasks import NO_RANGE, Policy, Task
+from smoothcert.jobs.tasks import HELPER, NO_RANGE, Message, Policy, Task
 from smoothcert.jobs.votes import VoteStore
 from smoothcert.jobs.workers import WorkerStatus, WorkerStore
 from smoothcert.schemas.certificate import EngineDescription

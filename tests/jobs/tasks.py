@@ -6,9 +6,8 @@ from typing import Any
 
 import redis
 
-from smoothcert.jobs.publisher import Message
 from smoothcert.jobs.store import JobStore
-from smoothcert.jobs.tasks import Answer, Delivery, Pin, Policy, Task
+from smoothcert.jobs.tasks import Answer, Delivery, Message, Pin, Policy, Task
 from smoothcert.jobs.votes import VoteStore
 from smoothcert.jobs.workers import WorkerStatus, WorkerStore
 from smoothcert.schemas.certificate import Certificate, EngineDescription, InputDigest, Look, ModelDigest

@@ -19,8 +19,8 @@ from smoothcert.jobs.broker import (
     unavailable,
 )
 from smoothcert.jobs.keys import queue_of
-from smoothcert.jobs.publisher import Message, TaskPublisher
 from smoothcert.jobs.store import JobStore
+from smoothcert.jobs.tasks import Message, TaskPublisher
 from tests.security.tls import tls_before
 
 

@@ -6,9 +6,8 @@ import pytest
 import redis
 
 from smoothcert.jobs.keys import MAX_DELIVERIES, platform_queue, queue_of
-from smoothcert.jobs.publisher import HELPER, Message
 from smoothcert.jobs.store import JobStore, Request
-from smoothcert.jobs.tasks import NO_RANGE, Delivery, Task
+from smoothcert.jobs.tasks import HELPER, NO_RANGE, Delivery, Message, Task
 from smoothcert.jobs.votes import VoteStore
 from smoothcert.schemas.job import Problem, Progress
 from tests.jobs.tasks import (

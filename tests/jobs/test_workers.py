@@ -7,9 +7,8 @@ import pytest
 import redis
 
 from smoothcert.jobs.keys import MAX_DELIVERIES, platform_queue, queue_of
-from smoothcert.jobs.publisher import HELPER, Message
 from smoothcert.jobs.store import JobStore, Lane, Request
-from smoothcert.jobs.tasks import TIME_LIMIT
+from smoothcert.jobs.tasks import HELPER, TIME_LIMIT, Message
 from smoothcert.jobs.votes import VoteStore
 from tests.jobs.tasks import alive, begin, begun, bring, brought, look, workers
 

@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
+from smoothcert.noise.grid import BatchStream, GridNoise, noise_table
 from smoothcert.noise.normal import slack
 from smoothcert.noise.sampler import Sampler
-from smoothcert.noise.streams import BatchStream, GridNoise
-from smoothcert.noise.table import noise_table
 from smoothcert.votes import Stage, VoteRange
 
 SEED = 2**100 + 12345

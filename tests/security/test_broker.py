@@ -17,7 +17,7 @@ from smoothcert.cli.processes import Broker
 from smoothcert.errors import BadKeyFile, BrokerUnavailable
 from smoothcert.jobs.broker import broker_url, connect
 from smoothcert.jobs.keys import queue_of
-from smoothcert.jobs.publisher import TASK, Message, TaskPublisher
+from smoothcert.jobs.tasks import TASK, Message, TaskPublisher
 from smoothcert.schemas.certificate import PublicKeys
 from smoothcert.signing import Signer, signature_problem
 from tests.security.tls import HOST, tls_before

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from smoothcert.images.pixels import CertifiedImage
 from smoothcert.jobs.broker import connect
 from smoothcert.jobs.keys import platform_queue, queue_of
-from smoothcert.jobs.publisher import HELPER, Message
 from smoothcert.jobs.store import JobStore, Request
+from smoothcert.jobs.tasks import HELPER, Message
 from smoothcert.schemas.card import ModelCard
 from smoothcert.schemas.job import Job
 from smoothcert.schemas.parameters import Parameters, ProcedureName

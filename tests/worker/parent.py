@@ -11,8 +11,8 @@ from kombu.asynchronous.timer import Timer
 from smoothcert.images.pixels import CertifiedImage
 from smoothcert.jobs.broker import connect
 from smoothcert.jobs.keys import queue_of
-from smoothcert.jobs.publisher import application
 from smoothcert.jobs.store import JobStore, Request
+from smoothcert.jobs.tasks import application
 from smoothcert.jobs.votes import VoteStore
 from smoothcert.jobs.workers import WorkerStatus
 from smoothcert.schemas.parameters import Parameters

@@ -18,8 +18,8 @@ import redis
 
 from smoothcert.cli.processes import spawn
 from smoothcert.images.pixels import CertifiedImage
-from smoothcert.jobs.publisher import Message, TaskPublisher
 from smoothcert.jobs.store import JobStore, Request
+from smoothcert.jobs.tasks import Message, TaskPublisher
 from smoothcert.schemas.job import Job
 from smoothcert.schemas.parameters import Parameters
 

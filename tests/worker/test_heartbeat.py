@@ -9,9 +9,8 @@ from structlog.testing import capture_logs
 
 from smoothcert.images.pixels import CertifiedImage
 from smoothcert.jobs.keys import queue_of, queues_of
-from smoothcert.jobs.publisher import Message, TaskPublisher
 from smoothcert.jobs.store import Request
-from smoothcert.jobs.tasks import Policy
+from smoothcert.jobs.tasks import Message, Policy, TaskPublisher
 from smoothcert.schemas.parameters import Parameters
 from tests.worker.conftest import write_model
 from tests.worker.inside import MODEL

@@ -13,9 +13,9 @@ import redis
 from celery._state import get_current_app
 
 from smoothcert.errors import BrokerUnavailable
-from smoothcert.jobs import publisher
+from smoothcert.jobs import tasks
 from smoothcert.jobs.keys import IDLE_QUEUE, queue_of
-from smoothcert.jobs.publisher import (
+from smoothcert.jobs.tasks import (
     HELPER,
     TASK,
     Message,
@@ -26,8 +26,8 @@ from smoothcert.jobs.publisher import (
 
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publisher, "CONNECT_TIMEOUT", 0.2)
-    monkeypatch.setattr(publisher, "ANSWER_TIMEOUT", 0.3)
+    monkeypatch.setattr(tasks, "CONNECT_TIMEOUT", 0.2)
+    monkeypatch.setattr(tasks, "ANSWER_TIMEOUT", 0.3)
 
 
 def message(client: redis.Redis) -> dict[str, Any]:

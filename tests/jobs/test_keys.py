@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from smoothcert.jobs.record import moment
+from smoothcert.jobs.keys import moment
 from smoothcert.jobs.store import JobStore
 from smoothcert.jobs.votes import VoteStore
 from tests.jobs.tasks import HALF, begun, brought, certificate, look

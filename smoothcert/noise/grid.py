@@ -1,4 +1,4 @@
-"""Gaussian noise on the pixel grid, drawn with exactly computed probabilities.
+"""Gaussian noise on the pixel grid, drawn with exactly computed probabilities from reproducible streams.
 
 Images are uint8, so pixels lie on the grid k/255. Q rounds a real pixel to the nearest integer step (all
 integers, no clipping). For x on the grid Q(x + delta) = x + m with P(m) = Phi((m+1/2)/(255 sigma)) -
@@ -8,22 +8,28 @@ perturbations; Q is only a part of f (Voracek & Hein, Sound Randomized Smoothing
 Arithmetic, ICLR 2023; docs/decisions/0002-exact-noise.md).
 
 A draw compares 63 random bits with integer thresholds. What is left between the drawn law and P (rounded
-thresholds, the tail beyond the table) is bounded by `slack` and taken from the statistics.
+thresholds, the tail beyond the table) is bounded by `slack` and taken from the statistics. The bits of batch
+i of a stage are f(seed, stage, i), in any process and any order.
 
 Notation: m integer noise in steps of 1/255; sigma in pixels in [0,1]; a word is 63 random bits as a
 non-negative int64.
 """
 
+import hashlib
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from itertools import count, takewhile
+from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from smoothcert.noise.normal import BITS, slack_of, threshold
-from smoothcert.schemas.limits import check_sigma
+from smoothcert.schemas.limits import SEED, check_sigma
+from smoothcert.votes import Stage
 
 LANE_BITS = 16  # enough for most draws: one table look-up
 REST_BITS = BITS - LANE_BITS
@@ -81,3 +87,68 @@ def noise_table(sigma: float) -> NoiseTable:
 def _thresholds_above_half(sigma: Fraction) -> list[int]:
     """The thresholds above one half and below 2^63, sorted."""
     return list(takewhile(lambda word: word < 2**BITS, (threshold(sigma, m) for m in count())))
+
+
+_STAGE_KEY: dict[Stage, int] = {"selection": 0, "estimation": 1}
+_WORDS_PER = 64 // LANE_BITS
+SEED_BITS = 128
+
+RawWords = NDArray[np.uint64]
+
+
+def parse_seed(seed: str) -> int:
+    """The integer of a certificate's seed: 128 bits, hexadecimal. Raises ValueError."""
+    if not SEED.fullmatch(seed):
+        raise ValueError(f"A seed is {SEED_BITS} bits, 32 hexadecimal digits; got {seed!r}.")
+    return int(seed, 16)
+
+
+class BatchStream:
+    """The random bits of one batch on the CPU: SFC64, keyed by all 128 bits of the seed through SeedSequence.
+
+    Not torch's CPU generator: a Mersenne Twister that keeps only the low 32 bits of its seed, so that streams
+    of different jobs may coincide.
+    """
+
+    def __init__(self, seed: int, stage: Stage, batch: int) -> None:
+        key = np.random.SeedSequence(entropy=seed, spawn_key=(_STAGE_KEY[stage], batch))
+        self._bits = np.random.SFC64(key)
+
+    def words(self, count: int) -> RawWords:
+        """The next `count` words of 64 random bits, shape (count,)."""
+        return np.asarray(self._bits.random_raw(count), dtype=np.uint64)
+
+    def lanes(self, count: int) -> NDArray[np.uint16]:
+        """The next 16-bit values, four from each word, shape (count,)."""
+        whole = self.words(-(-count // _WORDS_PER))
+        return whole.view(np.uint16)[:count]
+
+    def normals(self, count: int) -> NDArray[np.float64]:
+        """Standard normal values in float64, shape (count,). Not exact, so not for certificates."""
+        return np.random.Generator(self._bits).standard_normal(count)
+
+
+def device_key(seed: int, stage: Stage, batch: int, device: Literal["cuda"] = "cuda") -> int:
+    """The 63-bit key of a device's Philox generator for one batch: a hash of (seed, stage, batch)."""
+    text = f"smoothcert:{device}:{seed:032x}:{stage}:{batch}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+class GridNoise:
+    """Draws `count` noise integers at a time. Holds buffers, so use one instance per thread."""
+
+    def __init__(self, table: NoiseTable, count: int) -> None:
+        self._table = table
+        self._first_level = torch.from_numpy(table.first_level.copy())
+        self._index = torch.empty(count, dtype=torch.int32)
+
+    def draw(self, stream: BatchStream, out_N: Tensor) -> None:
+        """Fill out_N (int16, contiguous, `count` elements) with independent noise in steps of 1/255."""
+        lanes = stream.lanes(self._index.numel())
+        self._index.copy_(torch.from_numpy(lanes))
+        torch.index_select(self._first_level, 0, self._index, out=out_N)
+        noise = out_N.numpy()
+        unsettled = np.flatnonzero(noise == UNSETTLED)
+        rest = stream.words(len(unsettled)) >> np.uint64(64 - REST_BITS)
+        words = (lanes[unsettled].astype(np.int64) << REST_BITS) | rest.astype(np.int64)
+        noise[unsettled] = self._table.integers(words)
