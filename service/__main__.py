@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from service.app import create_app
-from service.cross_site import LOCAL
+from service.auth import LOCAL
 from service.settings import Settings
 from smoothcert import logs
 from smoothcert.environment import read_environment
@@ -47,7 +47,7 @@ class Server(uvicorn.Server):
             log_config=None,
             log_level="warning",
             server_header=False,
-            proxy_headers=False,  # service.prefix and service.cross_site read the few that they trust
+            proxy_headers=False,  # service.prefix and service.auth read the few that they trust
             timeout_graceful_shutdown=GRACE,
         )
         super().__init__(config)
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def named(settings: Settings) -> Settings:
-    """Without API keys, restrict Host names (DNS rebinding, service.cross_site)."""
+    """Without API keys, restrict Host names (DNS rebinding, service.auth)."""
     if settings.api_keys or settings.hosts:
         return settings
     return settings.model_copy(update={"hosts": (LOCAL,)})

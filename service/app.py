@@ -20,16 +20,15 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Lifespan
 
-from service import batches, health, jobs, metrics, models, signing, verify
-from service.auth import Authentication
-from service.cross_site import REQUESTED_WITH, Origins
+from service import batches, jobs, models, monitoring, verify
+from service.auth import REQUESTED_WITH, Authentication, Origins
 from service.errors import render
-from service.forms import refuse_unknown
 from service.middleware import FORM_OVERHEAD, REQUEST_ID, BodyLimit, HeadRequests, RequestIds, SecurityHeaders
 from service.openapi import complete_schema, operation_id
 from service.prefix import Prefix, Proxies
 from service.settings import Settings
 from service.state import ConcurrencyLimit, KeyFile, Service, State
+from service.submission import refuse_unknown
 from smoothcert.errors import BrokerUnavailable, SmoothCertError
 from smoothcert.jobs.broker import connect, evicts
 from smoothcert.jobs.store import JobStore, Limits, RateLimit
@@ -81,7 +80,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=_lifespan(settings, registry, closing),
         middleware=[
             Middleware(Prefix, root_path=settings.root_path, proxies=Proxies(settings.proxies)),
-            Middleware(metrics.Measured, metrics=metrics.RequestMetrics(registry)),
+            Middleware(monitoring.Measured, metrics=monitoring.RequestMetrics(registry)),
             Middleware(SecurityHeaders),
             Middleware(RequestIds),
             *_cors(settings),
@@ -96,9 +95,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.closing = closing
     for error in (HTTPException, RequestValidationError, SmoothCertError, Exception):
         app.add_exception_handler(error, render)
-    for module in (jobs, batches, models, verify, signing, health, metrics):
-        app.include_router(module.router)
-    app.include_router(page)
+    for router in (
+        jobs.router,
+        batches.router,
+        models.router,
+        verify.router,
+        verify.keys,
+        monitoring.router,
+        page,
+    ):
+        app.include_router(router)
     app.mount("/static", static_files)
     complete_schema(app)
     return app
@@ -108,7 +114,7 @@ def _lifespan(settings: Settings, registry: CollectorRegistry, closing: Event) -
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         service = _assemble(settings, registry, closing)
-        registry.register(metrics.BrokerMetrics(service.store, service.models))
+        registry.register(monitoring.BrokerMetrics(service.store, service.models))
         ProcessCollector(registry=registry)
         service.sender.submit(_warn_of_eviction, service.store.client)
         for folder, reason in service.models.left_out().items():

@@ -9,12 +9,11 @@ from fastapi import APIRouter, Header, Response
 
 from service.auth import CallerOf
 from service.errors import NotAnImage, NotFound
-from service.forms import ManyImages, described
 from service.middleware import RequestId
 from service.openapi import BATCH, problems, shows
 from service.prefix import PrefixOf, batch_linked
 from service.state import Service, ServiceOf
-from service.submission import Upload, place, prepare
+from service.submission import ManyImages, Upload, described, place, prepare
 from smoothcert.errors import BadImage, SmoothCertError
 from smoothcert.jobs.batches import Batches, BatchPlan
 from smoothcert.jobs.store import Request

@@ -1,9 +1,17 @@
-"""POST /certify, and the routes of the job that it creates."""
+"""POST /certify, and the routes of the job that it creates.
+
+`?wait=` and event streams poll the record. Polling instead of pub/sub: it needs no connection per client,
+can't lose a notification when the broker restarts, and costs little.
+"""
 
 import math
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Annotated
 
+import anyio
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
@@ -11,13 +19,12 @@ from pydantic import BaseModel
 
 from service.auth import CallerOf
 from service.errors import NotFound, NotYet
-from service.forms import BINARY, OneImage, described
 from service.middleware import RequestId
 from service.openapi import CANCELLED, CERTIFICATE, LIST, QUEUED, SUCCEEDED, problems, shows
 from service.prefix import PrefixOf, linked
-from service.state import ServiceOf
-from service.submission import Upload, submit
-from service.watch import snapshots, when_ended
+from service.state import Service, ServiceOf
+from service.submission import BINARY, OneImage, Upload, described, submit
+from smoothcert.errors import BrokerUnavailable
 from smoothcert.images.decode import to_png
 from smoothcert.schemas.certificate import Certificate
 from smoothcert.schemas.job import Job
@@ -197,3 +204,66 @@ def read_input(job: Found, service: ServiceOf) -> Response:
     if image is None:
         raise NotFound("The image of this job is no longer kept.")
     return Response(to_png(image), media_type="image/png")
+
+
+POLL_LEAST, POLL_MOST = 0.01, 0.25  # seconds between two polls
+POLL_SHARE = 0.02  # of the time waited so far; bounds the delay until a job's end is noticed
+POLL_EACH = 0.004  # seconds per waiting client; bounds the rate of all polls together
+
+
+def poll_intervals(
+    timeout: float, waiters: Callable[[], int] = lambda: 1, due: Callable[[], float | None] = lambda: None
+) -> Iterator[float]:
+    """Seconds to sleep between polls, until `timeout` seconds are over. waiters: the number of clients now.
+
+    due: the estimated end of the job (`time.monotonic`), or None. With an estimate, the interval is half the
+    time to or since it; without one, a share of the time waited.
+    """
+    start = time.monotonic()
+    while (waited := (now := time.monotonic()) - start) < timeout:
+        end = due()
+        wanted = POLL_SHARE * waited if end is None else abs(end - now) / 2
+        interval = min(max(wanted, POLL_LEAST), POLL_MOST)
+        yield min(max(interval, POLL_EACH * waiters()), timeout - waited)
+
+
+async def snapshots(service: Service, job: Job, seconds: float) -> AsyncIterator[Job]:
+    """Every change of a job after `job`; the last one is terminal unless `seconds` are over.
+
+    Waits while the broker is unavailable. Ends early if the record expires or the server stops.
+    """
+    if job.ended:
+        return
+    due = due_at(job)
+    for pause in poll_intervals(seconds, lambda: service.concurrency.taken, lambda: due):  # noqa: B023  (reads the latest `due`)
+        await anyio.sleep(pause)
+        with suppress(BrokerUnavailable):
+            latest = await run_sync(service.store.job, job.id)
+            if latest is None or service.closing.is_set():
+                return
+            if (latest.version, latest.queue_position) != (job.version, job.queue_position):
+                job, due = latest, due_at(latest)
+                yield job
+            if job.ended:
+                return
+
+
+def due_at(job: Job) -> float | None:
+    """Estimated end of the job (`time.monotonic`) at its speed so far; None if there is no estimate."""
+    parameters, progress = job.parameters, job.progress
+    may_stop_early = parameters.target_radius is not None or parameters.tolerance is not None
+    if may_stop_early or job.status != "running" or job.started_at is None or not progress.samples:
+        return None
+    elapsed = max(0.0, (datetime.now(UTC) - job.started_at).total_seconds())
+    return time.monotonic() + elapsed * (progress.of - progress.samples) / progress.samples
+
+
+async def when_ended(service: Service, job: Job, seconds: float) -> Job:
+    """The job once it has ended, or as it is after `seconds`. Raises Unavailable if too many clients wait."""
+    if job.ended or not seconds:
+        return job
+    latest = job
+    with service.concurrency.take():
+        async for latest in snapshots(service, job, seconds):  # noqa: B007  (the last one is the answer)
+            pass
+    return latest

@@ -1,6 +1,6 @@
 """ASGI middlewares: request ids with the access log, security headers, limits on bodies, HEAD requests.
 
-Those with a file of their own: auth, cross_site, metrics, prefix.
+Others are in auth, monitoring and prefix.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""POST /verify: does a certificate or a statement hold?"""
+"""POST /verify: does a certificate or a statement hold? GET /keys/signing: the keys of its signature."""
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -11,12 +11,11 @@ from service.auth import CallerOf
 from service.bodies import FORM, File, read_form
 from service.errors import Unprocessable
 from service.openapi import problems
-from service.signing import public_keys
 from service.state import Service, ServiceOf
 from smoothcert.errors import BadCheckpoint, NotACertificate, UnknownModel
 from smoothcert.images.decode import Frame, read_image
 from smoothcert.schemas.card import Preprocessing
-from smoothcert.schemas.certificate import Certificate, Shape, Signature
+from smoothcert.schemas.certificate import Certificate, PublicKeys, Shape, Signature
 from smoothcert.schemas.job import FieldProblem
 from smoothcert.schemas.json_text import MAX_BYTES, Document, parse_document
 from smoothcert.schemas.reading import is_statement, validated
@@ -215,3 +214,18 @@ def _frame(certificate: Certificate, service: Service) -> Frame:
     except (UnknownModel, BadCheckpoint):
         return by_shape
     return card if card.weights_sha256 == certificate.model.sha256 else by_shape
+
+
+keys = APIRouter(prefix="/keys", tags=["keys"])
+
+
+@keys.get("/signing", summary="Keys to check signatures with", responses=problems(503))
+def read_signing_keys(service: ServiceOf) -> PublicKeys:
+    """A JSON web key set, the newest key first; empty where certificates are not signed."""
+    return public_keys(service)
+
+
+def public_keys(service: Service) -> PublicKeys:
+    """The keys of the configured file; none without one. Raises BadKeyFile."""
+    path = service.settings.signing_keys
+    return PublicKeys.read(path) if path else PublicKeys()

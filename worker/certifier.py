@@ -19,9 +19,8 @@ from smoothcert.jobs.tasks import HELPER, NO_RANGE, Answer, Delivery, Message, T
 from smoothcert.jobs.votes import VoteStore
 from smoothcert.schemas.job import Problem
 from smoothcert.signing import Signer
-from worker.cache import EngineCache, Loaded
 from worker.drawing import Drawing
-from worker.models import Models
+from worker.models import EngineCache, Loaded, Models
 from worker.settings import Settings
 
 SHARE_ABOVE = 2.0  # seconds of work left; for less, inviting other workers costs more than it saves

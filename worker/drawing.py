@@ -12,7 +12,7 @@ from smoothcert.stats.certificate import build_certificate
 from smoothcert.stats.forecast import forecast
 from smoothcert.stats.procedure import Certification, CertificationState
 from smoothcert.stats.ranges import RangeCounts, Ranges, first_range
-from worker.cache import Loaded
+from worker.models import Loaded
 
 
 class Drawing:

@@ -10,7 +10,7 @@ from smoothcert.engines.hardware import device_name, platform_versions
 from smoothcert.files import from_home
 from smoothcert.models.checkpoint import load_network
 from smoothcert.schemas.card import INT8, ModelCard
-from worker.cache import RequestedEngine
+from worker.models import RequestedEngine
 from worker.settings import Settings
 
 

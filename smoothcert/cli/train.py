@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from smoothcert.cli.denoising import FrozenModel
+    from smoothcert.cli.checkpoints import FrozenModel
     from smoothcert.schemas.card import ModelCard
     from training.datasets.image_set import ImageSet
     from training.pretrained import PretrainedWeights
@@ -91,7 +91,7 @@ def train(
     Started by torchrun, several processes, one a GPU, train one network together.
     """
     use_passive_waiting()
-    from smoothcert.cli.denoising import classifier_for
+    from smoothcert.cli.checkpoints import classifier_for
     from training.pretrained import PretrainedWeights
     from training.recipe import build_recipe, parse_options, run_name
     from training.run import prepare_run_folder

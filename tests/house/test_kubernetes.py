@@ -233,7 +233,7 @@ def test_keda_scales_the_worker_by_metrics_that_the_service_exports(redis_url: s
     spec = scaled["spec"]
     assert spec["scaleTargetRef"] == {"name": "worker"}
     assert 1 <= spec["minReplicaCount"] < spec["maxReplicaCount"]
-    exported = (ROOT / "service" / "metrics.py").read_text()
+    exported = (ROOT / "service" / "monitoring.py").read_text()
     for trigger, figure in zip(spec["triggers"], ("queue_oldest_seconds", "queue_jobs"), strict=True):
         assert trigger.keys() == {"type", "metricType", "metadata"}
         assert trigger["metadata"].keys() == {"serverAddress", "query", "threshold"}

@@ -25,8 +25,8 @@ from smoothcert.stats.procedure import Certification, CertificationState, drive
 from smoothcert.testing import KnownVotes
 from smoothcert.votes import VoteRange
 from tests.support.cards import card_with
-from worker.cache import Loaded
 from worker.drawing import Drawing
+from worker.models import Loaded
 
 N, RANGE = 400, 16
 PARAMETERS = Parameters(sigma=0.5, n0=16, n=N)

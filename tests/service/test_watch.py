@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from service.watch import POLL_LEAST, POLL_MOST, due_at, poll_intervals
+from service.jobs import POLL_LEAST, POLL_MOST, due_at, poll_intervals
 from smoothcert.schemas.job import Job, Progress
 from smoothcert.schemas.parameters import Parameters
 

@@ -19,8 +19,8 @@ from smoothcert.schemas.job import Job
 from smoothcert.schemas.parameters import Parameters, ProcedureName
 from smoothcert.votes import Counts, VoteRange
 from tests.worker.stand_in import BLOCK, StandInEngine, StandIns, StandInVotes
-from worker.cache import RequestedEngine
 from worker.certifier import Certifier
+from worker.models import RequestedEngine
 from worker.settings import Settings
 
 MODEL = "stand-in"

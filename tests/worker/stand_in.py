@@ -11,7 +11,7 @@ from smoothcert.errors import InternalError
 from smoothcert.schemas.card import ModelCard
 from smoothcert.schemas.certificate import EngineDescription
 from smoothcert.votes import Counts, VoteRange
-from worker.cache import RequestedEngine
+from worker.models import RequestedEngine
 from worker.settings import Settings
 
 BLOCK = 512  # votes drawn from one stream

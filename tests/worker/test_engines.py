@@ -11,8 +11,8 @@ from smoothcert.models.checkpoint import save_card, save_checkpoint
 from smoothcert.models.registry import ModelRegistry
 from smoothcert.schemas.card import ModelCard, Preprocessing
 from smoothcert.votes import VoteRange
-from worker.cache import EngineCache, Loaded
 from worker.engines import Engines
+from worker.models import EngineCache, Loaded
 from worker.settings import Settings
 
 VOTES = VoteRange("estimation", 0, 300)

@@ -23,7 +23,7 @@ METHODS = {
     "smoothmix": "training.methods.smoothmix:SmoothMix",
     "cat-rs": "training.methods.catrs:CatRs",
     "macer": "training.methods.macer:Macer",
-    "standard": "training.methods.standard:Standard",
+    "standard": "training.methods.gaussian:Standard",
     "denoiser": "training.methods.denoiser:Denoiser",
 }
 

@@ -1,8 +1,13 @@
-"""GET /metrics: this process's requests, and the metrics of jobs and workers that the broker holds."""
+"""What operators and orchestrators ask: GET /health/*, /version and /metrics.
+
+`live` depends on nothing; `ready` lists what is missing. The metrics are of this process's requests, and of
+the jobs and workers, which the broker counts.
+"""
 
 import time
 from collections.abc import Iterator
 from http import HTTPMethod
+from importlib.metadata import version
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
@@ -13,13 +18,73 @@ from prometheus_client.core import (
     Metric,
 )
 from prometheus_client.registry import Collector
+from pydantic import BaseModel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.state import ServiceOf
+from service.errors import Unavailable
+from service.openapi import problems
+from service.state import Service, ServiceOf
 from smoothcert.errors import BrokerUnavailable
+from smoothcert.jobs.broker import evicts
 from smoothcert.jobs.metrics import LOSSES, OUTCOMES, Metrics, Queue
 from smoothcert.jobs.store import JobStore
 from smoothcert.models.registry import ModelRegistry
+from smoothcert.schemas.certificate import MadeBy
+
+router = APIRouter(tags=["health"])
+
+
+class Health(BaseModel):
+    """All is well: anything else is a problem document."""
+
+    status: str = "ok"
+
+
+@router.get("/health/live", summary="Is the process alive?")
+async def check_live() -> Health:
+    """Depends on nothing else."""
+    return Health()
+
+
+@router.get("/health/ready", summary="Can it certify?", responses=problems(503))
+def check_ready(service: ServiceOf) -> Health:
+    """503, saying what is missing, unless the broker answers and every model has a worker that takes jobs.
+
+    A folder whose card can't be used is named too: somebody means it to be served.
+    """
+    missing = _missing(service)
+    if missing:
+        raise Unavailable(f"Not ready: {'; '.join(missing)}.")
+    return Health()
+
+
+@router.get("/version", summary="What is this?")
+async def read_version() -> MadeBy:
+    """The software of this service, as its certificates name it."""
+    return MadeBy(name="SmoothCert", version=version("smoothcert"))
+
+
+def _missing(service: Service) -> list[str]:
+    """Why the service can't certify now, one clause each; empty if it can."""
+    names = service.models.names()
+    if not names:
+        return ["there is no model"]
+    try:
+        workers, refused = service.store.workers(), service.store.refused_models()
+        evicting = evicts(service.store.client)
+    except BrokerUnavailable as error:
+        return [str(error).removesuffix(".")]
+    served = {name for worker in workers for name in worker.models}
+    loading = {name for worker in workers for name in worker.loading}
+    unserved = [
+        f"the worker for {name} is loading" if name in loading else f"no live worker for {name}"
+        for name in names
+        if name not in served and name not in refused
+    ]
+    broken = [f"{name} can't be loaded: {refused[name].rstrip('.')}" for name in names if name in refused]
+    broken += [f"{name} is left out: {why.rstrip('.')}" for name, why in service.models.broken().items()]
+    return ([evicting] if evicting else []) + unserved + broken
+
 
 COUNTERS = {  # key: the event's name in `_common.lua`; one value per model
     "submitted": ("smoothcert_jobs_submitted", "Jobs accepted"),
@@ -146,8 +211,6 @@ def _workers(counted: Metrics, models: list[str]) -> Iterator[Metric]:
 STREAMS = "/jobs/{job_id}/events"  # open as long as a job runs, so its duration is no latency
 METHODS = frozenset(HTTPMethod)  # clients may send any word as a method; each would become a new label
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0)  # seconds
-
-router = APIRouter(tags=["health"])
 
 
 class RequestMetrics:
