@@ -15,11 +15,10 @@ from service.state import Service, ServiceOf
 from smoothcert.errors import BadCheckpoint, NotACertificate, UnknownModel
 from smoothcert.images.decode import Frame, read_image
 from smoothcert.schemas.card import Preprocessing
-from smoothcert.schemas.certificate import Certificate, PublicKeys, Shape, Signature
+from smoothcert.schemas.certificate import Certificate, PublicKeys, Shape, Signature, validated
 from smoothcert.schemas.job import FieldProblem
 from smoothcert.schemas.json_text import MAX_BYTES, Document, parse_document
-from smoothcert.schemas.reading import is_statement, validated
-from smoothcert.schemas.statement import Statement
+from smoothcert.schemas.statement import Statement, is_statement
 from smoothcert.signing import signature_problem
 from smoothcert.stats.recompute import any_wrong
 from smoothcert.stats.statement import verify_statement

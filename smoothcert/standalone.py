@@ -16,7 +16,7 @@ from typing import Any
 
 from smoothcert.errors import NotACertificate, SmoothCertError
 from smoothcert.schemas.evaluation_log import read_log
-from smoothcert.schemas.json_text import MAX_BYTES, Document, parse_document
+from smoothcert.schemas.json_text import MAX_BYTES, TIMESTAMP, Document, parse_document
 from smoothcert.stats.recompute import asked_in_words
 from smoothcert.stats.statement import compare_with_log, verify_statement
 from smoothcert.stats.verify import Report, verify
@@ -110,7 +110,7 @@ def schemas() -> dict[str, Schema]:
 def typed(document: Document, schema: Schema) -> Any:
     """A document as objects with attributes, defaults filled in. Raises NotACertificate, naming the field.
 
-    Values of the wrong type are rejected, never converted, as in `schemas.reading`.
+    Values of the wrong type are rejected, never converted, as by `validated` in schemas/certificate.py.
     """
     return _typed(document, schema, schema.get("$defs", {}), "")
 
@@ -162,9 +162,6 @@ def _check_value(value: Any, schema: Schema, path: str) -> None:
     if isinstance(value, str):
         _need(re.search(schema.get("pattern", ""), value), path, "has another form")
         _need(schema.get("format") != "date-time" or TIMESTAMP.fullmatch(value), path, "is no RFC 3339 time")
-
-
-TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 
 
 def _need(holds: object, path: str, reason: str) -> None:

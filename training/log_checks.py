@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from statistics import NormalDist
 from typing import Any
 
 from smoothcert.schemas.evaluation_log import Evidence, Log, Row
+from smoothcert.schemas.parameters import unanimous_radius
 
 WHOLE_TEST_SETS = frozenset({10_000, 50_000})  # images: MNIST and CIFAR-10, ImageNet
 COLLAPSED_SHARE = 0.9  # of the answers in one class, while the labels are more even than that
@@ -26,12 +26,6 @@ def check_log(log: Log, others: Sequence[Log] = ()) -> list[str]:
     for other in others:
         warnings.extend(_compare(log, other))
     return warnings
-
-
-def max_radius(sigma: float, n: int, alpha: float) -> float:
-    """The largest radius that n votes can prove: all agree, one-sided bound. Pixels in [0,1]."""
-    p_lower: float = alpha ** (1 / n)
-    return sigma * NormalDist().inv_cdf(p_lower) if 0.5 < p_lower < 1 else 0.0
 
 
 def likely_alpha(log: Log) -> float | None:
@@ -141,13 +135,13 @@ def _unproved_radii(log: Log) -> Iterator[str]:
     if over:
         yield f"unproved: {over} radii are larger than their n and alpha can prove"
     protocol = _infer_protocol(log)
-    if protocol and max(row.radius for row in log.rows) > max_radius(*protocol):
+    if protocol and max(row.radius for row in log.rows) > unanimous_radius(*protocol):
         sigma, n, alpha = protocol
         yield f"radii rounded up: the largest exceeds what n={n}, alpha={alpha:g}, sigma={sigma:g} can prove"
 
 
 def _exceeds_maximum(row: Row, evidence: Evidence) -> bool:
-    return evidence.n > 0 and row.radius > max_radius(evidence.sigma, evidence.n, evidence.alpha) + 1e-9
+    return evidence.n > 0 and row.radius > unanimous_radius(evidence.sigma, evidence.n, evidence.alpha) + 1e-9
 
 
 def _infer_protocol(log: Log) -> tuple[float, int, float] | None:
@@ -161,7 +155,7 @@ def _infer_protocol(log: Log) -> tuple[float, int, float] | None:
     for sigma in PUBLISHED_SIGMAS:
         for n in PUBLISHED_VOTES:
             for alpha in PUBLISHED_ALPHAS:
-                if abs(largest - max_radius(sigma, n, alpha)) <= PRINTED_STEP / 2:
+                if abs(largest - unanimous_radius(sigma, n, alpha)) <= PRINTED_STEP / 2:
                     return sigma, n, alpha
     return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -96,6 +96,20 @@ def parse_json(path: Path, data: bytes) -> Document:
         return parse_document(data)
     except NotACertificate as error:
         raise InternalError(f"{path} is not a certificate: {error}.") from error
+
+
+def failures(documents: Sequence[Path], work: Callable[[Path], None]) -> list[Path]:
+    """The documents whose work raised InternalError, each noted. The error of a single document passes."""
+    failed = []
+    for path in documents:
+        try:
+            work(path)
+        except InternalError as error:
+            if len(documents) == 1:
+                raise
+            note(f"smoothcert: {error}")
+            failed.append(path)
+    return failed
 
 
 def expand(words: Sequence[str]) -> list[Path]:

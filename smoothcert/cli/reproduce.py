@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from training.datasets import Split
     from training.datasets.image_set import ImageSet
     from training.recipe import Recipe
+    from training.reproduce import Arm, Experiment
     from training.reproduce.comparison import ArmResult
-    from training.reproduce.experiments import Arm, Experiment
     from training.reproduce.gaps import Gaps
 
 
@@ -67,7 +67,7 @@ def reproduce(
     """
 
     use_passive_waiting()
-    from training.reproduce.experiments import EXPERIMENTS, find_experiment
+    from training.reproduce import EXPERIMENTS, find_experiment
 
     if list_all:
         show("\n".join(f"{item.name:18}{item.title}" for item in EXPERIMENTS.values()))

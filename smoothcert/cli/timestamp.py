@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smoothcert.cli.options import parse_json, read_document, read_up_to
+from smoothcert.cli.options import failures, parse_json, read_document, read_up_to
 from smoothcert.cli.output import check_out, note, show
 from smoothcert.errors import BadTimestamp, InternalError, InvalidRequest
 from smoothcert.files import is_stream, write_whole
@@ -51,7 +51,7 @@ def timestamp(
     time; `verify --timestamp` checks it. What is stamped already is left as it is.
     """
     authority = AuthorityOptions.of(timestamp_url, timestamp_ca)
-    unstamped = [path for path in documents if not _stamped(path, authority, alone=len(documents) == 1)]
+    unstamped = failures(documents, lambda path: _stamp(path, authority))
     if unstamped:
         raise InternalError(f"{len(unstamped)} of {len(documents)} documents have no time stamp.")
 
@@ -107,17 +107,9 @@ def add_stamp(document: Path, authority: AuthorityOptions) -> None:
     note(f"{kept}: {checked or describe(token)}{unchecked}")
 
 
-def _stamped(document: Path, authority: AuthorityOptions, *, alone: bool) -> bool:
-    """Stamp one document unless it is. Raises SmoothCertError if it is `alone` and can't be stamped."""
-    try:
-        if not _has_stamp(document):
-            add_stamp(document, authority)
-    except InternalError as error:
-        if alone:
-            raise
-        note(f"smoothcert: {error}")
-        return False
-    return True
+def _stamp(document: Path, authority: AuthorityOptions) -> None:
+    if not _has_stamp(document):
+        add_stamp(document, authority)
 
 
 def _has_stamp(document: Path) -> bool:

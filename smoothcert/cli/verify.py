@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from smoothcert.cli.checks import check_against, check_signature, check_statement, trusted_keys
-from smoothcert.cli.options import parse_json, read_document
-from smoothcert.cli.output import note, show
+from smoothcert.cli.options import failures, parse_json, read_document
+from smoothcert.cli.output import show
 from smoothcert.cli.timestamp import StampOptions, TimestampCa, check_stamp, token_path
 from smoothcert.errors import InternalError, InvalidRequest, NotACertificate
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from smoothcert.cli.timestamp import StampCheck
-    from smoothcert.schemas.certificate import PublicKeys, Signature
+    from smoothcert.schemas.certificate import Certificate, PublicKeys, Signature
     from smoothcert.schemas.json_text import Document
-    from smoothcert.schemas.reading import Received
     from smoothcert.schemas.statement import Statement
     from smoothcert.stats.verify import Check
 
@@ -70,7 +71,7 @@ def verify(
     keys = trusted_keys(public_key, url) if public_key or url else None
     stamp = StampOptions.of(timestamp, timestamp_ca, timestamp_policy)
     options = CheckOptions(image, log, rows, data_root, model, keys, stamp)
-    refused = [path for path in documents if not _holds(path, options, alone=len(documents) == 1)]
+    refused = failures(documents, lambda path: _verify_one(path, options))
     if refused:
         raise InternalError(f"{len(refused)} of {len(documents)} documents are refused.")
 
@@ -100,29 +101,16 @@ class CheckOptions:
     stamp: StampOptions | None
 
 
-def _holds(path: Path, options: CheckOptions, *, alone: bool) -> bool:
-    """Check one document and print the outcome. Raises SmoothCertError if it is `alone` and refused."""
-    try:
-        _verify_one(path, options)
-    except InternalError as error:
-        if alone:
-            raise
-        note(f"smoothcert: {error}")
-        return False
-    return True
-
-
 def _verify_one(path: Path, options: CheckOptions) -> None:
-    from smoothcert.schemas.certificate import Certificate
-    from smoothcert.schemas.reading import Received, is_statement, unknown_fields, validated
+    """Check one document and print the outcome. Raises InternalError if it is refused."""
+    from smoothcert.schemas.certificate import Certificate, validated
+    from smoothcert.schemas.statement import Statement, is_statement
 
     data = read_document(path)
     document = parse_json(path, data)
     stamp = check_stamp(path, data, options.stamp) if options.stamp else None
     try:
         if is_statement(document):
-            from smoothcert.schemas.statement import Statement
-
             statement = validated(document, Statement)
             replayed = check_statement(
                 statement, options.log, options.model, options.replay, options.data_root
@@ -131,11 +119,11 @@ def _verify_one(path: Path, options: CheckOptions) -> None:
             _print_statement(path, statement, checked, options, unknown_fields(document, Statement))
             _print_stamp(path, stamp)
             return
-        received = Received(validated(document, Certificate), document)
+        certificate = validated(document, Certificate)
     except NotACertificate as error:
         kind = "a statement" if is_statement(document) else "a certificate"
         raise InternalError(f"{path} is not {kind}: {error}.") from error
-    _verify_certificate(path, received, options, stamp)
+    _verify_certificate(path, certificate, document, options, stamp)
     _print_stamp(path, stamp)
 
 
@@ -158,15 +146,15 @@ def _passed(
 
 
 def _verify_certificate(
-    path: Path, received: Received, options: CheckOptions, stamp: StampCheck | None
+    path: Path, claimed: Certificate, document: Document, options: CheckOptions, stamp: StampCheck | None
 ) -> None:
     from smoothcert.stats.recompute import asked_in_words
     from smoothcert.stats.verify import verify as recompute
 
-    claimed, replay = received.certificate, options.replay is not None
+    replay = options.replay is not None
     against = check_against(claimed, options.model, options.image, replay)
     checks = chain(recompute(claimed).checks, against)
-    checked = _passed(path, checks, received.document, options.keys, stamp)
+    checked = _passed(path, checks, document, options.keys, stamp)
     redrawn = ", every vote redrawn" if replay else ""
     show(f"{path} holds: checked {', '.join(checked)}{redrawn}")
     for line in asked_in_words(claimed.asked_before, claimed.alpha):
@@ -176,7 +164,8 @@ def _verify_certificate(
     if options.image is None:
         show("not compared with an image; --image does that")
     if options.keys is None:
-        _print_unverified(claimed.signature, unverified_fields(received, checked))
+        fields = unverified_fields(claimed, checked) + unknown_fields(document, type(claimed))
+        _print_unverified(claimed.signature, fields)
 
 
 def _print_statement(
@@ -226,8 +215,15 @@ PREMISES = (
 )
 
 
-def unverified_fields(received: Received, checked: Collection[str]) -> list[str]:
+def unknown_fields(document: Document, model: type[BaseModel]) -> list[str]:
+    """Names of fields that the model does not have, safe to print."""
+    from smoothcert.schemas.json_text import printable
+
+    return [printable(name) for name in document if name not in model.model_fields]
+
+
+def unverified_fields(certificate: Certificate, checked: Collection[str]) -> list[str]:
     """The fields that no check has confirmed; only a signature can vouch for them."""
     optional = ("label", "asked_before", "made_by", "deadline", "ended_by")
-    absent = {name for name in optional if getattr(received.certificate, name) is None}
-    return [name for name in PREMISES if name not in absent.union(checked)] + received.unknown
+    absent = {name for name in optional if getattr(certificate, name) is None}
+    return [name for name in PREMISES if name not in absent.union(checked)]

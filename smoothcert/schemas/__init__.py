@@ -7,5 +7,4 @@ card         a checkpoint without its weights
 statement    what an evaluation log proves about a distribution of images
 evaluation_log, evaluation_run    one image a line with its evidence, and what was asked
 api_keys     keys of the service
-reading      untrusted bytes to a certificate, strictly
 """

@@ -7,7 +7,7 @@ import json
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -15,10 +15,12 @@ from smoothcert.errors import BadKeyFile, InvalidRequest, NotACertificate
 from smoothcert.files import write_whole
 from smoothcert.notebook import Sight, certificate_html
 from smoothcert.schemas.json_text import MAX_BYTES as MAX_DOCUMENT
-from smoothcert.schemas.json_text import parse_document
+from smoothcert.schemas.json_text import TIMESTAMP, Document, parse_document
 from smoothcert.schemas.parameters import ProcedureName
 
 MAX_BYTES = 1_000_000  # of a key set
+
+Issued = TypeVar("Issued", bound=BaseModel)  # a document with `issued_at`: a certificate or a statement
 
 
 class Signature(BaseModel):
@@ -217,13 +219,9 @@ class Certificate(BaseModel):
         """
         try:
             with Path(path).open("rb") as file:
-                document = parse_document(file.read(MAX_DOCUMENT + 1))
-            return cls.model_validate_json(json.dumps(document), strict=True)
+                return validated(parse_document(file.read(MAX_DOCUMENT + 1)), cls)
         except OSError as error:
             raise InvalidRequest(f"{path} can't be read: {error.strerror}.") from error
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise NotACertificate(".".join(map(str, first["loc"])), first["msg"]) from error
 
     @cached_property
     def sight(self) -> Sight:
@@ -233,3 +231,18 @@ class Certificate(BaseModel):
     def _repr_html_(self) -> str:
         """For notebooks: image, class, radius, votes, and the radius as it grew."""
         return certificate_html(self, self.sight)
+
+
+def validated(document: Document, model: type[Issued]) -> Issued:
+    """A parsed document as a certificate or a statement. Values of the wrong type are not converted.
+
+    Unknown fields are allowed, as later versions may add some. Raises NotACertificate, naming the field.
+    """
+    try:
+        checked = model.model_validate_json(json.dumps(document), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise NotACertificate(".".join(map(str, first["loc"])), first["msg"]) from error
+    if not TIMESTAMP.fullmatch(document["issued_at"]):
+        raise NotACertificate("issued_at", "must be a date, a time and its offset, as RFC 3339 writes them")
+    return checked

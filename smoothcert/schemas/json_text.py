@@ -5,6 +5,7 @@ without a byte order mark.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from smoothcert.errors import NotACertificate
 MAX_BYTES = 20_000_000  # counts of 100 000 classes, one a line, take 4 MB
 MAX_DEPTH = 20  # a certificate has 3 levels
 MAX_EXACT = 2**53  # larger integers are not exact in every JSON reader
+
+TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")  # RFC 3339
 
 Document = dict[str, Any]
 Invalid = tuple[str, str]  # field, reason

@@ -133,8 +133,13 @@ def largest_radius(parameters: Parameters) -> float:
     alpha = parameters.alpha
     if not has_one_look(parameters.procedure, parameters.n, alpha):
         alpha *= final_share(parameters) * (1 - RUNNER_UP_SHARE)
-    p_lower: float = alpha ** (1 / parameters.n)
-    return parameters.sigma * NormalDist().inv_cdf(p_lower) if 0.5 < p_lower < 1 else 0.0
+    return unanimous_radius(parameters.sigma, parameters.n, alpha)
+
+
+def unanimous_radius(sigma: float, n: int, alpha: float) -> float:
+    """The radius that n votes for one class prove by a one-sided bound at level alpha. Pixels in [0,1]."""
+    p_lower: float = alpha ** (1 / n)
+    return sigma * NormalDist().inv_cdf(p_lower) if 0.5 < p_lower < 1 else 0.0
 
 
 def shortage(parameters: Parameters) -> int | None:

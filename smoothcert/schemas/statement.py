@@ -6,9 +6,15 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from smoothcert.schemas.certificate import ModelDigest, Signature
+from smoothcert.schemas.json_text import Document
 from smoothcert.schemas.parameters import ProcedureName
 
 Beta = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+
+
+def is_statement(document: Document) -> bool:
+    """Whether a document says that it is a statement."""
+    return document.get("kind") == "statement"
 
 
 class Share(BaseModel):

@@ -6,14 +6,23 @@ that are rounded up; a bound is returned only after the tail there was found to 
 quantile uses `noise.normal`, which is exact to 40 digits.
 """
 
+from __future__ import annotations
+
 import math
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal, localcontext
 from fractions import Fraction
 from functools import lru_cache
 from statistics import NormalDist
+from typing import TYPE_CHECKING
 
 from smoothcert.noise.normal import cumulative
 
+if TYPE_CHECKING:  # so that it runs without pydantic
+    from smoothcert.schemas.certificate import Implied
+
+# How far a bound (absolute) or a radius (relative to it or to sigma) may lie on the unsafe side: what
+# rounding to a float may add.
+EXCESS = 1e-12
 _PRECISE = Context(prec=50)
 _HALF_LOG_TWO_PI = Decimal("0.91893853320467274178032973640561763986139747363778341281715")
 # Of the logarithm of a tail. Its terms are below 1e10 and exact to 50 digits; Stirling's series, cut after
@@ -171,6 +180,33 @@ def could_certify(
     p_lower = lower_bound(n, n, last[1] - last[2])
     most = radius(sigma, p_lower, 1 - p_lower)
     return most > 0 and (target is None or most * (1 + 1e-9) >= target)
+
+
+def wrongly_implied(claimed: Implied, radius: float, shape_CHW: tuple[int, int, int]) -> list[str]:
+    """The claims that do not lie within the radius, or that a larger one would replace."""
+    square, (channels, height, width) = Fraction(radius) ** 2, shape_CHW
+    values = channels * height * width
+    level, pixel = Fraction(values, 255**2), Fraction(channels)  # their squared norms
+    shift, count = claimed.linf_levels, claimed.pixels
+    holds = {
+        "l1": _is_nearly(claimed.l1, 1, square),
+        "linf": _is_nearly(claimed.linf, values, square),
+        "linf_levels": _is_greatest(shift, 255, shift**2 * level, (shift + 1) ** 2 * level, square),
+        "pixels": _is_greatest(count, height * width, count * pixel, (count + 1) * pixel, square),
+    }
+    return [name for name, right in holds.items() if not right]
+
+
+def _is_nearly(norm: float, factor: int, square: Fraction) -> bool:
+    """Whether factor * norm**2 is at most `square`, and nearly that."""
+    if not math.isfinite(norm):
+        return False
+    return square * (1 - Fraction(2 * EXCESS)) <= factor * Fraction(norm) ** 2 <= square
+
+
+def _is_greatest(count: int, limit: int, covered: Fraction, more: Fraction, square: Fraction) -> bool:
+    """Whether `count` is the greatest from 0 to `limit` that the radius covers."""
+    return 0 <= count <= limit and (count == 0 or covered < square) and (count == limit or more >= square)
 
 
 def any_wrong(alpha: float, answers: int) -> Decimal:

@@ -20,7 +20,8 @@ from statistics import fmean, median
 from typing import Any
 
 from smoothcert.stats import recompute
-from smoothcert.stats.verify import EXCESS, Check, Report
+from smoothcert.stats.recompute import EXCESS
+from smoothcert.stats.verify import Check, Report
 
 P_LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)  # quantiles over images
 MOST_RADII = 100

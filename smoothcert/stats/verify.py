@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from smoothcert.noise.normal import slack
@@ -28,6 +27,7 @@ from smoothcert.schemas.limits import (
     SHA256,
 )
 from smoothcert.stats import recompute
+from smoothcert.stats.recompute import EXCESS
 
 if TYPE_CHECKING:  # so that it runs without pydantic
     from smoothcert.schemas.certificate import Certificate, Look
@@ -35,9 +35,6 @@ if TYPE_CHECKING:  # so that it runs without pydantic
 TOLERANCE = 1e-8  # relative, on the alpha of a look
 P_SHORTFALL = 1e-8  # absolute: how far a bound may lie on its conservative side
 SHORTFALL = 1e-6  # relative and absolute: how far a radius may lie below the one recomputed
-# How far either may lie on the other side (bound: absolute; radius: relative to it or sigma): what rounding
-# to a float may add.
-EXCESS = 1e-12
 MAX_LOOKS = 100  # the rule gives 57 at the largest n allowed
 
 
@@ -133,19 +130,15 @@ def _impossible_premises(certificate: Certificate) -> Iterator[Check]:
     c = certificate
     channels, *sides = c.input.shape
     spends = all(0 <= look.alpha_runner_up <= look.alpha <= 1 for look in c.schedule)
-    classifier = c.model.classifier_sha256
+    classifier, digits = c.model.classifier_sha256, "must be 64 hexadecimal digits"
     for field, possible, reason in (
         ("schedule", len(c.schedule) <= MAX_LOOKS and spends, "spends no share of alpha"),
         ("input.shape", channels in CHANNELS.values(), "must have 1 channel or 3"),
         ("input.shape", all(1 <= side <= MAX_SIDE for side in sides), f"sides are from 1 to {MAX_SIDE}"),
-        ("input.sha256", SHA256.fullmatch(c.input.sha256), "must be 64 hexadecimal digits"),
+        ("input.sha256", SHA256.fullmatch(c.input.sha256), digits),
         ("model.name", NAME.fullmatch(c.model.name), "is no model's name"),
-        ("model.sha256", SHA256.fullmatch(c.model.sha256), "must be 64 hexadecimal digits"),
-        (
-            "model.classifier_sha256",
-            classifier is None or SHA256.fullmatch(classifier),
-            "must be 64 hexadecimal digits",
-        ),
+        ("model.sha256", SHA256.fullmatch(c.model.sha256), digits),
+        ("model.classifier_sha256", classifier is None or SHA256.fullmatch(classifier), digits),
         ("seed", SEED.fullmatch(c.seed), "must be 128 bits: 32 hexadecimal digits"),
         ("engine.batch", c.engine.batch >= 1, "must be 1 or more"),
         ("slack", 0 <= c.slack <= 1, "must lie between 0 and 1"),
@@ -185,38 +178,11 @@ def _checks_of_claims(certificate: Certificate) -> Iterator[Check]:
     if certificate.ended_by is not None and not in_time:
         yield Check("ended_by", False, "no deadline came before the last vote")
     if certificate.implied is not None:
-        yield from _checks_of_implied(certificate)
-
-
-def _checks_of_implied(certificate: Certificate) -> Iterator[Check]:
-    """Each claim lies within the radius; the next larger one does not."""
-    claimed, square = certificate.implied, Fraction(certificate.radius) ** 2
-    assert claimed is not None
-    channels, height, width = certificate.input.shape
-    values = channels * height * width
-    level, pixel = Fraction(values, 255**2), Fraction(channels)  # their squared norms
-    shift, count = claimed.linf_levels, claimed.pixels
-    for name, holds in (
-        ("l1", _is_nearly(claimed.l1, 1, square)),
-        ("linf", _is_nearly(claimed.linf, values, square)),
-        ("linf_levels", _is_greatest(shift, 255, shift**2 * level, (shift + 1) ** 2 * level, square)),
-        ("pixels", _is_greatest(count, height * width, count * pixel, (count + 1) * pixel, square)),
-    ):
-        if not holds:
+        for name in recompute.wrongly_implied(
+            certificate.implied, certificate.radius, certificate.input.shape
+        ):
             yield Check(f"implied.{name}", False, "is not what the radius implies")
-    yield Check("implied", True, "")
-
-
-def _is_nearly(norm: float, factor: int, square: Fraction) -> bool:
-    """Whether factor * norm**2 is at most `square`, and nearly that."""
-    if not math.isfinite(norm):
-        return False
-    return square * (1 - Fraction(2 * EXCESS)) <= factor * Fraction(norm) ** 2 <= square
-
-
-def _is_greatest(count: int, limit: int, covered: Fraction, more: Fraction, square: Fraction) -> bool:
-    """Whether `count` is the greatest from 0 to `limit` that the radius covers."""
-    return 0 <= count <= limit and (count == 0 or covered < square) and (count == limit or more >= square)
+        yield Check("implied", True, "")
 
 
 def _is_certified(certificate: Certificate, proof: Proof) -> bool:

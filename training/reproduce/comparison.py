@@ -10,7 +10,7 @@ from smoothcert.schemas.card import ModelCard
 from smoothcert.schemas.evaluation_log import Log
 from training.methods import hyperparameters
 from training.report import markdown_table
-from training.reproduce.experiments import Arm
+from training.reproduce import Arm
 from training.reproduce.published import Scores, paper_rows
 from training.reproduce.references import PROTOCOL, radii_of, references
 from training.summary import Summary, summarize

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from training.reproduce.experiments import Arm
+from training.reproduce import Arm
 from training.reproduce.published import (
     ACR_BY_NOISES,
     ACR_BY_WEIGHT,

@@ -2,7 +2,7 @@
 
 graph        the file as data: operators and constants, or why it is refused
 translation  the network under construction; sizes that depend on the batch
-arithmetic, shapes, layers    the operators
-sizes        the same operators on sizes that depend on the batch
+sizes        what operators read of a node; operators on sizes that depend on the batch
+arithmetic, shapes, layers    the other operators
 network      all together: bytes to a network
 """

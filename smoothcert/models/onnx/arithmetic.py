@@ -5,61 +5,18 @@ from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from smoothcert.errors import BadModelFile
 from smoothcert.models.onnx.graph import OnnxNode
+from smoothcert.models.onnx.sizes import axis_of, dims_of, front, given, numbers, option
 from smoothcert.models.onnx.translation import BATCHES, BatchSize, Operator, Translation, Value, at
 
 _FLOAT_TYPES = (1, 10, 11, 16)  # float, float16, double, bfloat16: the engine chooses the precision
 _BOOL_TYPE = 9
 _WHOLE_TYPES = (2, 3, 4, 5, 6, 7, 12, 13)
-
-
-def option(node: OnnxNode, name: str, default: Any) -> Any:
-    """An attribute, or its default."""
-    return node.attributes.get(name, default)
-
-
-def given(inputs: Sequence[Any], index: int) -> Any:
-    """An optional input, or None."""
-    return inputs[index] if index < len(inputs) else None
-
-
-def numbers(value: Any) -> list[Any]:
-    """The numbers in a constant. Raises BadModelFile if they depend on the pixels or the batch."""
-    if isinstance(value, Value):
-        raise BadModelFile("a shape or an index depends on the pixels")
-    if isinstance(value, np.ndarray):
-        raise BadModelFile("a parameter depends on the size of the batch")
-    return list(value.flatten().tolist())
-
-
-def sizes(value: Any) -> list[int | BatchSize]:
-    """Sizes, which may depend on the batch."""
-    return list(value.flatten()) if isinstance(value, np.ndarray) else numbers(value)
-
-
-def dims_of(x: Any) -> list[int | BatchSize]:
-    """The shape of a result or a constant."""
-    if isinstance(x, Value):
-        return x.dims
-    return list(x.shape)
-
-
-def axis_of(node: OnnxNode, rank: int, default: int) -> int:
-    """The attribute `axis`, counted from the front."""
-    return front(int(option(node, "axis", default)), rank)
-
-
-def front(axis: int, rank: int) -> int:
-    """An axis counted from the front. Raises BadModelFile."""
-    if not -max(rank, 1) <= axis < max(rank, 1):
-        raise BadModelFile(f"axis {axis} of {rank}")
-    return axis % max(rank, 1)
 
 
 def elementwise(function: Callable[..., Tensor]) -> Operator:

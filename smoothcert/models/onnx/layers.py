@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from smoothcert.errors import BadModelFile
-from smoothcert.models.onnx.arithmetic import axis_of, dims_of, given, numbers, option, sizes
 from smoothcert.models.onnx.graph import OnnxNode
 from smoothcert.models.onnx.shapes import padded
+from smoothcert.models.onnx.sizes import axis_of, dims_of, given, numbers, option, sizes
 from smoothcert.models.onnx.translation import BatchSize, Operator, Translation, Value
 
 Pairs = list[tuple[int, int]]  # numbers added before and behind, by dimension

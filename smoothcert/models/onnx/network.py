@@ -12,11 +12,11 @@ from smoothcert.models.onnx.arithmetic import ARITHMETIC
 from smoothcert.models.onnx.graph import OnnxGraph, OnnxNode, parse_onnx
 from smoothcert.models.onnx.layers import LAYERS
 from smoothcert.models.onnx.shapes import SHAPES
-from smoothcert.models.onnx.sizes import SIZES
+from smoothcert.models.onnx.sizes import MAKING_SIZES, SIZES
 from smoothcert.models.onnx.translation import BatchSize, Operator, Translation, Value
 from smoothcert.schemas.certificate import Shape
 
-OPERATORS: dict[str, Operator] = {**ARITHMETIC, **SHAPES, **LAYERS}
+OPERATORS: dict[str, Operator] = {**ARITHMETIC, **SHAPES, **MAKING_SIZES, **LAYERS}
 _TAKES_SIZES = ("Reshape", "Expand", "Slice", "Tile")  # as their second input
 
 

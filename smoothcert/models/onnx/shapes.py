@@ -1,4 +1,4 @@
-"""The ONNX operators that move numbers: shapes, slices, joins, padding. And the arithmetic of sizes."""
+"""The ONNX operators that move numbers: shapes, slices, joins, padding."""
 
 import math
 from collections.abc import Sequence
@@ -10,18 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from smoothcert.errors import BadModelFile
-from smoothcert.models.onnx.arithmetic import (
-    axis_of,
-    dims_of,
-    front,
-    given,
-    numbers,
-    option,
-    reshape_to,
-    sizes,
-)
+from smoothcert.models.onnx.arithmetic import reshape_to
 from smoothcert.models.onnx.graph import OnnxNode
-from smoothcert.models.onnx.sizes import as_sizes
+from smoothcert.models.onnx.sizes import axis_of, dims_of, front, given, numbers, option, sizes
 from smoothcert.models.onnx.translation import BATCHES, BatchSize, Operator, Translation, Value, at
 
 _PADDING = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
@@ -249,41 +240,6 @@ def tile(t: Translation, node: OnnxNode, inputs: Sequence[Any]) -> Any:
     return t.method("repeat", inputs[0], sizes(inputs[1]))
 
 
-def shape_of(t: Translation, node: OnnxNode, inputs: Sequence[Any]) -> Any:
-    dims = dims_of(inputs[0])
-    end = option(node, "end", None)
-    return as_sizes(dims[int(option(node, "start", 0)) : None if end is None else int(end)])
-
-
-def size_of(t: Translation, node: OnnxNode, inputs: Sequence[Any]) -> Any:
-    first, *others = dims_of(inputs[0])
-    per_image = math.prod([size for size in others if isinstance(size, int)])
-    return as_sizes(first * per_image)
-
-
-def constant_of_shape(t: Translation, node: OnnxNode, inputs: Sequence[Any]) -> Any:
-    value = option(node, "value", torch.zeros(1))
-    return t.method("expand", value.reshape(()), sizes(inputs[0]))
-
-
-def constant(t: Translation, node: OnnxNode, inputs: Sequence[Any]) -> Any:
-    for name in ("value", "value_float", "value_floats", "value_int", "value_ints"):
-        if name in node.attributes:
-            value = node.attributes[name]
-            return value if isinstance(value, Tensor) else torch.tensor(value)
-    raise BadModelFile("it holds no numbers")
-
-
-def number_range(t: Translation, node: OnnxNode, inputs: Sequence[Any]) -> Any:
-    start, stop, step = (sizes(value)[0] for value in inputs)
-    if isinstance(stop, BatchSize) and (start, step) == (0, 1):
-        return t.count(stop)
-    start, stop, step = (numbers(value)[0] for value in inputs)
-    if not step or (stop - start) / step > _END:
-        raise BadModelFile("it counts too far")
-    return torch.arange(start, stop, step) if (stop - start) / step > 0 else torch.zeros(0, dtype=torch.int64)
-
-
 def triangle(t: Translation, node: OnnxNode, inputs: Sequence[Any]) -> Any:
     diagonal = numbers(inputs[1])[0] if given(inputs, 1) is not None else 0
     return t.call(torch.triu if option(node, "upper", 1) else torch.tril, inputs[0], diagonal)
@@ -318,7 +274,6 @@ def space_to_depth(t: Translation, node: OnnxNode, inputs: Sequence[Any]) -> Any
 SHAPES: dict[str, Operator] = {
     "Reshape": reshape, "Flatten": flatten, "Transpose": transpose, "Squeeze": squeeze,
     "Unsqueeze": unsqueeze, "Concat": concat, "Split": split, "Slice": slices, "Gather": gather,
-    "ScatterND": scatter_nd, "Pad": pad, "Expand": expand, "Tile": tile, "Shape": shape_of, "Size": size_of,
-    "ConstantOfShape": constant_of_shape, "Constant": constant, "Range": number_range, "Trilu": triangle,
+    "ScatterND": scatter_nd, "Pad": pad, "Expand": expand, "Tile": tile, "Trilu": triangle,
     "CumSum": cumulative_sum, "DepthToSpace": depth_to_space, "SpaceToDepth": space_to_depth,
 }  # fmt: skip

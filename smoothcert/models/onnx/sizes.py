@@ -1,4 +1,7 @@
-"""ONNX operators on sizes that depend on the batch, with which graphs compute shapes."""
+"""Attributes, inputs and sizes of an ONNX node, as the operators read them; and the operators on sizes.
+
+Graphs compute shapes with those. Sizes may depend on the batch.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,12 +12,54 @@ import torch
 from torch import Tensor
 
 from smoothcert.errors import BadModelFile
-from smoothcert.models.onnx.arithmetic import identity, option
 from smoothcert.models.onnx.graph import OnnxNode
-from smoothcert.models.onnx.translation import BatchSize, Operator, Sizes, Value
+from smoothcert.models.onnx.translation import BatchSize, Operator, Sizes, Translation, Value
 
 _END = 2**31  # slices name a larger number for the end
 _WHOLE_TYPES = 6, 7, 12, 13
+
+
+def option(node: OnnxNode, name: str, default: Any) -> Any:
+    """An attribute, or its default."""
+    return node.attributes.get(name, default)
+
+
+def given(inputs: Sequence[Any], index: int) -> Any:
+    """An optional input, or None."""
+    return inputs[index] if index < len(inputs) else None
+
+
+def numbers(value: Any) -> list[Any]:
+    """The numbers in a constant. Raises BadModelFile if they depend on the pixels or the batch."""
+    if isinstance(value, Value):
+        raise BadModelFile("a shape or an index depends on the pixels")
+    if isinstance(value, np.ndarray):
+        raise BadModelFile("a parameter depends on the size of the batch")
+    return list(value.flatten().tolist())
+
+
+def sizes(value: Any) -> list[int | BatchSize]:
+    """Sizes, which may depend on the batch."""
+    return list(value.flatten()) if isinstance(value, np.ndarray) else numbers(value)
+
+
+def dims_of(x: Any) -> list[int | BatchSize]:
+    """The shape of a result or a constant."""
+    if isinstance(x, Value):
+        return x.dims
+    return list(x.shape)
+
+
+def axis_of(node: OnnxNode, rank: int, default: int) -> int:
+    """The attribute `axis`, counted from the front."""
+    return front(int(option(node, "axis", default)), rank)
+
+
+def front(axis: int, rank: int) -> int:
+    """An axis counted from the front. Raises BadModelFile."""
+    if not -max(rank, 1) <= axis < max(rank, 1):
+        raise BadModelFile(f"axis {axis} of {rank}")
+    return axis % max(rank, 1)
 
 
 def as_sizes(values: Any) -> Tensor | Sizes:
@@ -29,6 +74,41 @@ def as_sizes(values: Any) -> Tensor | Sizes:
 
 def _are_truths(values: Sequence[Any]) -> bool:
     return bool(values) and all(isinstance(value, bool | np.bool_) for value in values)
+
+
+def shape_of(t: Translation, node: OnnxNode, inputs: Sequence[Any]) -> Any:
+    dims = dims_of(inputs[0])
+    end = option(node, "end", None)
+    return as_sizes(dims[int(option(node, "start", 0)) : None if end is None else int(end)])
+
+
+def size_of(t: Translation, node: OnnxNode, inputs: Sequence[Any]) -> Any:
+    first, *others = dims_of(inputs[0])
+    per_image = math.prod([size for size in others if isinstance(size, int)])
+    return as_sizes(first * per_image)
+
+
+def constant_of_shape(t: Translation, node: OnnxNode, inputs: Sequence[Any]) -> Any:
+    value = option(node, "value", torch.zeros(1))
+    return t.method("expand", value.reshape(()), sizes(inputs[0]))
+
+
+def constant(t: Translation, node: OnnxNode, inputs: Sequence[Any]) -> Any:
+    for name in ("value", "value_float", "value_floats", "value_int", "value_ints"):
+        if name in node.attributes:
+            value = node.attributes[name]
+            return value if isinstance(value, Tensor) else torch.tensor(value)
+    raise BadModelFile("it holds no numbers")
+
+
+def number_range(t: Translation, node: OnnxNode, inputs: Sequence[Any]) -> Any:
+    start, stop, step = (sizes(value)[0] for value in inputs)
+    if isinstance(stop, BatchSize) and (start, step) == (0, 1):
+        return t.count(stop)
+    start, stop, step = (numbers(value)[0] for value in inputs)
+    if not step or (stop - start) / step > _END:
+        raise BadModelFile("it counts too far")
+    return torch.arange(start, stop, step) if (stop - start) / step > 0 else torch.zeros(0, dtype=torch.int64)
 
 
 def _objects(value: Any) -> Any:
@@ -88,5 +168,10 @@ SIZES: dict[str, Operator] = {
     "Reshape": _on_sizes(lambda node, x, target: x.reshape([int(size) for size in target])),
     "ReduceProd": _on_sizes(lambda node, x, *rest: np.array([math.prod(x)], dtype=object)),
     "Cast": _on_sizes(_size_cast),
-    "Identity": identity,
+    "Identity": lambda t, node, inputs: inputs[0],
 }
+
+MAKING_SIZES: dict[str, Operator] = {
+    "Shape": shape_of, "Size": size_of, "ConstantOfShape": constant_of_shape, "Constant": constant,
+    "Range": number_range,
+}  # fmt: skip

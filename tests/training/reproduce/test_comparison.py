@@ -14,8 +14,8 @@ from smoothcert.schemas.card import ModelCard, Preprocessing
 from smoothcert.schemas.evaluation_log import Evidence, Log, Row
 from smoothcert.schemas.limits import NAME
 from training.methods import hyperparameters
+from training.reproduce import EXPERIMENTS, Arm, find_experiment
 from training.reproduce.comparison import OUTSIDE, ArmResult, comparison, costs
-from training.reproduce.experiments import EXPERIMENTS, Arm, find_experiment
 from training.reproduce.gaps import Gaps, log_probability_gaps, save_histograms
 from training.reproduce.published import EVERY_20TH, RADII, WHOLE, paper_rows
 from training.reproduce.references import radii_of, references
