@@ -47,7 +47,7 @@ class Server(uvicorn.Server):
             log_config=None,
             log_level="warning",
             server_header=False,
-            proxy_headers=False,  # service.prefix and service.auth read the few that they trust
+            proxy_headers=False,  # service.middleware and service.auth read the few that they trust
             timeout_graceful_shutdown=GRACE,
         )
         super().__init__(config)

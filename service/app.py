@@ -23,9 +23,17 @@ from starlette.types import Lifespan
 from service import batches, jobs, models, monitoring, verify
 from service.auth import REQUESTED_WITH, Authentication, Origins
 from service.errors import render
-from service.middleware import FORM_OVERHEAD, REQUEST_ID, BodyLimit, HeadRequests, RequestIds, SecurityHeaders
+from service.middleware import (
+    FORM_OVERHEAD,
+    REQUEST_ID,
+    BodyLimit,
+    HeadRequests,
+    Prefix,
+    Proxies,
+    RequestIds,
+    SecurityHeaders,
+)
 from service.openapi import complete_schema, operation_id
-from service.prefix import Prefix, Proxies
 from service.settings import Settings
 from service.state import ConcurrencyLimit, KeyFile, Service, State
 from service.submission import refuse_unknown

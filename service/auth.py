@@ -26,7 +26,7 @@ from service.errors import (
     as_service_error,
     problem_response,
 )
-from service.prefix import Proxies, path_of
+from service.middleware import Proxies, path_of
 from service.state import Service
 from smoothcert.errors import SmoothCertError
 from smoothcert.jobs.store import ANONYMOUS, WINDOW, Allowance

@@ -9,9 +9,8 @@ from fastapi import APIRouter, Header, Response
 
 from service.auth import CallerOf
 from service.errors import NotAnImage, NotFound
-from service.middleware import RequestId
+from service.middleware import PrefixOf, RequestId, batch_linked
 from service.openapi import BATCH, problems, shows
-from service.prefix import PrefixOf, batch_linked
 from service.state import Service, ServiceOf
 from service.submission import ManyImages, Upload, described, place, prepare
 from smoothcert.errors import BadImage, SmoothCertError

@@ -19,9 +19,8 @@ from pydantic import BaseModel
 
 from service.auth import CallerOf
 from service.errors import NotFound, NotYet
-from service.middleware import RequestId
+from service.middleware import PrefixOf, RequestId, linked
 from service.openapi import CANCELLED, CERTIFICATE, LIST, QUEUED, SUCCEEDED, problems, shows
-from service.prefix import PrefixOf, linked
 from service.state import Service, ServiceOf
 from service.submission import BINARY, OneImage, Upload, described, submit
 from smoothcert.errors import BrokerUnavailable

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from service.prefix import OUR_OWN, PREFIX
+from service.middleware import OUR_OWN, PREFIX
 from smoothcert.jobs.broker import LOCAL_BROKER, Address, broker_url
 from smoothcert.jobs.keys import DAY
 from smoothcert.models.registry import BUNDLED, DEFAULT_MODEL
