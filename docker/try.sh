@@ -174,6 +174,15 @@ down_and_up() {
   say "down: $(docker ps --quiet --filter "label=com.docker.compose.project=$PROJECT" | wc -l) containers are left, the volume stays"
   up
   for id in "${ids[@]}"; do ended "$id" 0; done
+  continued
+}
+
+# Any worker here can continue any job, so none may start again from its first vote.
+continued() {
+  local again
+  again=$(api "$URL/metrics" | awk '/^smoothcert_restarts_total/ { jobs += $2 } END { print jobs + 0 }')
+  say "jobs that started again from their first vote: $again"
+  [ "$again" = 0 ] || fail "a job lost its votes"
 }
 
 # in_volume VOLUME FOLDER OPTION... WORD...: a command of docs/deploy.md's backup, in a container that sees both.

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 import redis
@@ -10,6 +11,7 @@ from smoothcert.jobs.keys import MAX_DELIVERIES, platform_queue, queue_of
 from smoothcert.jobs.store import JobStore, Lane, Request
 from smoothcert.jobs.tasks import HELPER, TIME_LIMIT, Message
 from smoothcert.jobs.votes import VoteStore
+from smoothcert.jobs.workers import WorkerStatus
 from tests.jobs.tasks import alive, begin, begun, bring, brought, look, workers
 
 
@@ -194,6 +196,25 @@ def test_a_job_waits_for_its_platform_while_there_is_no_worker_at_all(
     other = VoteStore(client, "w2", "x")
     alive(other)
     assert begun(other, job_id).range == 1
+
+
+@pytest.mark.parametrize(("platform", "expected"), [("x", (1, 1)), ("y", (2, 0))])
+def test_a_restarted_worker_continues_the_job_unless_its_platform_is_another(
+    votes: VoteStore, client: redis.Redis, job_id: str, platform: str, expected: tuple[int, int]
+) -> None:
+    """While the only worker loads, nobody knows its platform: it may be the one that the job is pinned to."""
+    alive(votes)
+    brought(votes, begun(votes, job_id), 0, leave=True, folded=1)
+    gone(client, "w1")
+    client.rpush(queue_of("m"), "its message")
+    starting = WorkerStatus(id="w2", host="h", models=[], loading=["m"], started_at=datetime.now(UTC))
+    workers(client).beat(starting, silence=3600)
+    assert sweep(client) == []
+    other = VoteStore(client, "w2", platform)
+    alive(other)
+    assert len(sweep(client)) == (platform == "y")
+    task = begun(other, job_id)
+    assert (task.epoch, task.range) == expected
 
 
 def test_a_job_of_a_model_that_no_worker_has_is_given_up(

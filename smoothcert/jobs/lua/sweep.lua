@@ -36,11 +36,12 @@ local function includes(names, model)
   return false
 end
 
--- Whether a living worker (of this platform, if given) has loaded the model, or is going to.
+-- Whether a living worker (of this platform, if given) has loaded the model, or is going to. A worker that loads its first
+-- model has platform '', as it is not known yet: it may be this one.
 local function anybody_has(model, platform)
   local refused = redis.call('HEXISTS', key('refused_models'), model) == 1
   for _, worker in ipairs(statuses) do
-    local right = not platform or worker.platform == platform
+    local right = not platform or worker.platform == platform or worker.platform == ''
     if right and (includes(worker.models, model) or not refused and includes(worker.loading, model)) then return true end
   end
   return false
