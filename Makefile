@@ -25,6 +25,9 @@ DEV_STAMP := $(VENV)/.installed-dev
 # One thread for each test process; more would compete for the cores.
 TEST_THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
+# A file's tests share what they start; conftest.py has the order.
+SPREAD := -n $(JOBS) --dist loadfile --no-loadscope-reorder
+
 # The tests that smoothcert/ is measured by: its own, and of those around it what exercises documents and jobs.
 COVERING := tests/stats tests/noise tests/engines tests/models tests/schemas tests/images tests/jobs tests/attack tests/test_files.py tests/test_signing.py tests/test_timestamps.py tests/worker tests/service/test_auth.py tests/service/test_batches.py tests/cli/test_keys.py
 
@@ -60,7 +63,7 @@ imports: $(DEV_STAMP) ## which package may import which
 	$(BIN)/lint-imports
 
 unit: $(DEV_STAMP) ## the tests; a part of them: make unit TESTS=tests/stats
-	$(TEST_THREADS) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(TESTS)
+	$(TEST_THREADS) $(BIN)/python -m pytest $(SPREAD) $(TESTS)
 
 format: $(DEV_STAMP) ## format, and fix what ruff can fix
 	$(BIN)/ruff format .
@@ -71,7 +74,7 @@ duplicates: $(DEV_STAMP) ## code that stands twice (a minute)
 
 coverage: $(DEV_STAMP) ## branches of smoothcert/ that no test takes; fails below 98 %
 	@rm -rf build/coverage
-	$(TEST_THREADS) $(BIN)/coverage run -m pytest -n $(JOBS) --dist loadfile $(COVERING)
+	$(TEST_THREADS) $(BIN)/coverage run -m pytest $(SPREAD) $(COVERING)
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -109,7 +112,7 @@ lock: build/lock/bin/uv ## resolve requirements.lock again; UPGRADE=1 takes newe
 		--universal --python-version 3.11 --no-emit-index-url --quiet $(if $(UPGRADE),--upgrade) -o requirements.lock
 
 lowest: $(LOWEST)/.installed ## the tests with everything as old as pyproject.toml allows (installs PyTorch a second time)
-	$(TEST_THREADS) $(LOWEST)/bin/python -m pytest -n $(JOBS) --dist loadfile $(TESTS)
+	$(TEST_THREADS) $(LOWEST)/bin/python -m pytest $(SPREAD) $(TESTS)
 
 # Not part of `make test`, because it asks a public database. An empty report means that the database was not reached.
 audit: build/audit/bin/pip-audit ## known vulnerabilities of the pinned dependencies; needs the network

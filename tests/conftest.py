@@ -25,6 +25,30 @@ hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("suite")
 
 
+# Tests that take longest, by folder or file: they start first, so that no process idles at the end.
+FIRST = (
+    "tests/cli/test_environments.py",
+    "tests/cli/test_up.py",
+    "tests/acceptance",
+    "tests/faults",
+    "tests/worker",
+    "tests/cli",
+    "tests/engines",
+    "tests/training",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long ones first; otherwise the order that pytest found."""
+
+    def place(item: pytest.Item) -> int:
+        matching = (i for i, start in enumerate(FIRST) if item.nodeid.startswith(start))
+        return next(matching, len(FIRST))
+
+    items.sort(key=place)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Tests marked `gpu` are skipped where there is none; torch is only loaded to find out."""
     if item.get_closest_marker("gpu"):

@@ -175,7 +175,9 @@ def run_bench(checkpoint: Checkpoint, configs: Sequence[EngineConfig], seconds: 
         architecture=card.architecture,
         device=device,
         flop_per_vote=flop_per_vote(network, card.input_shape),
-        matrix_rates={precision: peak_matmul_rate(device, precision) for precision in precisions},
+        matrix_rates={
+            precision: peak_matmul_rate(device, precision, min(1.0, seconds)) for precision in precisions
+        },
         tuning=tuning,
         default=subject.candidates(device)[0],
     )

@@ -11,7 +11,6 @@ from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
-from scipy import stats
 
 from smoothcert.schemas.certificate import Bound, Look
 from smoothcert.schemas.job import Progress
@@ -254,6 +253,8 @@ def predicts(counts_K: Counts, n: int, alpha: float, *, slack: float = 0.0) -> b
     Votes for no class count for the second. slack: total variation of one vote, so n times that for all of
     them. The p-value is accurate to 1e-13.
     """
+    from scipy import stats  # noqa: PLC0415  # a second to load, for `predict` alone
+
     second, first = np.sort(np.append(counts_K, 0))[-2:].tolist()
     second += n - int(counts_K.sum())
     if first <= second:

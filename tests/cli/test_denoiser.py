@@ -105,9 +105,7 @@ def test_a_classifier_in_an_onnx_file_gets_a_denoiser_too(inside: Command, tmp_p
 def test_a_network_trained_without_noise_is_certified_at_the_given_level(
     inside: Command, tmp_path: Path
 ) -> None:
-    done = inside(
-        "train", "standard", *DIGITS, "--sigma", "0.25", "--epochs", "1", "--out", tmp_path / "clean"
-    )
+    done = inside(*("train", "standard", *ASKED[2:], "--sigma", "0.25", "--out", tmp_path / "clean"))
     assert done.returncode == 0, done.stderr
     card = read_card(tmp_path / "clean")
     assert (card.method, card.sigma) == ("standard", 0.25)
@@ -156,11 +154,9 @@ def test_a_run_is_not_continued_with_another_classifier(inside: Command, tmp_pat
     from tests.cli.test_train import train_and_interrupt
 
     folder = tmp_path / "killed"
-    asked = ("train", "denoiser", *DIGITS, "--sigma", "0.5", "--epochs", "8", *SMALL)
+    asked = (*ASKED, *SMALL, "--epochs", "8")
     train_and_interrupt(inside, folder, *asked, "--classifier", MODEL)
-    done = inside(
-        "train", "standard", *DIGITS, "--sigma", "0.5", "--epochs", "1", "--out", tmp_path / "clean"
-    )
+    done = inside(*("train", "standard", *ASKED[2:], "--out", tmp_path / "clean"))
     assert done.returncode == 0, done.stderr
     done = inside(*asked, "--classifier", tmp_path / "clean", "--resume", "--out", folder)
     assert (done.returncode, "another recipe (classifier differ)" in done.stderr) == (2, True), done.stderr

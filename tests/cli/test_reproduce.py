@@ -6,6 +6,9 @@ from tests.cli.conftest import DATA, MODEL, Command
 ROOT = ("--data-root", DATA / "mnist-tiny")
 
 
+QUICK = ("--scale", "0.01", "--precision", "float32")  # nothing is measured
+
+
 def unpadded(markdown: str) -> str:
     """Without the spaces that align columns."""
     return re.sub(" +", " ", markdown)
@@ -31,7 +34,7 @@ def test_what_is_missing_is_trained_and_certified_once(inside: Command, tmp_path
 
 
 def test_what_is_unfinished_is_continued_unless_that_is_refused(inside: Command, tmp_path: Path) -> None:
-    ask = ("reproduce", "mnist", *ROOT, "--out", tmp_path, "--only", "gaussian-0.50", "--scale", "0.01")
+    ask = ("reproduce", "mnist", *ROOT, "--out", tmp_path, "--only", "gaussian-0.50", *QUICK)
     assert inside(*ask, "--n", "100").returncode == 0
     log = tmp_path / f"{MODEL}-x0.01.tsv"
     whole = log.read_text()
@@ -50,7 +53,7 @@ def test_what_is_unfinished_is_continued_unless_that_is_refused(inside: Command,
 
 
 def test_a_log_of_other_weights_is_left_out(inside: Command, tmp_path: Path) -> None:
-    ask = ("reproduce", "mnist", *ROOT, "--out", tmp_path, "--only", "gaussian-0.50", "--scale", "0.01")
+    ask = ("reproduce", "mnist", *ROOT, "--out", tmp_path, "--only", "gaussian-0.50", *QUICK)
     assert inside(*ask, "--n", "100").returncode == 0
     run = tmp_path / f"{MODEL}-x0.01.tsv.run.json"
     run.write_text(re.sub(r'("weights_sha256": ")\w{4}', r"\g<1>0000", run.read_text()))

@@ -135,7 +135,8 @@ def test_training_takes_no_more_threads_than_a_container_is_granted(
     monkeypatch.setattr(hardware, "cpu_quota", lambda _: 1.5)
     try:
         torch.set_num_threads(2)
-        trained = inside("train", "gaussian", *ASKED, "--epochs", "1", "--out", tmp_path / "made")
+        asked = ("train", "gaussian", *ASKED, "--epochs", "1", "--precision", "float32")
+        trained = inside(*asked, "--out", tmp_path / "made")
         assert (trained.returncode, torch.get_num_threads()) == (0, 1), trained.stderr
     finally:
         torch.set_num_threads(before)

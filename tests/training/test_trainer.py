@@ -47,8 +47,11 @@ def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) ->
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("stop", [1, 7, 6])  # early, in the second epoch, between the epochs
+@pytest.mark.parametrize(
+    ("stop", "precision"),
+    # early, in the second epoch, between the epochs; bfloat16, slow where it is emulated, changes no position
+    [(1, "float32"), (7, "float32"), (6, "float32"), (7, "bfloat16")],
+)
 def test_a_run_resumed_after_any_step_ends_with_the_same_weights(
     tmp_path: Path, precision: str, stop: int
 ) -> None:
