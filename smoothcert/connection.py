@@ -17,7 +17,7 @@ import httpx2
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from smoothcert.errors import InternalError, InvalidRequest
-from smoothcert.files import shown
+from smoothcert.files import read_file, shown
 from smoothcert.schemas.card import ModelCard
 from smoothcert.schemas.job import Problem
 
@@ -93,8 +93,6 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-MAX_FILE = 200_000_000  # bytes
-
 Document = TypeVar("Document", bound=BaseModel)
 Named = tuple[str, bytes]  # a file's name and content
 
@@ -126,14 +124,7 @@ def named_file(image: Any) -> Named:
         return "image", image
     if isinstance(image, str | Path):
         path = Path(image)
-        try:
-            with path.open("rb") as file:
-                data = file.read(MAX_FILE + 1)
-        except OSError as error:
-            raise InvalidRequest(f"{path} can't be read: {error.strerror}.") from error
-        if len(data) > MAX_FILE:
-            raise InvalidRequest(f"{path} is larger than {MAX_FILE} bytes.")
-        return shown(path.name), data
+        return shown(path.name), read_file(path)
     return "image.png", _png(image)
 
 

@@ -8,8 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from smoothcert.errors import BadCheckpoint
+from smoothcert.errors import BadCheckpoint, InvalidRequest
 
+MAX_FILE = 200_000_000  # bytes
 STANDARD_STREAMS = 1, 2  # descriptors
 NO_NAMELESS_FILES = errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT  # O_TMPFILE is not supported
 # The folder accepts no new file, or the file can't be replaced (another owner, a mount point).
@@ -96,6 +97,23 @@ def from_home(path: Path) -> Path:
         return path.expanduser()
     except RuntimeError:
         return Path(os.devnull, path.name)
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a file. Raises InvalidRequest: unreadable, or larger than any accepted image."""
+    data = read_up_to(path, MAX_FILE + 1)
+    if len(data) > MAX_FILE:
+        raise InvalidRequest(f"{path} is larger than {MAX_FILE} bytes.")
+    return data
+
+
+def read_up_to(path: Path, most: int) -> bytes:
+    """The first bytes of a file; a device or pipe may be endless. Raises InvalidRequest."""
+    try:
+        with path.open("rb") as file:
+            return file.read(most)
+    except OSError as error:
+        raise InvalidRequest(f"{path} can't be read: {error.strerror}.") from error
 
 
 def read_bounded(path: Path, most_bytes: int, else_say: str) -> bytes:

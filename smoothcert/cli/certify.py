@@ -172,7 +172,7 @@ class LocalCertifier:
             yield path, last
 
     def _read(self, path: Path) -> CertifiedImage:
-        from smoothcert.cli.options import read_file
+        from smoothcert.files import read_file
         from smoothcert.images.decode import read_image
 
         try:
@@ -203,7 +203,7 @@ class RemoteCertifier:
 
     def one(self, path: Path) -> Stream:
         """Certify one file."""
-        from smoothcert.cli.options import read_file
+        from smoothcert.files import read_file
 
         job = self._client.submit_file(shown(path.name), read_file(path), self._fields)
         try:

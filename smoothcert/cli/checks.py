@@ -29,7 +29,7 @@ def check_against(
     certificate: Certificate, model: str | None, image: Path | None, replay: bool
 ) -> Iterator[Check]:
     """Checks against the model, the image and redrawn votes. Raises InvalidRequest."""
-    from smoothcert.cli.options import read_file
+    from smoothcert.files import read_file
     from smoothcert.images.decode import read_image
     from smoothcert.verification import Pixels, check_image, check_votes
 

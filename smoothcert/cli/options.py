@@ -10,6 +10,7 @@ import typer
 
 from smoothcert.cli.output import note
 from smoothcert.errors import InternalError, InvalidRequest, NotACertificate
+from smoothcert.files import read_file, read_up_to
 from smoothcert.schemas.parameters import DEFAULT_ALPHA, DEFAULT_N, DEFAULT_N0, Parameters
 
 if TYPE_CHECKING:
@@ -59,24 +60,6 @@ def parameters(options: dict[str, Any], sigma: float) -> Parameters:
 
 SLICE = 100  # images in one request; a service accepts 256 and 100 MB by default
 SLICE_BYTES = 50_000_000
-MAX_FILE = 200_000_000  # bytes
-
-
-def read_file(path: Path) -> bytes:
-    """The bytes of a file. Raises InvalidRequest: unreadable, or larger than any accepted image."""
-    data = read_up_to(path, MAX_FILE + 1)
-    if len(data) > MAX_FILE:
-        raise InvalidRequest(f"{path} is larger than {MAX_FILE} bytes.")
-    return data
-
-
-def read_up_to(path: Path, most: int) -> bytes:
-    """The first bytes of a file; a device or pipe may be endless. Raises InvalidRequest."""
-    try:
-        with path.open("rb") as file:
-            return file.read(most)
-    except OSError as error:
-        raise InvalidRequest(f"{path} can't be read: {error.strerror}.") from error
 
 
 def read_document(path: Path) -> bytes:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smoothcert.cli.options import failures, parse_json, read_document, read_up_to
+from smoothcert.cli.options import failures, parse_json, read_document
 from smoothcert.cli.output import check_out, note, show
 from smoothcert.errors import BadTimestamp, InternalError, InvalidRequest
-from smoothcert.files import is_stream, write_whole
+from smoothcert.files import is_stream, read_up_to, write_whole
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 from smoothcert.errors import InvalidRequest
 from smoothcert.files import shown
+
+T = TypeVar("T")
 
 FIELD_COLUMNS = ("idx", "label", "predict", "radius", "correct", "time")
 EVIDENCE_COLUMNS = ("n0", "n", "alpha", "sigma", "bound", "p_lower", "p_upper", "counts", "seed")
@@ -239,38 +241,30 @@ def _parse_fields(fields: Mapping[str, str]) -> dict[str, Any]:
     return values
 
 
-def _non_negative_int(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise ValueError
+def _checked(value: T, holds: object) -> T:
+    if not holds:
+        raise ValueError(value)
     return value
+
+
+def _non_negative_int(text: str) -> int:
+    return _checked(value := int(text), value >= 0)
 
 
 def _non_negative(text: str) -> float:
-    value = float(text)
-    if not (value >= 0 and math.isfinite(value)):
-        raise ValueError
-    return value
+    return _checked(value := float(text), value >= 0 and math.isfinite(value))
 
 
 def _probability(text: str) -> float:
-    value = _non_negative(text)
-    if value > 1:
-        raise ValueError
-    return value
+    return _checked(value := _non_negative(text), value <= 1)
 
 
 def _positive(text: str) -> float:
-    value = _non_negative(text)
-    if value == 0:
-        raise ValueError
-    return value
+    return _checked(value := _non_negative(text), value > 0)
 
 
 def _name(text: str) -> str:
-    if not text:
-        raise ValueError
-    return text
+    return _checked(text, text)
 
 
 def _counts(text: str) -> tuple[int, ...]:

@@ -230,7 +230,7 @@ def resize(t: Translation, node: OnnxNode, inputs: Sequence[Any]) -> Any:
             raise BadModelFile(f"it makes {new} of {size}")
         places = _places(node, size, new, scale, old)
         if mode == "nearest":
-            x = _nearest(t, x, axis, _rounded(places, node, old))
+            x = t.call(torch.index_select, x, axis, _rounded(places, node, old).clamp(0, size - 1))
         else:
             x = _linear(t, x, axis, places, size)
     return x
@@ -274,12 +274,6 @@ def _rounded(places: Tensor, node: OnnxNode, old: bool) -> Tensor:
     if how not in rounding:
         raise BadModelFile(f"{how} is not read")
     return rounding[how].long()
-
-
-def _nearest(t: Translation, x: Any, axis: int, places: Tensor) -> Any:
-    size = dims_of(x)[axis]
-    assert isinstance(size, int)
-    return t.call(torch.index_select, x, axis, places.clamp(0, size - 1))
 
 
 def _linear(t: Translation, x: Any, axis: int, places: Tensor, size: int) -> Any:
