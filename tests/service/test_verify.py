@@ -1,4 +1,4 @@
-"""POST /verify: the verdict on certificates, with and without their image."""
+"""POST /verify: the verdict on certificates, with and without their image; and the keys of signatures."""
 
 import json
 from collections.abc import Iterator
@@ -13,8 +13,10 @@ from service.settings import Settings
 from smoothcert.images.decode import read_image
 from smoothcert.schemas.certificate import Certificate, PublicKeys
 from smoothcert.schemas.statement import Statement
-from smoothcert.signing import Signer
+from smoothcert.signing import Signer, signature_problem
 from tests.service.shelf import STATEMENT
+from tests.service.worker import StandInWorker, progress
+from tests.service.worker import certificate as certificate_of_task
 from tests.support.cards import card_with
 from tests.support.issuing import certificate_for
 
@@ -157,3 +159,21 @@ def test_the_signature_of_a_statement_is_checked(keyed: TestClient, signer: Sign
     redated = document.model_copy(update={"issued_at": document.issued_at.replace(year=2020)})
     files = {"certificate": ("statement.json", redated.model_dump_json())}
     assert keyed.post("/verify", files=files).json()["refused"]["field"] == "signature"
+
+
+def test_what_the_service_serves_is_what_the_worker_signed(
+    settings: Settings, worker: StandInWorker, digit: bytes, tmp_path: Path
+) -> None:
+    signer, file = Signer.draw(), tmp_path / "signing-keys.json"
+    file.write_text(PublicKeys(keys=(signer.public,)).model_dump_json())
+    with TestClient(create_app(settings.model_copy(update={"signing_keys": file}))) as client:
+        job = client.post("/certify", files={"image": digit}, data={"n": 1000}).json()
+        task = worker.begin(job["id"])
+        worker.votes.finish(task, signer.sign(certificate_of_task(task, 1000, 1 / 3)), progress(1000, 1 / 3))
+        keys = PublicKeys.model_validate_json(client.get("/keys/signing").content)
+        assert signature_problem(client.get(job["links"]["certificate"]).json(), keys) is None
+        assert signature_problem(client.get(job["links"]["self"]).json()["certificate"], keys) is None
+
+
+def test_without_a_key_there_is_none_to_serve(client: TestClient) -> None:
+    assert client.get("/keys/signing").json() == {"keys": []}
