@@ -249,7 +249,7 @@ def test_a_job_stays_on_its_platform_while_that_lives_and_starts_again_elsewhere
 
 def test_a_worker_that_cannot_compute_ends(plant: Plant) -> None:
     worker = plant.launch(SMOOTHCERT_ENGINES="no_such_module:Engines")
-    worker.process.wait(20)
+    worker.process.wait(120)
     assert b"can't certify" in worker.log.read_bytes()
 
 
@@ -257,7 +257,7 @@ def test_a_worker_whose_signing_key_is_none_ends_and_says_how_to_mend_it(plant: 
     key = plant.folder / "key.pem"
     key.write_text("no key")
     worker = plant.launch(SMOOTHCERT_SIGNING_KEY=key)
-    worker.process.wait(60)
+    worker.process.wait(120)
     told = next(line for line in worker.log.read_text().splitlines() if "can't certify" in line)
     assert f"{key} holds no private key" in json.loads(told)["why"]
     assert "smoothcert keys signing" in told
