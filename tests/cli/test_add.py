@@ -15,6 +15,7 @@ from smoothcert.models.registry import BUNDLED, WEIGHTS_FILE, read_card
 
 onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
 
+from tests.cli.conftest import command_here  # noqa: E402
 from tests.support.onnx_files import model, node, small_network  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,10 +28,17 @@ def smoothcert(*arguments: object, models: Path) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
+def inside(*arguments: object, models: Path) -> tuple[int, str, str]:
+    """The same in this process."""
+    with command_here(models) as run:
+        done = run(*arguments)
+    return done.returncode, done.stdout, done.stderr
+
+
 def test_an_onnx_file_becomes_a_model_that_certifies(tmp_path: Path) -> None:
     source, models = tmp_path / "My Net.onnx", tmp_path / "models"
     source.write_bytes(small_network().SerializeToString())
-    status, out, err = smoothcert("add", source, "--sigma", "0.25", "--labels", "a,b,c,d", models=models)
+    status, out, err = inside("add", source, "--sigma", "0.25", "--labels", "a,b,c,d", models=models)
     assert (status, "is not measured" in err) == (0, True), err
     assert "twice the same" in out
     card = read_card(models / "my-net")
@@ -44,13 +52,13 @@ def test_an_onnx_file_becomes_a_model_that_certifies(tmp_path: Path) -> None:
     )
     assert status == 0, err
     assert json.loads(out)["model"]["sha256"] == card.weights_sha256
-    status, out, _ = smoothcert("models", models=models)
+    status, out, _ = inside("models", models=models)
     assert "my-net" in out
 
 
 def test_the_bundled_weights_become_the_bundled_model(tmp_path: Path) -> None:
     name = "mnist-lenet-gaussian-0.50"
-    status, _, err = smoothcert(
+    status, _, err = inside(
         "add", BUNDLED / name / WEIGHTS_FILE, "--arch", "lenet", "--sigma", 0.5, "--out", tmp_path / "again",
         models=tmp_path,
     )  # fmt: skip
@@ -107,7 +115,7 @@ def test_a_folder_that_is_there_already_is_kept(tmp_path: Path) -> None:
     (tmp_path / "models/net").mkdir(parents=True)
     (tmp_path / "models/net/precious").touch()
     (tmp_path / "net.onnx").write_bytes(small_network().SerializeToString())
-    status, _, err = smoothcert("add", tmp_path / "net.onnx", "--sigma", 0.5, models=tmp_path / "models")
+    status, _, err = inside("add", tmp_path / "net.onnx", "--sigma", 0.5, models=tmp_path / "models")
     assert (status, "exists already" in err) == (2, True)
     assert [path.name for path in (tmp_path / "models/net").iterdir()] == ["precious"]
 

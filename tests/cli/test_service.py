@@ -72,7 +72,7 @@ def wait_until_ready(address: str) -> None:
 
 
 def test_certify_by_a_service_gives_the_same_kind_of_answer(
-    smoothcert: Command, url: str, tmp_path: Path
+    smoothcert: Command, inside: Command, url: str, tmp_path: Path
 ) -> None:
     # Of anytime's looks an early one may prove the largest radius, and its n is then the certificate's.
     there = ("--procedure", "certify", "--url", url)
@@ -81,8 +81,8 @@ def test_certify_by_a_service_gives_the_same_kind_of_answer(
     certificate = Certificate.model_validate_json(done.stdout)
     assert (certificate.model.name, certificate.n, certificate.alpha) == (MODEL, 3000, 0.01)
     assert done.stderr == ""
-    assert "class" in smoothcert("certify", DATA / "digit-3.png", "--n", "500", "--url", url).stdout
-    several = smoothcert("certify", f"{DATA}/digit-[0-2].png", "--n", "500", *there, "--format", "tsv")
+    assert "class" in inside("certify", DATA / "digit-3.png", "--n", "500", "--url", url).stdout
+    several = inside("certify", f"{DATA}/digit-[0-2].png", "--n", "500", *there, "--format", "tsv")
     rows = list(csv.DictReader(several.stdout.splitlines(), delimiter="\t"))
     assert [Path(row["image"]).name for row in rows] == ["digit-0.png", "digit-1.png", "digit-2.png"]
     assert {row["n"] for row in rows} == {"500"}
@@ -91,7 +91,7 @@ def test_certify_by_a_service_gives_the_same_kind_of_answer(
         (["digit-3.png", "--model", "nope"], "There is no model 'nope'"),
         (["digit-3.png", "--n", "9"], "least n is 10"),
     ):
-        refused = smoothcert("certify", DATA / arguments[0], *arguments[1:], "--url", url)
+        refused = inside("certify", DATA / arguments[0], *arguments[1:], "--url", url)
         assert refused.returncode == 2, refused.stderr
         assert complaint in refused.stderr
         assert len(refused.stderr.splitlines()) == 1
@@ -105,7 +105,7 @@ def test_certify_by_a_service_gives_the_same_kind_of_answer(
     shown, table = on_a_terminal("certify", folder, "--n", "500", "--url", url)
     assert "2/2" in shown
     assert [name in table for name in ("digit-4.png", "digit-5.png")] == [True, True]
-    document = smoothcert("certify", folder, "--n", "500", "--url", url, "--json").stdout
+    document = inside("certify", folder, "--n", "500", "--url", url, "--json").stdout
     assert [Path(one["image"]).name for one in json.loads(document)] == ["digit-4.png", "digit-5.png"]
 
 
