@@ -54,7 +54,7 @@ def test_a_worker_certifies_a_job_and_says_what_it_did(steady: Plant) -> None:
     assert (certificate.outcome, certificate.predicted_class, certificate.label) == ("certified", 0, "a")
     assert 0.68 < certificate.radius < 0.25 * (1.2816 + 1.5548)  # what 0.9 and 0.06 allow, from below
     assert certificate.engine.device == "stand-in"
-    assert job.progress.samples == certificate.n == 50_000
+    assert job.progress.samples == certificate.drawn == 50_000
 
 
 def test_what_a_worker_does_is_counted(steady: Plant) -> None:
