@@ -17,7 +17,7 @@ from smoothcert.models.registry import BUNDLED, ModelRegistry
 
 DATA = Path(__file__).parents[1] / "data"
 MODEL = "mnist-lenet-consistency-0.50"
-N = 20_000  # votes: enough for a radius well above 0.5, quick on a small machine
+N = 5_000  # votes: enough for a radius well above 0.5, quick on a small machine
 PATIENCE = 120.0  # seconds
 
 pytestmark = pytest.mark.skipif(
