@@ -58,11 +58,11 @@ def test_the_modules_that_a_workflow_mutates_are_there(workflow: Path) -> None:
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
-def test_every_job_has_a_time_limit_and_every_action_a_version(workflow: Path) -> None:
+def test_every_job_has_a_time_limit_and_every_action_a_hash(workflow: Path) -> None:
     for job in jobs(workflow).values():
         assert job["timeout-minutes"] <= 180
         used = [step["uses"] for step in job["steps"] if "uses" in step]
-        assert [action for action in used if not re.search(r"@v\d", action)] == []
+        assert [action for action in used if not re.search(r"@[0-9a-f]{40}$", action)] == []
 
 
 def test_ci_runs_every_python_that_the_package_allows() -> None:
