@@ -11,6 +11,7 @@ from torch import Tensor
 from smoothcert.engines.hardware import has_bfloat16
 from smoothcert.errors import InvalidRequest
 from tests.training.test_trainer import CPU, assert_same, images, recipe, weights
+from training import autotune as autotuning
 from training.autotune import MIN_CPU_STEPS, MIN_GAIN, autotune
 from training.datasets.base import Schedule
 from training.methods.gaussian import Gaussian
@@ -19,6 +20,13 @@ from training.trainer import Trainer
 
 SLOW = 1.0  # seconds; any real step of these tests is shorter
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(autouse=True)
+def short_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One step more than the least, so that a trial that ends early is told from a whole one."""
+    if not torch.cuda.is_available():
+        monkeypatch.setattr(autotuning, "MAX_STEPS", MIN_CPU_STEPS + 1)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from smoothcert.models.registry import read_card
+from tests.cli.conftest import command_here
 from training.distributed import rows_of_rank
 from training.run import METRICS_FILE
 
@@ -28,22 +29,37 @@ MEASURED = (
 )
 
 
-def train(folder: Path, *launcher: str) -> list[float]:
-    """Losses of the epochs."""
-    command = [*launcher, str(Path(sys.executable).with_name("smoothcert")), *ASK, "--out", str(folder)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+def train_together(arguments: tuple[str, ...], folder: Path) -> "subprocess.CompletedProcess[str]":
+    program = str(Path(sys.executable).with_name("smoothcert"))
     done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False
+        [sys.executable, *TOGETHER, program, *arguments, "--out", str(folder)],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("loss") == 1
+    return done
+
+
+def losses(folder: Path) -> list[float]:
+    """Of the epochs."""
     lines = (folder / METRICS_FILE).read_text().splitlines()[1:]
     return [float(line.split("\t")[1]) for line in lines]
 
 
-def test_two_processes_see_the_losses_of_one_and_end_with_its_weights(tmp_path: Path) -> None:
-    alone = train(tmp_path / "alone")
-    shared = train(tmp_path / "shared", sys.executable, *TOGETHER)
+def test_two_processes_see_the_losses_of_one_and_end_with_its_weights(
+    tmp_path: Path, one_thread: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    with command_here(tmp_path) as run:
+        done = run(*ASK, "--out", tmp_path / "alone")
+    assert done.returncode == 0, done.stderr
+    told = train_together(ASK, tmp_path / "shared").stdout
+    assert told.count("loss") == 1
+    alone, shared = losses(tmp_path / "alone"), losses(tmp_path / "shared")
     assert len(alone) == 2
     assert shared == pytest.approx(alone, rel=1e-4)
     ours, theirs = (load_file(tmp_path / name / "model.safetensors") for name in ("alone", "shared"))
@@ -52,18 +68,7 @@ def test_two_processes_see_the_losses_of_one_and_end_with_its_weights(tmp_path: 
 
 
 def test_the_first_process_decides_the_precision_of_all(tmp_path: Path) -> None:
-    command = [sys.executable, *TOGETHER, str(Path(sys.executable).with_name("smoothcert")), *MEASURED]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, "--out", str(tmp_path / "shared")],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    done = train_together(MEASURED, tmp_path / "shared")
     assert done.stderr.count("training in ") == 1
     assert read_card(tmp_path / "shared").training["precision"] in ("float32", "bfloat16")
 
