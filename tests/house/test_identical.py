@@ -1,8 +1,11 @@
 """benchmarks/identical.py tells equal certificates from others."""
 
+import io
 import json
-import subprocess
+import runpy
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,8 +17,23 @@ MODEL = "mnist-lenet-consistency-0.50"
 ENGINE = "cpu:eager/channels-last/folded/1-threads:float32:64"
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, check=False)
+@dataclass(frozen=True)
+class Finished:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(*arguments: str | Path) -> Finished:
+    """The script in this process, which has loaded torch already."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as changed, redirect_stdout(out), redirect_stderr(err):
+        changed.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
+        changed.setattr(sys, "path", list(sys.path))
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+    assert isinstance(ended.value.code, int)
+    return Finished(ended.value.code, out.getvalue(), err.getvalue())
 
 
 def certify(path: Path) -> None:

@@ -19,7 +19,12 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_notebook_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(DOCS)
-    cells = ["".join(cell["source"]) for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
+    # Fewer votes than the reader draws: the engines are measured all the same.
+    cells = [
+        "".join(cell["source"]).replace("n=10_000", "n=1_000")
+        for cell in NOTEBOOK["cells"]
+        if cell["cell_type"] == "code"
+    ]
     names: dict[str, object] = {"__name__": "__main__"}
     for cell in cells:
         exec(cell, names)

@@ -17,10 +17,10 @@ if sys.argv[1] == "keep":
     keep_freed_memory()
 def step():  # as training does: several activations live at once, all freed at the end
     return [torch.ones(2 << 20) for _ in range(8)]
-for _ in range(10):  # until the heap has reached its size
+for _ in range(5):  # until the heap has reached its size
     step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(60):
+for _ in range(12):
     step()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
