@@ -175,7 +175,7 @@ def certified(network: nn.Module, test: ImageSet, recipe: Recipe) -> str:
         every=len(test) // CERTIFIED, procedure="certify", n0=100, n=VOTES, alpha=0.001,
         sigma=recipe.method.sigma, seed=1, setup=str(setup),
     )  # fmt: skip
-    steps = evaluate(engine, test, run, selected_indices(len(test), run.every, None), done=())
+    steps = evaluate(engine, test, run, selected_indices(len(test), run.every, None))
     rows = tuple(step.row for step in steps if step.row)
     accuracy = sum(row.right for row in rows) / len(rows)
     summary = summarize(Log("benchmark", rows), (0.0,))

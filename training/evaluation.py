@@ -5,7 +5,7 @@ Each row can be replayed from its own seed. A kill loses only the row in progres
 
 import fcntl
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -69,13 +69,12 @@ def selected_indices(total: int, every: int, limit: int | None) -> range:
 
 
 def evaluate(
-    engine: Sampling, images: ImageSet, run: EvaluationRun, indices: Sequence[int], done: Collection[int]
+    engine: Sampling, images: ImageSet, run: EvaluationRun, indices: Sequence[int]
 ) -> Iterator[EvaluationProgress]:
-    """Certify the indices not in `done`, in order. Raises ImpossibleRequest before the first vote."""
+    """Certify these images in order. Raises ImpossibleRequest before the first vote."""
     parameters = parameters_of(run)
     for idx in indices:
-        if idx not in done:
-            yield from _certify(engine, images, run, parameters, idx)
+        yield from _certify(engine, images, run, parameters, idx)
 
 
 def _certify(

@@ -33,8 +33,9 @@ def certify(folder: Path, args: argparse.Namespace, deadline: float) -> None:
     wanted = range(0, len(photos), args.every)
     with LogWriter(args.logs / f"{card.name}-n{args.n}.tsv", run, ROWS, resume=True) as log:
         rows = list(log.rows)
+        rest = [idx for idx in wanted if idx not in {row.idx for row in rows}]
         began = time.monotonic()
-        for step in evaluate(engine, photos, run, wanted, {row.idx for row in rows}):
+        for step in evaluate(engine, photos, run, rest):
             if step.row is not None:
                 log.append(step.row)
                 rows.append(step.row)

@@ -267,7 +267,7 @@ def _each(plan: AttackPlan, rest: Sequence[int], report: Report) -> Iterator[Att
     shape, classes = card.input_shape, len(card.labels)
     attacker = Attacker(network, shape, classes, config=config, sigma=run.sigma, budget=budget)
     bare = BareAttacker(network, steps=budget.bare_steps, device=config.device)
-    for step in evaluate(engine, plan.images, run, rest, done=()):
+    for step in evaluate(engine, plan.images, run, rest):
         if step.row is None:
             report(0.0, f"image {step.idx}: {step.votes} of {step.of} votes")
         else:

@@ -245,7 +245,7 @@ def _here(
     from training.evaluation import evaluate
 
     if rest:
-        yield from evaluate(build_engine(checkpoint, run.setup), images, run, rest, done=())
+        yield from evaluate(build_engine(checkpoint, run.setup), images, run, rest)
 
 
 def _write(steps: Iterator[EvaluationProgress], journal: LogWriter[Row], of: int) -> Sequence[Row]:

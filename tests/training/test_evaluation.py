@@ -101,7 +101,7 @@ def images() -> ImageSet:
 def certify(
     images: ImageSet, indices: range, engine: StandIn | None = None, run: EvaluationRun = RUN
 ) -> list[Row]:
-    steps = evaluate(engine or StandIn(), images, run, indices, done=())
+    steps = evaluate(engine or StandIn(), images, run, indices)
     return [step.row for step in steps if step.row]
 
 
@@ -187,7 +187,7 @@ def evaluate_into(path: Path, images: ImageSet, limit: int | None, *, resume: bo
     indices = selected_indices(IMAGES, RUN.every, limit)
     with LogWriter(path, RUN, ROWS, resume=resume) as journal:
         done = {row.idx for row in journal.rows}
-        for step in evaluate(engine, images, RUN, indices, done):
+        for step in evaluate(engine, images, RUN, [idx for idx in indices if idx not in done]):
             if step.row:
                 journal.append(step.row)
     return engine.asked
@@ -297,7 +297,7 @@ def test_a_card_gets_the_curve_up_to_where_it_ends(images: ImageSet) -> None:
 def test_a_device_receives_rows_only_and_cannot_be_resumed(images: ImageSet) -> None:
     null = Path("/dev/null")
     with LogWriter(null, RUN, ROWS, resume=False) as journal, LogWriter(null, RUN, ROWS, resume=False):
-        for step in evaluate(StandIn(), images, RUN, [0], done=()):
+        for step in evaluate(StandIn(), images, RUN, [0]):
             if step.row:
                 journal.append(step.row)
     assert not run_path(null).exists()
