@@ -5,7 +5,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 LOWEST ?= build/lowest
 PORT ?= 8000
-JOBS ?= 2
+
+# Processes of the tests, one more than two cores: many tests wait for other processes.
+JOBS ?= 3
 
 # The first interpreter that is new enough; another one: make PYTHON=/path/to/python3
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 python; do \

@@ -32,12 +32,19 @@ def log(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return kept
 
 
-@pytest.fixture
-def statement(inside: Command, log: Path, tmp_path: Path) -> Path:
-    path = tmp_path / "statement.json"
-    done = inside("attest", log, "--radii", "0.5,0.25,0", "--out", path)
+@pytest.fixture(scope="module")
+def stated(models: Path, log: Path) -> Path:
+    path = log.with_name("statement.json")
+    with command_here(models) as run:
+        done = run("attest", log, "--radii", "0.5,0.25,0", "--out", path)
     assert done.returncode == 0, done.stderr
     return path
+
+
+@pytest.fixture
+def statement(stated: Path, tmp_path: Path) -> Path:
+    """A copy, to be changed."""
+    return Path(shutil.copy(stated, tmp_path))
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ from training.datasets.image_set import ImageSet
 
 ASKED = ("evaluate", MODEL, "--dataset", "mnist", "--data-root", DATA / "mnist-tiny", "--seed", "5")
 PATIENCE = 120.0  # seconds
+OTHER_SETUP = "cpu:eager/1-threads:float32:64"
 WORKER = ("celery", "-A", "worker.app", "worker", "--without-mingle", "--without-gossip")
 
 
@@ -40,7 +41,7 @@ def broker_url(valkey: Broker, models: Path, tmp_path_factory: pytest.TempPathFa
     url = fresh_database(valkey)
     environment = settings_of(models) | {
         "SMOOTHCERT_REDIS_URL": url,
-        "SMOOTHCERT_SETUP": "cpu:eager/1-threads:bfloat16:64",
+        "SMOOTHCERT_SETUP": OTHER_SETUP,
         "OMP_NUM_THREADS": "1",
     }
     with (
@@ -136,7 +137,7 @@ def test_without_a_set_up_the_workers_choose_it(
     monkeypatch.setenv("SMOOTHCERT_REDIS_URL", broker_url)
     done = inside(*ASKED, "--limit", "2", "--n", "100", "--out", tmp_path / "a.tsv", "--workers")
     assert done.returncode == 0, done.stderr
-    assert "cpu:eager/1-threads:bfloat16:64" in (tmp_path / "a.tsv.run.json").read_text()
+    assert OTHER_SETUP in (tmp_path / "a.tsv.run.json").read_text()
 
 
 def test_what_is_missing_is_said_before_anything_is_asked(
