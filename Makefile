@@ -65,7 +65,7 @@ imports: $(DEV_STAMP) ## which package may import which
 	$(BIN)/lint-imports
 
 unit: $(DEV_STAMP) ## the tests; a part of them: make unit TESTS=tests/stats
-	$(TEST_THREADS) $(BIN)/python -m pytest $(SPREAD) $(TESTS)
+	$(TEST_THREADS) PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(SPREAD) $(TESTS)
 
 format: $(DEV_STAMP) ## format, and fix what ruff can fix
 	$(BIN)/ruff format .
