@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Self
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
@@ -13,13 +13,14 @@ from service.errors import Unprocessable
 from service.openapi import problems
 from service.state import Service, ServiceOf
 from smoothcert.errors import BadCheckpoint, NotACertificate, UnknownModel
-from smoothcert.images.decode import Frame, read_image
-from smoothcert.schemas.card import Preprocessing
+from smoothcert.images.decode import read_image
+from smoothcert.schemas.card import ModelCard, Preprocessing
 from smoothcert.schemas.certificate import Certificate, PublicKeys, Shape, Signature, validated
 from smoothcert.schemas.job import FieldProblem
 from smoothcert.schemas.json_text import MAX_BYTES, Document, parse_document
 from smoothcert.schemas.statement import Statement, is_statement
 from smoothcert.signing import signature_problem
+from smoothcert.stats.compare import check_input, check_named
 from smoothcert.stats.recompute import any_wrong
 from smoothcert.stats.statement import verify_statement
 from smoothcert.stats.verify import Check, verify
@@ -40,7 +41,8 @@ class Verdict(BaseModel):
 
     holds: bool
     checked: list[str] = Field(
-        description="fields that follow from the counts, or match the image; `signature` if it is valid"
+        description="fields that follow from the counts, or match the model or the image; `signature` if it "
+        "is valid"
     )
     refused: Refusal | None = None
     signed_by: str | None = Field(
@@ -107,7 +109,8 @@ BODY = {
 def verify_document(
     parts: Annotated[Documents, Depends(_parts)], service: ServiceOf, caller: CallerOf
 ) -> Verdict:
-    """Recomputes every figure from the counts. With an image, compares its pixels too.
+    """Recomputes every figure from the counts. Compares sigma, label, classes and shape if the model is here,
+    and the pixels of an image.
 
     `certificate` is a certificate or a statement, as a file or as text. A document that does not hold is no
     error: `refused` names the first wrong field. A signature is checked if this service has its public key
@@ -116,6 +119,9 @@ def verify_document(
     checked: list[str] = []
     try:
         received = _read(parts.document)
+        if parts.image and isinstance(received.claimed, Statement):
+            detail = "A statement is about no single image: leave this out."
+            raise Unprocessable.of([FieldProblem(field="image", detail=detail)])
         unchecked = _unchecked(received.signature, service)
         for check in _checks(received, parts.image, service, signed=unchecked is None):
             if not check.holds:
@@ -164,8 +170,12 @@ def _checks(received: _Received, image: File | None, service: Service, *, signed
         yield from verify_statement(claimed).checks
     else:
         yield from verify(claimed).checks
+        card = _served(claimed, service)
+        yield from check_named(claimed, card) if card else ()
         if image is not None:
-            yield _check_image(claimed, image.read(), service)
+            frame = card or _ByShape.of(claimed)
+            here = service.decoders.submit(read_image, image.read(), frame).result()
+            yield check_input(claimed, here.digest, "this image")
     if signed:
         wrong = signature_problem(received.document, public_keys(service))
         yield Check("signature", wrong is None, wrong or "")
@@ -189,13 +199,6 @@ def _error_probability(claimed: Certificate | Statement) -> float | None:
     return float(any_wrong(claimed.alpha, claimed.asked_before + 1))
 
 
-def _check_image(certificate: Certificate, data: bytes, service: Service) -> Check:
-    image = service.decoders.submit(read_image, data, _frame(certificate, service)).result()
-    made, claimed = image.digest, certificate.input
-    same = (made.shape, made.sha256) == (claimed.shape, claimed.sha256)
-    return Check("input", same, "the pixels of this image are others")
-
-
 @dataclass(frozen=True)
 class _ByShape:
     """How to decode an image whose model is not served here."""
@@ -203,16 +206,19 @@ class _ByShape:
     input_shape: Shape
     preprocessing: Preprocessing
 
+    @classmethod
+    def of(cls, certificate: Certificate) -> Self:
+        shape = certificate.input.shape
+        return cls(shape, Preprocessing(mode="L" if shape[0] == 1 else "RGB", mean=(), std=()))
 
-def _frame(certificate: Certificate, service: Service) -> Frame:
-    """How the model's card decodes images if it is served here; else by the shape in the certificate."""
-    shape = certificate.input.shape
-    by_shape = _ByShape(shape, Preprocessing(mode="L" if shape[0] == 1 else "RGB", mean=(), std=()))
+
+def _served(certificate: Certificate, service: Service) -> ModelCard | None:
+    """The card of the model that it names, if one with its weights is served here."""
     try:
         card = service.models.card(certificate.model.name)
     except (UnknownModel, BadCheckpoint):
-        return by_shape
-    return card if card.weights_sha256 == certificate.model.sha256 else by_shape
+        return None
+    return card if card.weights_sha256 == certificate.model.sha256 else None
 
 
 keys = APIRouter(prefix="/keys", tags=["keys"])

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smoothcert.environment import models_folder
-from smoothcert.errors import BadImage, InvalidRequest, NotProved
+from smoothcert.errors import BadCheckpoint, BadImage, InvalidRequest, NotProved, UnknownModel
 from smoothcert.images.arrays import certified_image
 from smoothcert.images.pixels import CertifiedImage
 from smoothcert.models.registry import BUNDLED, CARD_FILE, ModelRegistry, read_card
-from smoothcert.schemas.card import INT8, ModelCard, Preprocessing
+from smoothcert.schemas.card import ModelCard, Preprocessing
 from smoothcert.schemas.certificate import Certificate, Shape
+from smoothcert.stats.compare import check_input, check_model, check_named
 from smoothcert.stats.verify import Check, Report
 from smoothcert.stats.verify import verify as recompute
 from smoothcert.votes import VoteRange
@@ -33,10 +34,10 @@ def verify(
 
     certificate: or its file. Every figure is recomputed from the counts, by code that shares nothing with the
     code that issues. image: in any form that `certify` takes; its pixels are compared. model: a name, a
-    checkpoint folder or a SmoothedClassifier; its digests, sigma, shape and labels are compared. replay:
-    redraw every vote from the seed, which needs the image, and the model unless a bundled one is named. Loads
-    torch only for a replay. Raises also NotACertificate, InvalidRequest, BadImage, UnknownModel,
-    BadCheckpoint.
+    checkpoint folder or a SmoothedClassifier; its digests, sigma, shape and labels are compared, as are those
+    of the model that is named, if it is here. replay: redraw every vote from the seed, which needs the image,
+    and the model if the one named is not here. Loads torch only for a replay. Raises also
+    NotACertificate, InvalidRequest, BadImage, UnknownModel, BadCheckpoint.
     """
     if not isinstance(certificate, Certificate):
         certificate = Certificate.load(certificate)
@@ -50,55 +51,6 @@ def verify(
     return Report(tuple(checks))
 
 
-def check_model(certificate: Certificate, card: ModelCard) -> Iterator[Check]:
-    """Whether the certificate is about this model: its digests, then `check_card`."""
-    differing = difference(certificate, card)
-    yield Check("model", not differing, f"the {differing} of {card.name} here differ")
-    yield from check_card(certificate, card)
-
-
-def check_card(certificate: Certificate, card: ModelCard) -> Iterator[Check]:
-    """Whether sigma and label are the card's; input shape and number of classes only where they are not.
-
-    These two confirm no figure: a check that holds would say that the counts were compared.
-    """
-    yield Check("sigma", certificate.sigma == card.sigma, f"{card.name} is certified at {card.sigma:g}")
-    if certificate.input.shape != card.input_shape:
-        yield Check("input.shape", False, f"{card.name} takes {'x'.join(map(str, card.input_shape))}")
-    if len(certificate.counts) != len(card.labels):
-        yield Check("counts", False, f"{card.name} has {len(card.labels)} classes")
-    yield check_label(certificate, card)
-
-
-def difference(certificate: Certificate, card: ModelCard) -> str:
-    """What differs between a network and the one in the certificate; empty if nothing does.
-
-    Old certificates name only the weights, which is not enough in int8: the rounding is part of the
-    classifier.
-    """
-    voted, rounds = certificate.model, certificate.engine.precision == INT8
-    if voted.sha256 != card.weights_sha256:
-        return "weights"
-    here = card.classifier_sha256_in(certificate.engine.precision)
-    if voted.classifier_sha256 in ({here} if rounds else {None, here}):
-        return ""
-    return f"architecture or normalisation{' or int8 rounding' if rounds else ''}"
-
-
-def check_label(certificate: Certificate, card: ModelCard) -> Check:
-    """Whether the label is the one that the card gives the class."""
-    k = certificate.predicted_class
-    label = card.labels[k] if k is not None and 0 <= k < len(card.labels) else None
-    return Check("label", certificate.label == label, f"{card.name} calls class {k} {label!r}")
-
-
-def check_image(certificate: Certificate, image: CertifiedImage, name: str) -> Check:
-    """Whether the certified pixels are those of this image."""
-    made, claimed = image.digest, certificate.input
-    same = (made.shape, made.sha256) == (claimed.shape, claimed.sha256)
-    return Check("input", same, f"the pixels of {name} are others")
-
-
 class Pixels:
     """How to decode the image if its model is not given: by the shape in the certificate."""
 
@@ -108,32 +60,47 @@ class Pixels:
         self.preprocessing = Preprocessing(mode=mode, mean=(), std=())  # type: ignore[arg-type]
 
 
+def named_here(certificate: Certificate, registry: ModelRegistry) -> Path | None:
+    """The folder of the model that a certificate names; None if none here has its name and weights.
+
+    The name comes from a stranger: it is looked up in the registry, never as a path.
+    """
+    name, weights = certificate.model.name, certificate.model.sha256
+    try:
+        return registry.folder(name) if registry.card(name).weights_sha256 == weights else None
+    except (UnknownModel, BadCheckpoint):
+        return None
+
+
 def _given(
     certificate: Certificate, image: Any, model: "str | Path | SmoothedClassifier | None", replay: bool
 ) -> Iterator[Check]:
+    registry, meant = ModelRegistry(models_folder(BUNDLED)), replay or model is not None
+    if model is None:
+        model = named_here(certificate, registry)
     if model is None and replay:
-        model = certificate.model.name
-    card = None if model is None else _card_of(model)
+        model = registry.folder(certificate.model.name)  # unknown, or it has other weights
+    card = None if model is None else _card_of(model, registry)
     if card is not None:
-        yield from check_model(certificate, card)
+        yield from check_model(certificate, card) if meant else check_named(certificate, card)
     if image is None:
         return
     try:
         pixels = certified_image(image, card or Pixels(certificate))
     except BadImage as error:
         raise BadImage(f"The image to compare: {error}") from error
-    yield check_image(certificate, pixels, "the given image")
+    yield check_input(certificate, pixels.digest, "the given image")
     if replay:
         assert model is not None
         yield from check_votes(certificate, pixels, partial(_engine_for, certificate, model))
 
 
-def _card_of(model: "str | Path | SmoothedClassifier") -> ModelCard:
+def _card_of(model: "str | Path | SmoothedClassifier", registry: ModelRegistry) -> ModelCard:
     if not isinstance(model, str | Path):
         return model.card
     if (Path(model) / CARD_FILE).is_file():
         return read_card(Path(model))
-    return ModelRegistry(models_folder(BUNDLED)).card(str(model))
+    return registry.card(str(model))
 
 
 def check_votes(

@@ -1,5 +1,6 @@
 """`import smoothcert`: the public names, without torch until one needs it."""
 
+import shutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -92,6 +93,21 @@ def test_what_does_not_hold_is_named(classifier: smoothcert.SmoothedClassifier, 
         smoothcert.verify(tmp_path / "broken.json")
     with pytest.raises(smoothcert.InvalidRequest, match="needs the image"):
         smoothcert.verify(certificate, replay=True)
+
+
+def test_a_model_that_is_here_is_compared_without_being_given(
+    classifier: smoothcert.SmoothedClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = classifier.certify(ROOT / "tests/data/digit-7.png", n=300)
+    checked = [check.field for check in smoothcert.verify(certificate).checks]
+    assert checked[-3:] == ["model", "sigma", "label"]
+    relabelled = certificate.model_copy(update={"label": "3"})
+    with pytest.raises(smoothcert.NotProved, match="label: "):
+        smoothcert.verify(relabelled)
+    renamed = relabelled.model.model_copy(update={"name": "small"})
+    shutil.copytree(ROOT / "models" / MODEL, tmp_path / "small")
+    monkeypatch.chdir(tmp_path)
+    assert smoothcert.verify(relabelled.model_copy(update={"model": renamed})), "a name is no path"
 
 
 def test_a_deadline_ends_with_the_best_certificate_so_far(classifier: smoothcert.SmoothedClassifier) -> None:

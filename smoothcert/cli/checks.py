@@ -31,7 +31,8 @@ def check_against(
     """Checks against the model, the image and redrawn votes. Raises InvalidRequest."""
     from smoothcert.files import read_file
     from smoothcert.images.decode import read_image
-    from smoothcert.verification import Pixels, check_image, check_votes
+    from smoothcert.stats.compare import check_input
+    from smoothcert.verification import Pixels, check_votes
 
     if replay and image is None:
         raise InvalidRequest("--replay needs the image that was certified: give it with --image.")
@@ -41,7 +42,7 @@ def check_against(
     if image is None:
         return
     certified = read_image(read_file(image), checkpoint.card if checkpoint else Pixels(certificate))
-    yield check_image(certificate, certified, str(image))
+    yield check_input(certificate, certified.digest, str(image))
     if checkpoint and replay:
         yield from check_votes(certificate, certified, partial(_engine_of, certificate, checkpoint))
 
@@ -58,37 +59,30 @@ def _find(certificate: Certificate, model: str | None, *, needed: bool) -> Check
     """The model to compare with. A name from a document is looked up in the registry, never as a path."""
     from smoothcert.cli.checkpoints import Checkpoint, find_checkpoint
     from smoothcert.cli.settings import settings
+    from smoothcert.verification import named_here
 
     if model:
         return find_checkpoint(model)
     name, registry = certificate.model.name, settings().registry
-    try:
-        return Checkpoint(registry.folder(name), registry.card(name))
-    except UnknownModel:
-        if needed:
-            raise
+    if not needed and named_here(certificate, registry) is None:
         return None
+    return Checkpoint(registry.folder(name), registry.card(name))
 
 
 def check_model(certificate: Certificate, checkpoint: Checkpoint, *, meant: bool) -> Iterator[Check]:
-    """Compare digests of the network, its name, and its card.
-
-    Unless `meant`, a model with the same name but other weights may be another one: then nothing is compared.
-    """
+    """Compare digests of the network, its name, and its card; those of a model nobody meant if they match."""
+    from smoothcert.stats import compare
     from smoothcert.stats.verify import Check
-    from smoothcert.verification import check_card, difference
 
     card = checkpoint.card
-    same_weights = certificate.model.sha256 == card.weights_sha256
-    differing = difference(certificate, card)
-    if meant or not differing:
-        yield Check("model", not differing, f"the {differing} of {card.name} here differ")
-    if not meant and not same_weights:
+    if not meant:
+        yield from compare.check_named(certificate, card)
         return
     names = {card.name, checkpoint.folder.resolve().name}
-    if certificate.model.name not in names:
+    if compare.difference(certificate, card) or certificate.model.name in names:
+        yield from compare.check_model(certificate, card)
+    else:
         yield Check("model", False, f"it names {certificate.model.name}, not {card.name}")
-    yield from check_card(certificate, card)
 
 
 def trusted_keys(public_key: Path | None, url: str | None) -> PublicKeys | None:

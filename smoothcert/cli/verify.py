@@ -112,6 +112,8 @@ def _verify_one(path: Path, options: CheckOptions) -> None:
     try:
         if is_statement(document):
             statement = validated(document, Statement)
+            if options.image is not None:
+                raise InvalidRequest(f"{path} is a statement, about no single image: leave --image out.")
             replayed = check_statement(
                 statement, options.log, options.model, options.replay, options.data_root
             )
@@ -123,6 +125,8 @@ def _verify_one(path: Path, options: CheckOptions) -> None:
     except NotACertificate as error:
         kind = "a statement" if is_statement(document) else "a certificate"
         raise InternalError(f"{path} is not {kind}: {error}.") from error
+    if options.log is not None:
+        raise InvalidRequest(f"{path} is a certificate, about no log: leave --log out.")
     _verify_certificate(path, certificate, document, options, stamp)
     _print_stamp(path, stamp)
 

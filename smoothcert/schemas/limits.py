@@ -14,6 +14,7 @@ from smoothcert.errors import InvalidRequest
 MAX_N0 = 1_000_000  # votes
 MAX_N = 10_000_000  # votes; hours on the slowest model
 MIN_ALPHA = 1e-12  # far below it the arithmetic of the bounds fails
+MAX_DEADLINE = 86_400.0  # seconds
 LEAST_SIGMA = 1e-4  # below 2e-4 the noise does not reach another pixel value at 63 bits
 LARGEST_SIGMA = 12.0  # beyond it pixel plus noise would not fit 16 bits
 MAX_SIDE = 4096  # pixels; no card may ask for an image larger than an upload may be

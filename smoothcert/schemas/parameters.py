@@ -7,14 +7,13 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from smoothcert.errors import ImpossibleRequest
-from smoothcert.schemas.limits import LARGEST_SIGMA, LEAST_SIGMA, MAX_N, MAX_N0, MIN_ALPHA
+from smoothcert.schemas.limits import LARGEST_SIGMA, LEAST_SIGMA, MAX_DEADLINE, MAX_N, MAX_N0, MIN_ALPHA
 
 ProcedureName = Literal["anytime", "certify", "predict"]
 
 DEFAULT_N0 = 100
 DEFAULT_N = 100_000
 DEFAULT_ALPHA = 0.001
-MAX_DEADLINE = 86_400.0  # seconds
 
 # How the anytime procedure divides alpha; `smoothcert.stats.schedule` lays out the looks with these.
 FINAL_SHARE = 0.9  # of alpha, kept for the last look

@@ -17,6 +17,7 @@ from smoothcert.schemas.limits import (
     CHANNELS,
     LARGEST_SIGMA,
     LEAST_SIGMA,
+    MAX_DEADLINE,
     MAX_LABELS,
     MAX_N,
     MAX_N0,
@@ -85,7 +86,7 @@ def verify(certificate: Certificate) -> Report:
 def _checks_of_question(certificate: Certificate) -> Iterator[Check]:
     """The rules for a request, applied to the one that was answered. Its n is that of the last look."""
     c, n = certificate, _most_drawn(certificate)
-    target, tolerance = c.target_radius, c.tolerance
+    target, tolerance, seconds = c.target_radius, c.tolerance, c.deadline
     for field, possible, rule in (
         ("procedure", c.procedure in ("anytime", "certify", "predict"), "there is no other than these three"),
         ("n0", 1 <= c.n0 <= MAX_N0, f"must be from 1 to {MAX_N0}"),
@@ -93,6 +94,8 @@ def _checks_of_question(certificate: Certificate) -> Iterator[Check]:
         ("alpha", MIN_ALPHA <= c.alpha < 1, f"must be at least {MIN_ALPHA:g} and below 1"),
         ("target_radius", target is None or 0 < target < math.inf, "must be above 0"),
         ("tolerance", tolerance is None or 0 < tolerance < 1, "must be above 0 and below 1"),
+        ("deadline", seconds is None or 0 < seconds <= MAX_DEADLINE, "must be above 0, a day at most"),
+        ("deadline", seconds is None or c.procedure == "anytime", f"{c.procedure} takes none"),
         ("sigma", LEAST_SIGMA <= c.sigma <= LARGEST_SIGMA, f"must be from {LEAST_SIGMA} to {LARGEST_SIGMA}"),
     ):
         if not possible:

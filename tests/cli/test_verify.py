@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from smoothcert.cli.settings import settings
+from smoothcert.models.registry import BUNDLED, STATEMENT_FILE
 from tests.cli.conftest import DATA, MODEL, SETUP, Command, Finished, command_here
 
 IMAGE = DATA / "digit-3.png"
@@ -91,6 +92,16 @@ def test_votes_that_were_never_cast_are_found_by_replay(
     forged = edited(certificate, tmp_path, selection_counts=shifted)
     assert inside("verify", forged).returncode == 0
     assert_refused(inside("verify", forged, "--image", IMAGE, "--replay"), "refused: selection_counts")
+
+
+def test_what_a_document_cannot_be_compared_with_is_refused_not_ignored(
+    inside: Command, certificate: Path
+) -> None:
+    statement = BUNDLED / MODEL / STATEMENT_FILE
+    for document, option, value in ((statement, "--image", IMAGE), (certificate, "--log", IMAGE)):
+        done = inside("verify", document, option, value)
+        assert done.returncode == 2
+        assert f"leave {option} out" in done.stderr
 
 
 def test_replay_needs_the_image(inside: Command, certificate: Path) -> None:

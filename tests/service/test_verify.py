@@ -14,7 +14,7 @@ from smoothcert.images.decode import read_image
 from smoothcert.schemas.certificate import Certificate, PublicKeys
 from smoothcert.schemas.statement import Statement
 from smoothcert.signing import Signer, signature_problem
-from tests.service.shelf import STATEMENT
+from tests.service.shelf import STATEMENT, write_model
 from tests.service.worker import StandInWorker, progress
 from tests.service.worker import certificate as certificate_of_task
 from tests.support.cards import card_with
@@ -67,6 +67,42 @@ def test_what_is_wrong_is_named(
     assert not refused["holds"]
     assert refused["refused"]["field"] == field
     assert refused["refused"]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("field", "card"),
+    [
+        (None, {"sigma": 0.5, "labels": ["zero", "one", "two"]}),
+        ("sigma", {"sigma": 0.25, "labels": ["zero", "one", "two"]}),
+        ("label", {"sigma": 0.5, "labels": ["a", "b", "c"]}),
+    ],
+)
+def test_a_certificate_of_a_model_served_here_has_its_sigma_and_labels(
+    client: TestClient, certificate: Certificate, models: Path, field: str | None, card: dict[str, Any]
+) -> None:
+    write_model(models, certificate.model.name, **card)
+    answer = verdict(client, certificate)
+    assert answer["holds"] == (field is None)
+    assert (answer["refused"] or {"field": None})["field"] == field
+    if field is None:
+        assert answer["checked"][-2:] == ["sigma", "label"]
+
+
+def test_a_model_of_that_name_with_other_weights_is_another_one(
+    client: TestClient, certificate: Certificate, models: Path, digit: bytes
+) -> None:
+    write_model(models, certificate.model.name, 0.25, input_shape=(3, 32, 32))
+    other = certificate.model.model_copy(update={"sha256": "1" * 64})
+    answer = verdict(client, certificate.model_copy(update={"model": other}), digit)
+    assert answer["holds"]
+    assert "sigma" not in answer["checked"]
+
+
+def test_a_statement_is_about_no_single_image(client: TestClient, digit: bytes) -> None:
+    files = {"certificate": ("statement.json", STATEMENT.read_bytes()), "image": ("digit.png", digit)}
+    answer = client.post("/verify", files=files)
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == ["image"]
 
 
 def test_another_image_is_refused(client: TestClient, certificate: Certificate, digit: bytes) -> None:

@@ -145,6 +145,13 @@ def test_a_deadline_can_only_have_ended_what_was_not_drawn_to_the_end() -> None:
     assert wrong_field(certificate_for({"deadline": 1.0})) is None
 
 
+@pytest.mark.parametrize("deadline", [0.0, -1.0, 86_401.0])
+def test_a_deadline_that_no_request_could_have_is_refused(deadline: float) -> None:
+    assert wrong_field(certificate_for({}), deadline=deadline) == "deadline"
+    assert wrong_field(certificate_for({}), deadline=86_400.0) is None
+    assert wrong_field(certificate_for({"procedure": "certify"}), deadline=1.0) == "deadline"
+
+
 def test_a_prediction_says_nothing_of_selection_votes() -> None:
     assert wrong_field(certificate_for({"procedure": "predict", "n": 500}), selection_counts=[1, 0, 0]) == (
         "selection_counts"
