@@ -1,4 +1,7 @@
-"""Decodes BMP as browsers do, where Pillow differs: 16 and 32 bits, bit masks, run-length encoding."""
+"""Decodes BMP as browsers do, where Pillow differs: 16 and 32 bits, bit masks, run-length encoding.
+
+What browsers show differently from one release to the next is refused: nobody could say what was certified.
+"""
 
 import struct
 from dataclasses import dataclass
@@ -13,6 +16,7 @@ PLAIN, RLE8, RLE4, MASKS, MASKS_AND_ALPHA = 0, 1, 2, 3, 6  # values of `compress
 V3 = 40  # size of the header
 WITH_ALPHA = {56, 108, 124}  # sizes of headers with an alpha mask
 MAX_RUNS = 2_000_000  # bytes; every two are a step in Python
+DISPUTED = "This BMP {}, which browsers show differently: save it as PNG."
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,9 @@ def is_ours(header: BmpHeader | None) -> bool:
 
 
 def decode_bmp(data: bytes, header: BmpHeader) -> tuple[Image.Image, Image.Image | None]:
-    """The image, and its opacity (mode L) unless it is opaque. Raises BadImage."""
+    """The image, and its opacity (mode L) unless it has no alpha. Raises BadImage."""
     if header.compression in (RLE8, RLE4):
-        return _by_runs(data, header)
+        return _by_runs(data, header), None
     if header.bits not in (16, 32) or header.compression not in (PLAIN, MASKS, MASKS_AND_ALPHA):
         raise BadImage("This layout of BMP is not taken: save it as PNG.")
     return _by_masks(data, header)
@@ -63,10 +67,12 @@ def _by_masks(data: bytes, header: BmpHeader) -> tuple[Image.Image, Image.Image 
     values_HW = rows.reshape(header.height, stride).view(kind)[:, : header.width]
     red, green, blue, alpha = _masks(data, header)
     picture = Image.merge("RGB", [_image(_channel(values_HW, mask), header) for mask in (red, green, blue)])
+    if not alpha:
+        return picture, None
     opacity_HW = _channel(values_HW, alpha)
-    return picture, _image(
-        opacity_HW, header
-    ) if opacity_HW.any() else None  # fully transparent means that alpha is unused
+    if not opacity_HW.any():
+        raise BadImage(DISPUTED.format("is fully transparent"))
+    return picture, _image(opacity_HW, header)
 
 
 def _image(rows_HW: NDArray[np.uint8], header: BmpHeader) -> Image.Image:
@@ -96,20 +102,22 @@ def _channel(values_HW: NDArray[np.unsignedinteger], mask: int) -> NDArray[np.ui
     return np.take(spread, levels_HW)
 
 
-def _by_runs(data: bytes, header: BmpHeader) -> tuple[Image.Image, Image.Image | None]:
-    """Run-length encoded pixels; those that no run covers are transparent, as in browsers."""
+def _by_runs(data: bytes, header: BmpHeader) -> Image.Image:
+    """Run-length encoded pixels."""
     colours = min(header.colours or 2**header.bits, 256)
     table = np.frombuffer(data, np.uint8, 4 * colours, 14 + header.size).reshape(-1, 4)
     indices_HW = np.zeros((header.height, header.width), np.uint8)
-    opacity_HW = np.zeros((header.height, header.width), np.uint8)
-    _draw_runs(data[header.offset :], header, indices_HW, opacity_HW)
+    drawn_HW = np.zeros((header.height, header.width), np.bool_)
+    _draw_runs(data[header.offset :], header, indices_HW, drawn_HW)
+    if not drawn_HW.all():
+        raise BadImage(DISPUTED.format("has pixels that none of its runs covers"))
     picture = _image(indices_HW, header)
     picture.putpalette(np.ascontiguousarray(table[:, 2::-1]).tobytes())
-    return picture, None if opacity_HW.all() else _image(opacity_HW, header)
+    return picture
 
 
 def _draw_runs(
-    runs: bytes, header: BmpHeader, indices_HW: NDArray[np.uint8], opacity_HW: NDArray[np.uint8]
+    runs: bytes, header: BmpHeader, indices_HW: NDArray[np.uint8], drawn_HW: NDArray[np.bool_]
 ) -> None:
     if len(runs) > MAX_RUNS:
         raise BadImage(f"Run-length encoded BMP files are taken up to {MAX_RUNS} bytes: save it as PNG.")
@@ -139,6 +147,6 @@ def _draw_runs(
         if y >= header.height or room < 0 or len(pixels) < count:
             break
         indices_HW[y, x : x + room] = np.frombuffer(pixels, np.uint8, room)
-        opacity_HW[y, x : x + room] = 255
+        drawn_HW[y, x : x + room] = True
         x += room
     raise BadImage("Run-length encoded BMP: its runs don't fit the picture; it is truncated or damaged.")

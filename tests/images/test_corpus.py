@@ -8,6 +8,7 @@ from PIL import Image
 
 from smoothcert.errors import BadImage
 from smoothcert.images.decode import read_image
+from tests.images.bmps import disputed_bmps
 from tests.images.corpus import corpus
 from tests.images.shown import CHROMIUM, KEPT, shown
 from tests.images.test_decode import card
@@ -47,6 +48,12 @@ def test_a_grey_model_sees_the_same_picture(name: str) -> None:
     image = read_image(FILES[name], card("L", (1, *theirs.shape[:2])))
     luma = np.asarray(Image.fromarray(theirs).convert("L"))
     assert np.abs(image.to_array()[0].astype(int) - luma).max() <= allowed(name)
+
+
+@pytest.mark.parametrize(("name", "data"), list(disputed_bmps()))
+def test_what_browsers_show_differently_is_refused(name: str, data: bytes) -> None:
+    with pytest.raises(BadImage, match="which browsers show differently: save it as PNG"):
+        read_image(data, card())
 
 
 def test_what_is_not_converted_is_said() -> None:

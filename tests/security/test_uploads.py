@@ -11,7 +11,7 @@ from PIL import Image
 
 from smoothcert.images.decode import MAX_SCANS
 
-PATIENCE = 3.0  # seconds: each of these took from eight seconds to hours where nothing stopped it
+MOST = 3.0  # seconds of processor time; each took from eight seconds to hours where nothing stopped it
 SIDE = 4096
 SCAN = b"\xff\xda"
 
@@ -57,9 +57,9 @@ BOMBS = {
 @pytest.mark.parametrize("what", BOMBS)
 def test_a_small_file_gets_little_work(client: TestClient, what: str) -> None:
     assert len(BOMBS[what]) < 10_000_000
-    start = time.monotonic()
+    start = time.process_time()
     answer = client.post("/certify", files={"image": BOMBS[what]})
-    assert time.monotonic() - start < PATIENCE
+    assert time.process_time() - start < MOST
     assert answer.status_code in {202, 415}, answer.text
 
 

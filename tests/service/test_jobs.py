@@ -249,7 +249,7 @@ def running(samples: int = 25_000, seconds: float = 1.0, **changes: object) -> J
 def test_a_job_is_expected_to_end_at_the_pace_so_far() -> None:
     due = due_at(running())
     assert due is not None
-    assert due - time.monotonic() == pytest.approx(3.0, abs=0.1)
+    assert due - time.monotonic() == pytest.approx(3.0, abs=0.5)
 
 
 @pytest.mark.parametrize(
