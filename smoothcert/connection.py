@@ -8,7 +8,6 @@ import secrets
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeVar
@@ -131,15 +130,9 @@ def named_file(image: Any) -> Named:
 def _png(image: Any) -> bytes:
     from PIL import Image  # noqa: PLC0415
 
-    from smoothcert.images.arrays import as_picture  # noqa: PLC0415
+    from smoothcert.images.arrays import as_picture, png_of  # noqa: PLC0415
 
-    picture = image if isinstance(image, Image.Image) else as_picture(image)
-    out = BytesIO()
-    try:
-        picture.save(out, "PNG")
-    except OSError as error:
-        raise InvalidRequest(f"This image can't be sent as PNG: {error}; convert it to RGB.") from error
-    return out.getvalue()
+    return png_of(image if isinstance(image, Image.Image) else as_picture(image))
 
 
 def form_fields(model: str | None, parameters: dict[str, Any]) -> dict[str, str]:

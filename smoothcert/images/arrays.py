@@ -23,6 +23,8 @@ LEVELS = 255
 ROUNDING = 1e-4  # levels: how far float32 arithmetic may move a multiple of 1/255
 _FLOATS = (np.float32, np.float64)
 _SAVED = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")  # modes that PNG keeps as they are
+_WITH_ALPHA = {"La": "LA", "PA": "RGBA", "RGBa": "RGBA"}
+_UNTURNED = ("WEBP", "BMP", "GIF")  # formats in which EXIF turns nothing
 
 
 class OnGrid(NamedTuple):
@@ -69,6 +71,8 @@ def _of_file(path: Path, card: Frame) -> CertifiedImage:
         data = path.read_bytes()
     except OSError as error:
         raise BadImage(f"{path} can't be read: {error.strerror}.") from error
+    except ValueError as error:  # a null byte
+        raise BadImage(f"{str(path)!r} is no path: {error}.") from error
     try:
         return read_image(data, card)
     except BadImage as error:
@@ -76,16 +80,31 @@ def _of_file(path: Path, card: Frame) -> CertifiedImage:
 
 
 def _of_picture(picture: Image.Image, card: Frame) -> CertifiedImage:
-    """As the picture's file would be read; PNG loses nothing."""
-    if picture.mode in ("F", "I"):
-        raise BadImage(f"A PIL image of mode {picture.mode} has no eight-bit pixels: convert it to L or RGB.")
-    upright = ImageOps.exif_transpose(picture)
-    plain = upright if upright.mode in _SAVED else upright.convert("RGB")
-    file = BytesIO()
-    plain.save(file, "PNG", compress_level=1)
-    read = read_image(file.getvalue(), card)
+    read = read_image(png_of(picture), card)
     steps = [f"from a PIL image, {picture.width}x{picture.height}", *read.digest.preprocessing[1:]]
     return CertifiedImage(read.pixels, read.digest.model_copy(update={"preprocessing": steps}))
+
+
+def png_of(picture: Image.Image) -> bytes:
+    """A PIL image as PNG, which loses nothing, turned as its own file would be. Raises BadImage."""
+    if picture.mode in ("F", "I"):
+        raise BadImage(f"A PIL image of mode {picture.mode} has no eight-bit pixels: convert it to L or RGB.")
+    file = BytesIO()
+    try:
+        upright = picture if picture.format in _UNTURNED else ImageOps.exif_transpose(picture)
+        _plain(upright).save(file, "PNG", compress_level=1)
+    except Exception as error:  # Pillow decodes only now, and raises anything on malformed files
+        raise BadImage(f"The PIL image can't be read: {error}.") from error
+    return file.getvalue()
+
+
+def _plain(picture: Image.Image) -> Image.Image:
+    """In a mode that PNG has."""
+    if picture.mode in _SAVED:
+        return picture
+    if picture.mode.startswith("I;16"):  # another byte order, of which Pillow's conversions know nothing
+        return Image.fromarray(np.asarray(picture).astype(np.uint16))
+    return picture.convert(_WITH_ALPHA.get(picture.mode, "RGB"))
 
 
 def as_picture(image: Any) -> Image.Image:
@@ -101,7 +120,9 @@ def as_picture(image: Any) -> Image.Image:
 
 
 def _as_array(image: Any) -> NDArray[Any]:
-    if hasattr(image, "detach"):  # a tensor, on any device; torch need not be loaded here
+    if hasattr(image, "detach") and hasattr(
+        image, "dtype"
+    ):  # a tensor, on any device; torch need not be loaded here
         image = image.detach().cpu()
         kind = str(image.dtype).removeprefix("torch.")
         if kind == "bfloat16":

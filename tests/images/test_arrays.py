@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from smoothcert.connection import named_file
 from smoothcert.errors import BadImage
 from smoothcert.images.arrays import as_picture, certified_image, to_grid
 from smoothcert.schemas.card import Preprocessing
@@ -77,7 +78,10 @@ def test_float32_arithmetic_leaves_an_image_on_the_grid() -> None:
         (RGB_HWC.tolist(), "this is a list"),
         (None, "this is a NoneType"),
         (Image.fromarray(np.zeros((5, 7), np.float32)), "mode F"),
+        (Image.new("L", (0, 5)), "can't be read: .* empty"),
         (Path("nothing.png"), "can't be read"),
+        ("a\0b.png", "no path"),
+        (open(__file__, "rb", buffering=0), "this is a FileIO"),  # noqa: SIM115, PTH123
     ],
 )
 def test_what_is_no_image_is_refused_with_the_way_out(image: object, reason: str) -> None:
@@ -86,14 +90,44 @@ def test_what_is_no_image_is_refused_with_the_way_out(image: object, reason: str
     assert isinstance(refused.value, ValueError)
 
 
-def test_a_turned_photograph_is_the_same_from_its_file_and_from_pil(tmp_path: Path) -> None:
+@pytest.mark.parametrize("format_name", ["PNG", "WEBP"])
+def test_a_turned_photograph_is_the_same_from_its_file_and_from_pil(tmp_path: Path, format_name: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(RGB_HWC.transpose(1, 0, 2)).save(tmp_path / "turned.png", exif=exif)
-    from_file = certified_image(tmp_path / "turned.png", RGB)
-    from_pil = certified_image(Image.open(tmp_path / "turned.png"), RGB)
-    assert from_file.digest.sha256 == from_pil.digest.sha256
+    path = tmp_path / "turned"
+    Image.fromarray(RGB_HWC.transpose(1, 0, 2)).save(path, format_name, exif=exif, lossless=True)
+    from_file = certified_image(path, RGB)
+    with Image.open(path) as picture:
+        from_pil = certified_image(picture, RGB)
+        sent = certified_image(named_file(picture)[1], RGB)
+    assert from_file.digest.sha256 == from_pil.digest.sha256 == sent.digest.sha256
     assert from_pil.digest.preprocessing[0] == "from a PIL image, 5x7"
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16L", "I;16B", "I;16N"])
+def test_sixteen_bits_in_any_byte_order_keep_their_high_byte(mode: str) -> None:
+    levels_HW = RNG.integers(0, 2**16, (5, 7), dtype=np.uint16)
+    stored = levels_HW.astype(">u2" if mode == "I;16B" else "<u2").tobytes()
+    pixels = certified_image(Image.frombytes(mode, (7, 5), stored), GREY)
+    assert pixels.to_array().tolist() == [(levels_HW >> 8).tolist()]
+
+
+@pytest.mark.parametrize(("mode", "stored_as"), [("LA", "La"), ("LA", "PA"), ("RGBA", "RGBa")])
+def test_transparency_counts_however_pil_keeps_it(mode: str, stored_as: str) -> None:
+    seen = Image.new(mode, (7, 5), (100, 128) if mode == "LA" else (100, 100, 100, 128))
+    kept = Image.new(stored_as, (7, 5), (0, 128)) if stored_as == "PA" else seen.convert(stored_as)
+    if stored_as == "PA":
+        kept.putpalette([100] * 768)
+    (value,) = np.unique(certified_image(kept, GREY).to_array())
+    assert abs(int(value) - 177) <= 1, "half of 100, half of white"
+
+
+def test_a_file_that_pil_finds_damaged_is_refused_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "cut.png"
+    Image.fromarray(RNG.integers(0, 256, (60, 60, 3), dtype=np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:-500])
+    with Image.open(path) as picture, pytest.raises(BadImage, match=r"can't be read: .*truncated"):
+        certified_image(picture, RGB)
 
 
 def test_rounding_to_the_grid_says_how_far() -> None:
