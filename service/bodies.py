@@ -63,7 +63,16 @@ class Body:
 
 def is_picture(request: Request) -> bool:
     """Whether Content-Type declares a single image instead of a form."""
-    return request.headers.get("content-type", "").strip().lower().startswith("image/")
+    return _declares(request, "image/")
+
+
+def is_form(request: Request) -> bool:
+    """Whether Content-Type declares a form that can hold files."""
+    return _declares(request, FORM)
+
+
+def _declares(request: Request, kind: str) -> bool:
+    return request.headers.get("content-type", "").strip().lower().startswith(kind)
 
 
 async def read_picture(request: Request) -> Body:

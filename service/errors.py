@@ -36,6 +36,7 @@ from smoothcert.errors import (
     UnknownModel,
 )
 from smoothcert.schemas.job import FieldProblem, Problem
+from smoothcert.schemas.parameters import reason
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER = 2  # seconds
@@ -182,7 +183,9 @@ def _impossible(error: Exception) -> ServiceError:
 def _invalid(error: Exception) -> Unprocessable:
     assert isinstance(error, RequestValidationError)
     errors = [
-        FieldProblem(field=str(item["loc"][-1]), detail=item["msg"]) for item in error.errors() if item["loc"]
+        FieldProblem(field=str(item["loc"][-1]), detail=reason(item["msg"]))
+        for item in error.errors()
+        if item["loc"]
     ]
     return Unprocessable.of(errors)
 
@@ -226,6 +229,8 @@ def problem_response(error: HTTPException, path: str | None = None) -> Response:
 async def render(request: Request, error: Exception) -> Response:
     """The only exception handler of the application."""
     response = problem_response(as_service_error(error), request.url.path)
+    if response.headers.get("Allow") == "GET":  # Starlette's; HeadRequests answers HEAD
+        response.headers["Allow"] = "GET, HEAD"
     if response.status_code == 500:  # Starlette sends it outside of all middleware, so RequestIds misses it
         response.headers["X-Request-ID"] = getattr(request.state, "request_id", "none")
     return response

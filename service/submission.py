@@ -19,8 +19,8 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.auth import Caller
-from service.bodies import FORM, Body, File, is_picture, read_form, read_picture
-from service.errors import Unprocessable
+from service.bodies import FORM, Body, File, is_form, is_picture, read_form, read_picture
+from service.errors import BadForm, Unprocessable
 from service.state import Service, ServiceOf
 from smoothcert.errors import BrokerUnavailable
 from smoothcert.images.decode import read_image
@@ -81,6 +81,10 @@ BINARY = {"type": "string", "format": "binary", "contentMediaType": "application
 PICTURE = "PNG, JPEG, WebP, BMP or GIF"
 TWICE = "This field is there twice: send it once."
 NO_FILE = "This field was sent as a file: send it as text."
+NEITHER = (
+    "Send multipart/form-data, as curl's -F does, or the image as the whole body with its Content-Type, such "
+    "as image/png."
+)
 BESIDE = "With a form no query parameters are taken: send this as a field of the form, beside the image."
 
 
@@ -112,6 +116,8 @@ async def _one_image(request: Request, fields: Annotated[FormFields, Query()]) -
         with await read_picture(request) as body:
             yield Submission(fields, body.images)
         return
+    if not is_form(request):
+        raise BadForm(NEITHER)
     if request.query_params:
         raise Unprocessable.of([FieldProblem(field=name, detail=BESIDE) for name in request.query_params])
     async for submission in _form(request):

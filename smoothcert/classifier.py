@@ -8,8 +8,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import ValidationError
-
 from smoothcert.engines.as_given import AsGivenEngine
 from smoothcert.engines.autotune import Subject, choose_config
 from smoothcert.engines.capture import capture
@@ -37,7 +35,14 @@ from smoothcert.schemas.limits import (
     number_of,
     per_channel,
 )
-from smoothcert.schemas.parameters import DEFAULT_ALPHA, DEFAULT_N, DEFAULT_N0, Parameters, ProcedureName
+from smoothcert.schemas.parameters import (
+    DEFAULT_ALPHA,
+    DEFAULT_N,
+    DEFAULT_N0,
+    Parameters,
+    ProcedureName,
+    checked_parameters,
+)
 from smoothcert.stats.certificate import build_certificate
 from smoothcert.stats.forecast import drive_with_forecasts
 from smoothcert.stats.procedure import Certification
@@ -199,7 +204,7 @@ class SmoothedClassifier:
         """
         pixels = certified_image(image, self.card)
         ends = {"target_radius": target_radius, "tolerance": tolerance, "deadline": deadline}
-        parameters = self._parameters(n=n, n0=n0, alpha=alpha, procedure=procedure, **ends)
+        parameters = checked_parameters(self.card.sigma, n=n, n0=n0, alpha=alpha, procedure=procedure, **ends)
         steps = self.stream(pixels, parameters, checked_seed(seed))
         with progress_bar("votes", shown=progress) as report:
             return _last(steps, pixels, report)
@@ -247,14 +252,6 @@ class SmoothedClassifier:
             model = certificate.model.model_copy(update={"opaque": self.opaque})
             certificate = certificate.model_copy(update={"model": model})
         yield certificate
-
-    def _parameters(self, **options: Any) -> Parameters:
-        """Raises InvalidRequest naming the parameter."""
-        try:
-            return Parameters.model_validate({**options, "sigma": self.card.sigma})
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise InvalidRequest(f"{first['loc'][0]}={first['input']!r}: {first['msg']}.") from error
 
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.card.input_shape))

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from smoothcert.engines.as_given import AsGivenEngine
@@ -25,10 +24,10 @@ from smoothcert.engines.config import EngineConfig
 from smoothcert.engines.engine import Engine
 from smoothcert.engines.function_check import Classifier, Scores, fingerprint
 from smoothcert.environment import cache_folder
-from smoothcert.errors import BadImage, ImpossibleRequest, InvalidRequest
+from smoothcert.errors import BadImage, ImpossibleRequest
 from smoothcert.schemas.certificate import Shape
 from smoothcert.schemas.limits import check_sigma
-from smoothcert.schemas.parameters import Parameters, ProcedureName
+from smoothcert.schemas.parameters import ProcedureName, checked_parameters
 from smoothcert.stats.procedure import Certification, Result, drive
 from smoothcert.votes import Counts, VoteRange, VoteSource
 
@@ -99,7 +98,7 @@ class Smooth:
     ) -> Result | None:
         """None if so few votes can't decide anything."""
         image_CHW = _checked_image(x)
-        parameters = _parameters(procedure=procedure, n0=n0, n=n, alpha=alpha, sigma=self.sigma)
+        parameters = checked_parameters(self.sigma, procedure=procedure, n0=n0, n=n, alpha=alpha)
         channels, height, width = image_CHW.shape
         runner = self._runner((channels, height, width))
         source = runner.votes(image_CHW, self.sigma, _fresh_seed(), batch_size)
@@ -190,15 +189,6 @@ def _nearest_pixels(image_CHW: Tensor) -> tuple[NDArray[np.uint8], Tensor]:
     """The nearest eight-bit pixels, and what is added to them to get the image."""
     pixels_CHW = image_CHW.mul(_LEVELS).round().clamp(0, _LEVELS)
     return pixels_CHW.numpy().astype(np.uint8), (image_CHW - pixels_CHW / _LEVELS).float()
-
-
-def _parameters(**values: Any) -> Parameters:
-    """Raises InvalidRequest naming the parameter."""
-    try:
-        return Parameters.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InvalidRequest(f"{first['loc'][0]}={first['input']!r}: {first['msg']}.") from error
 
 
 def _fresh_seed() -> int:

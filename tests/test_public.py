@@ -131,6 +131,7 @@ def test_predictions_and_many_images_come_in_order(classifier: smoothcert.Smooth
 def test_seeds_are_numbers_or_digits(classifier: smoothcert.SmoothedClassifier) -> None:
     image = ROOT / "tests/data/digit-7.png"
     assert classifier.certify(image, n=300, seed=15).seed == "0" * 31 + "f"
+    assert classifier.certify(image, n=300, seed=np.int64(15)).seed == "0" * 31 + "f"
     for seed in (-1, 2**128, "xyz", True):
         with pytest.raises(smoothcert.InvalidRequest, match="a seed is"):
             classifier.certify(image, n=300, seed=seed)

@@ -24,7 +24,7 @@ from smoothcert.cli.options import (
     parameters,
 )
 from smoothcert.cli.output import check_out, show, write_file
-from smoothcert.errors import BadImage
+from smoothcert.errors import BadImage, InvalidRequest
 from smoothcert.files import shown
 from smoothcert.progress import progress_bar
 
@@ -68,6 +68,10 @@ def certify(
     """
     from smoothcert.cli.options import expand, is_one_file
 
+    if url is not None and engine is not None:
+        raise InvalidRequest(
+            "--engine is about this machine; the workers of --url choose theirs: leave it out."
+        )
     check_out(out)
     options = given(
         n=n,

@@ -11,7 +11,7 @@ import typer
 from smoothcert.cli.output import note
 from smoothcert.errors import InternalError, InvalidRequest, NotACertificate
 from smoothcert.files import read_file, read_up_to
-from smoothcert.schemas.parameters import DEFAULT_ALPHA, DEFAULT_N, DEFAULT_N0, Parameters
+from smoothcert.schemas.parameters import DEFAULT_ALPHA, DEFAULT_N, DEFAULT_N0, Parameters, reason
 
 if TYPE_CHECKING:
     from smoothcert.schemas.json_text import Document
@@ -55,7 +55,7 @@ def parameters(options: dict[str, Any], sigma: float) -> Parameters:
     except ValidationError as error:
         first = error.errors()[0]
         option = str(first["loc"][0]).replace("_", "-")
-        raise InvalidRequest(f"--{option} {first['input']}: {first['msg']}.") from error
+        raise InvalidRequest(f"--{option} {first['input']}: {reason(first['msg'])}.") from error
 
 
 SLICE = 100  # images in one request; a service accepts 256 and 100 MB by default

@@ -35,6 +35,10 @@ def parse_document(data: bytes) -> Document:
     document = _parse(_decode(data))
     for field, reason in _invalid_values(document, "", 0):
         raise NotACertificate(field or "the document", reason)
+    if isinstance(document, list):
+        raise NotACertificate(
+            "the document", "is a list, as of several images: put each certificate in a file"
+        )
     if not isinstance(document, dict):
         raise NotACertificate("the document", "is not a JSON object")
     if type(document.get("version", 1)) is not int:

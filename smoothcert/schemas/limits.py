@@ -4,6 +4,7 @@ Standard library only.
 """
 
 import math
+import operator
 import re
 import secrets
 from collections.abc import Iterable, Sequence
@@ -38,8 +39,8 @@ def checked_seed(seed: int | str | None) -> str:
     """128 bits, hexadecimal; fresh random ones for None. Raises InvalidRequest."""
     if seed is None:
         return secrets.token_hex(16)
-    if isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**128:
-        return f"{seed:032x}"
+    if (number := _whole(seed)) is not None and 0 <= number < 2**128:
+        return f"{number:032x}"
     if isinstance(seed, str) and SEED.fullmatch(seed):
         return seed.lower()
     raise InvalidRequest(f"seed={seed!r}: a seed is an int below 2**128 or 32 hexadecimal digits.")
@@ -47,8 +48,11 @@ def checked_seed(seed: int | str | None) -> str:
 
 def checked_shape(input_shape: Sequence[int]) -> tuple[int, int, int]:
     """(C, H, W). Raises InvalidRequest."""
-    shape = tuple(input_shape) if isinstance(input_shape, Iterable) else ()
-    if len(shape) != 3 or not all(isinstance(side, int) and 1 <= side <= MAX_SIDE for side in shape):
+    sides = tuple(input_shape) if isinstance(input_shape, Iterable) else ()
+    shape = tuple(
+        number for side in sides if (number := _whole(side)) is not None and 1 <= number <= MAX_SIDE
+    )
+    if not len(sides) == len(shape) == 3:
         raise InvalidRequest(f"input_shape={input_shape!r}: it is (C, H, W), such as (3, 32, 32).")
     if shape[0] not in CHANNELS.values():
         raise InvalidRequest(f"input_shape={shape}: images have 1 channel (grey) or 3 (RGB).")
@@ -57,13 +61,21 @@ def checked_shape(input_shape: Sequence[int]) -> tuple[int, int, int]:
 
 def checked_labels(labels: Sequence[str] | None, num_classes: int) -> list[str]:
     """A name for each class, by default its number. Raises InvalidRequest."""
-    whole = isinstance(num_classes, int) and not isinstance(num_classes, bool)
-    if not whole or not 2 <= num_classes <= MAX_LABELS:
+    classes = _whole(num_classes)
+    if classes is None or not 2 <= classes <= MAX_LABELS:
         raise InvalidRequest(f"num_classes={num_classes!r}: a classifier has 2 to {MAX_LABELS} classes.")
-    names = [str(k) for k in range(num_classes)] if labels is None else [str(label) for label in labels]
-    if len(names) != num_classes:
-        raise InvalidRequest(f"There are {len(names)} labels, but num_classes is {num_classes}.")
+    names = [str(k) for k in range(classes)] if labels is None else [str(label) for label in labels]
+    if len(names) != classes:
+        raise InvalidRequest(f"There are {len(names)} labels, but num_classes is {classes}.")
     return names
+
+
+def _whole(value: Any) -> int | None:
+    """An int, or an integer of NumPy or torch, as an int; None for anything else."""
+    try:
+        return None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return None
 
 
 def per_channel(values: Sequence[float] | None, name: str, channels: int) -> tuple[float, ...] | None:

@@ -2,11 +2,11 @@
 
 import math
 from statistics import NormalDist
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from smoothcert.errors import ImpossibleRequest
+from smoothcert.errors import ImpossibleRequest, InvalidRequest
 from smoothcert.schemas.limits import LARGEST_SIGMA, LEAST_SIGMA, MAX_DEADLINE, MAX_N, MAX_N0, MIN_ALPHA
 
 ProcedureName = Literal["anytime", "certify", "predict"]
@@ -74,10 +74,24 @@ class Question(BaseModel):
         return deadline
 
 
+def reason(message: str) -> str:
+    """pydantic's message, without its words for an error of a validator of ours."""
+    return message.removeprefix("Value error, ")
+
+
 class Parameters(Question):
     """All parameters. `sigma` is the model's noise level, pixels in [0,1]."""
 
     sigma: Sigma
+
+
+def checked_parameters(sigma: float, **options: Any) -> Parameters:
+    """Raises InvalidRequest naming the parameter."""
+    try:
+        return Parameters.model_validate({**options, "sigma": sigma})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InvalidRequest(f"{first['loc'][0]}={first['input']!r}: {reason(first['msg'])}.") from error
 
 
 def first_look(alpha: float) -> int:

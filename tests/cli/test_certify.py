@@ -43,6 +43,12 @@ def test_several_images_are_one_document(inside: Command, tmp_path: Path) -> Non
     assert len(lines) == 3
 
 
+def test_an_engine_for_the_workers_of_a_service_is_refused_not_ignored(inside: Command) -> None:
+    done = inside("certify", DATA / "digit-1.png", "--url", "http://127.0.0.1:9", "--engine", SETUP)
+    assert done.returncode == 2
+    assert "--engine" in done.stderr
+
+
 def test_one_bad_file_among_several_is_named_before_any_vote(inside: Command) -> None:
     done = inside("certify", DATA / "digit-1.png", DATA / "not-an-image.txt", "--engine", SETUP)
     assert done.returncode == 2

@@ -159,7 +159,8 @@ def test_a_folder_may_have_another_name_than_its_card_says(
     [
         (None, "it is a directory"),
         (b"", "the file: is empty"),
-        (b"[1]", "the document: is not a JSON object"),
+        (b"1", "the document: is not a JSON object"),
+        (b"[1]", "the document: is a list, as of several images"),
         (b"\xff\xfe\x00", "the file: byte 2"),
         (b'{"radius": 99.0, "radius": 0.1}', "radius: stands twice"),
     ],

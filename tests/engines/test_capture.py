@@ -254,6 +254,10 @@ def test_attention_is_captured() -> None:
         ({"sigma": 0}, "sigma must be from"),
         ({"sigma": "a"}, "is no number"),
         ({"num_classes": 1}, "2 to"),
+        ({"num_classes": True}, "2 to"),
+        ({"num_classes": 10.0}, "2 to"),
+        ({"input_shape": (3, 12, 12.0)}, r"it is \(C, H, W\)"),
+        ({"input_shape": (3, 12, 0, 12)}, r"it is \(C, H, W\)"),
         ({"input_shape": (12, 12)}, r"it is \(C, H, W\)"),
         ({"input_shape": (4, 12, 12)}, "1 channel"),
         ({"mean": (0.5,)}, "1 numbers for 3 channel"),
@@ -264,6 +268,14 @@ def test_attention_is_captured() -> None:
 def test_wrong_descriptions_are_refused(options: dict[str, Any], reason: str) -> None:
     with pytest.raises(InvalidRequest, match=reason):
         classifier_of(Body(), **options)
+
+
+def test_numbers_of_numpy_and_torch_describe_a_classifier_too() -> None:
+    """As `labels.max() + 1` and `images.shape` of an array of shapes give them."""
+    shape = np.array([3, 12, 12])
+    described = classifier_of(Body(), num_classes=torch.tensor(CLASSES), input_shape=shape)
+    assert described.card.input_shape == (3, 12, 12)
+    assert len(described.card.labels) == CLASSES
 
 
 def test_the_fastest_engine_is_measured(

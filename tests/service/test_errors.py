@@ -51,6 +51,19 @@ def test_every_error_is_a_problem(client: TestClient, method: str, path: str, st
     is_problem(client.request(method, path), status)
 
 
+def test_a_method_that_is_not_taken_is_answered_with_those_that_are(client: TestClient) -> None:
+    for path, methods in (("/models", "GET, HEAD"), ("/jobs/nobody", "GET, HEAD"), ("/certify", "POST")):
+        answer = client.delete(path)
+        assert (answer.status_code, answer.headers["Allow"]) == (405, methods)
+
+
+def test_a_deadline_of_a_fixed_number_of_votes_is_refused_in_plain_words(
+    client: TestClient, digit: bytes
+) -> None:
+    answer = client.post("/certify", files={"image": digit}, data={"procedure": "certify", "deadline": 1})
+    assert fields(is_problem(answer, 422))["deadline"].startswith("certify proves nothing before")
+
+
 def test_a_text_file_is_415_with_the_accepted_formats(client: TestClient) -> None:
     text = (DATA / "not-an-image.txt").read_bytes()
     problem = is_problem(client.post("/certify", files={"image": text}), 415)

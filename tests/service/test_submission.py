@@ -225,6 +225,13 @@ def test_query_parameters_beside_a_form_are_422_and_named(client: TestClient) ->
     assert client.get("/jobs").json()["jobs"] == []
 
 
+def test_a_picture_without_its_type_is_no_form_with_a_query(send: Send) -> None:
+    """As curl's --data-binary sends it."""
+    status, problem = send(DIGIT, "/certify?n=1000", "application/x-www-form-urlencoded")
+    assert status == 400
+    assert "image/png" in problem["detail"]
+
+
 def test_a_picture_alone_is_asked_of_by_query_parameters(client: TestClient) -> None:
     kinds = ("image/png", "image/jpeg", "IMAGE/PNG; x=y", "image/*")
     for kind in kinds:
