@@ -19,20 +19,15 @@ TOGETHER = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
 # An attack, a term over all images of a step, and shares of unlike size (67 images, 3 noises).
 ASK = (
     *("train", "smoothadv-consistency", "--dataset", "mnist", "--data-root", "tests/data/mnist-tiny"),
-    *("--sigma", "0.5", "--epochs", "2", "--precision", "float32"),
+    *("--sigma", "0.5", "--epochs", "2"),
     *("--num-noises", "3", "--steps", "2", "--warmup", "0"),
 )
 
-MEASURED = (
-    *("train", "gaussian", "--dataset", "mnist", "--data-root", "tests/data/mnist-tiny"),
-    *("--sigma", "0.5", "--epochs", "1"),
-)
 
-
-def train_together(arguments: tuple[str, ...], folder: Path) -> "subprocess.CompletedProcess[str]":
+def train_together(folder: Path) -> "subprocess.CompletedProcess[str]":
     program = str(Path(sys.executable).with_name("smoothcert"))
     done = subprocess.run(
-        [sys.executable, *TOGETHER, program, *arguments, "--out", str(folder)],
+        [sys.executable, *TOGETHER, program, *ASK, "--out", str(folder)],
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -53,24 +48,21 @@ def losses(folder: Path) -> list[float]:
 def test_two_processes_see_the_losses_of_one_and_end_with_its_weights(
     tmp_path: Path, one_thread: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """In the precision that the first of them measured to be the fastest."""
+    told = train_together(tmp_path / "shared")
+    assert told.stdout.count("loss") == told.stderr.count("training in ") == 1
+    precision = read_card(tmp_path / "shared").training["precision"]
     monkeypatch.chdir(ROOT)
     with command_here(tmp_path) as run:
-        done = run(*ASK, "--out", tmp_path / "alone")
+        done = run(*ASK, "--precision", precision, "--out", tmp_path / "alone")
     assert done.returncode == 0, done.stderr
-    told = train_together(ASK, tmp_path / "shared").stdout
-    assert told.count("loss") == 1
     alone, shared = losses(tmp_path / "alone"), losses(tmp_path / "shared")
     assert len(alone) == 2
-    assert shared == pytest.approx(alone, rel=1e-4)
-    ours, theirs = (load_file(tmp_path / name / "model.safetensors") for name in ("alone", "shared"))
-    for name, weight in ours.items():
-        torch.testing.assert_close(theirs[name], weight, rtol=1e-3, atol=1e-5)
-
-
-def test_the_first_process_decides_the_precision_of_all(tmp_path: Path) -> None:
-    done = train_together(MEASURED, tmp_path / "shared")
-    assert done.stderr.count("training in ") == 1
-    assert read_card(tmp_path / "shared").training["precision"] in ("float32", "bfloat16")
+    assert shared == pytest.approx(alone, rel=1e-4 if precision == "float32" else 1e-2)
+    if precision == "float32":  # bfloat16 rounds each share otherwise
+        ours, theirs = (load_file(tmp_path / name / "model.safetensors") for name in ("alone", "shared"))
+        for name, weight in ours.items():
+            torch.testing.assert_close(theirs[name], weight, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize(("total", "ranks"), [(201, 2), (7, 4), (3, 4), (256, 8)])
