@@ -167,7 +167,8 @@ def _check(classifier: SmoothedClassifier, images: Sequence[Any], labels: Sequen
     classes = len(classifier.card.labels)
     for idx in range(0, len(images), every):
         label = np.asarray(labels[idx])
-        if label.size != 1 or label != label.astype(np.int64) or not 0 <= int(label) < classes:
+        whole = label.size == 1 and label.dtype.kind in "iuf" and float(label) % 1 == 0
+        if not whole or not 0 <= int(label) < classes:
             raise InvalidRequest(f"Label {idx} is {labels[idx]!r}, not a class from 0 to {classes - 1}.")
 
 

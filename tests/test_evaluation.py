@@ -66,6 +66,9 @@ def test_labels_must_match_the_number_of_classes(
     for labels, every, reason in (
         ([0], 1, "6 images and 1 labels"),
         ([10] * 6, 1, "Label 0 is 10"),
+        (["1"] * 6, 1, "Label 0 is '1'"),
+        ([1.5] * 6, 1, "Label 0 is 1.5"),
+        ([float("nan")] * 6, 1, "Label 0 is nan"),
         ([-1] * 6, 1, "Label 0 is -1"),
         ([0] * 6, 0, "every=0"),
     ):

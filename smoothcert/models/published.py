@@ -6,6 +6,7 @@ names of the field's CIFAR networks (Cohen et al. 2019 and after) are translated
 
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -82,7 +83,9 @@ def _read_safetensors(path: Path) -> Weights:
 
 def _read_torch(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a pickle's protocol, before the error that names the file
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise BadModelFile(_unsafe(path, str(error))) from error
     except Exception as error:  # a damaged file may raise anything; its message may advise to trust the file
