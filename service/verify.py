@@ -20,7 +20,7 @@ from smoothcert.schemas.job import FieldProblem
 from smoothcert.schemas.json_text import MAX_BYTES, Document, parse_document
 from smoothcert.schemas.statement import Statement, is_statement
 from smoothcert.signing import signature_problem
-from smoothcert.stats.compare import check_input, check_named
+from smoothcert.stats.compare import check_input, check_named, check_statement
 from smoothcert.stats.recompute import any_wrong
 from smoothcert.stats.statement import verify_statement
 from smoothcert.stats.verify import Check, verify
@@ -109,8 +109,8 @@ BODY = {
 def verify_document(
     parts: Annotated[Documents, Depends(_parts)], service: ServiceOf, caller: CallerOf
 ) -> Verdict:
-    """Recomputes every figure from the counts. Compares sigma, label, classes and shape if the model is here,
-    and the pixels of an image.
+    """Recomputes every figure from the counts. Compares sigma, label, classes and shape if the model is here
+    (of a statement: sigma, classes and slack), and the pixels of an image.
 
     `certificate` is a certificate or a statement, as a file or as text. A document that does not hold is no
     error: `refused` names the first wrong field. A signature is checked if this service has its public key
@@ -166,11 +166,12 @@ def _read(data: bytes) -> _Received:
 def _checks(received: _Received, image: File | None, service: Service, *, signed: bool) -> Iterator[Check]:
     """Raises BadImage."""
     claimed = received.claimed
+    card = _served(claimed, service)
     if isinstance(claimed, Statement):
         yield from verify_statement(claimed).checks
+        yield from check_statement(claimed, card) if card else ()
     else:
         yield from verify(claimed).checks
-        card = _served(claimed, service)
         yield from check_named(claimed, card) if card else ()
         if image is not None:
             frame = card or _ByShape.of(claimed)
@@ -212,13 +213,13 @@ class _ByShape:
         return cls(shape, Preprocessing(mode="L" if shape[0] == 1 else "RGB", mean=(), std=()))
 
 
-def _served(certificate: Certificate, service: Service) -> ModelCard | None:
+def _served(document: Certificate | Statement, service: Service) -> ModelCard | None:
     """The card of the model that it names, if one with its weights is served here."""
     try:
-        card = service.models.card(certificate.model.name)
+        card = service.models.card(document.model.name)
     except (UnknownModel, BadCheckpoint):
         return None
-    return card if card.weights_sha256 == certificate.model.sha256 else None
+    return card if card.weights_sha256 == document.model.sha256 else None
 
 
 keys = APIRouter(prefix="/keys", tags=["keys"])

@@ -13,6 +13,7 @@ from smoothcert.images.pixels import CertifiedImage
 from smoothcert.models.registry import BUNDLED, CARD_FILE, ModelRegistry, read_card
 from smoothcert.schemas.card import ModelCard, Preprocessing
 from smoothcert.schemas.certificate import Certificate, Shape
+from smoothcert.schemas.statement import Statement
 from smoothcert.stats.compare import check_input, check_model, check_named
 from smoothcert.stats.verify import Check, Report
 from smoothcert.stats.verify import verify as recompute
@@ -60,12 +61,12 @@ class Pixels:
         self.preprocessing = Preprocessing(mode=mode, mean=(), std=())  # type: ignore[arg-type]
 
 
-def named_here(certificate: Certificate, registry: ModelRegistry) -> Path | None:
-    """The folder of the model that a certificate names; None if none here has its name and weights.
+def named_here(document: Certificate | Statement, registry: ModelRegistry) -> Path | None:
+    """The folder of the model that a document names; None if none here has its name and weights.
 
     The name comes from a stranger: it is looked up in the registry, never as a path.
     """
-    name, weights = certificate.model.name, certificate.model.sha256
+    name, weights = document.model.name, document.model.sha256
     try:
         return registry.folder(name) if registry.card(name).weights_sha256 == weights else None
     except (UnknownModel, BadCheckpoint):

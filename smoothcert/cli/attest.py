@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smoothcert.cli.checks import digests, model_of_log, precision_of, read_evaluation, slack_of
+from smoothcert.cli.checks import digests, model_of_log, other_card, read_evaluation, slack_of
 from smoothcert.cli.output import check_out, show, table, write_file
 from smoothcert.cli.timestamp import TimestampCa, TimestampUrl, add_stamp, authority_for
 from smoothcert.errors import InvalidRequest
@@ -75,7 +75,7 @@ def make_statement(log: Path, radii: Sequence[float] | None, beta: float, model:
     checkpoint = model_of_log(run, model)
     card = checkpoint.card if checkpoint else None
     slack = slack_of(run, card)
-    why = problem(read.rows, run, slack)
+    why = problem(read.rows, run, slack) or (other_card(run, card) if card else None)
     labels = tuple(card.labels) if card else _numbers(read.rows)
     why = why or _unlabelled(read.rows, len(labels))
     if why:
@@ -108,8 +108,9 @@ def _put_on_card(statement: Statement, log: Path, model: str | None) -> None:
 
 def _model_of(run: EvaluationRun, card: ModelCard | None) -> ModelDigest:
     from smoothcert.schemas.certificate import ModelDigest
+    from smoothcert.stats.compare import precision_of
 
-    classifier = card.classifier_sha256_in(precision_of(run)) if card else None
+    classifier = card.classifier_sha256_in(precision_of(run.setup)) if card else None
     return ModelDigest(name=run.model, sha256=run.weights_sha256, classifier_sha256=classifier)
 
 

@@ -162,9 +162,14 @@ def slack_of(run: EvaluationRun, card: ModelCard | None) -> float:
     return slack(run.sigma, math.prod(card.input_shape)) if card else 0.0
 
 
-def precision_of(run: EvaluationRun) -> str:
-    """The precision of a run's engine, written as `EngineConfig` does: device:backend:precision:batch."""
-    return run.setup.split(":")[2] if run.setup.count(":") >= 2 else "float32"
+def other_card(run: EvaluationRun, card: ModelCard) -> str | None:
+    """What the card says otherwise than the run of its log; None if nothing."""
+    if run.sigma != card.sigma:
+        return f"{card.name} is certified at sigma {card.sigma:g}, and the log at {run.sigma:g}"
+    rounding = card.int8.sha256 if card.int8 else None
+    if run.int8_sha256 not in (None, rounding):
+        return f"{card.name} has another int8 rounding here than in the log"
+    return None
 
 
 def check_statement(
@@ -174,33 +179,40 @@ def check_statement(
 
     replay: how many rows, at random. Raises InvalidRequest.
     """
+    from smoothcert.stats.compare import check_statement as compare_with_card
     from smoothcert.stats.statement import compare_with_log, verify_statement
+    from smoothcert.stats.verify import Check
 
     yield from verify_statement(statement).checks
     if log is None:
         if replay:
             raise InvalidRequest("--replay of a statement needs its log: give it with --log.")
+        alone = _model_of_statement(statement, model)
+        yield from compare_with_card(statement, alone) if alone else ()
         return
     read, run = read_evaluation(log)
     yield from compare_with_log(statement, read.rows, run, digests(log), statement.slack).checks
     checkpoint = model_of_log(run, model)
     if checkpoint:
-        yield from _check_card(statement, run, checkpoint.card)
+        yield from compare_with_card(statement, checkpoint.card)
+        other = other_card(run, checkpoint.card)
+        yield Check("log", other is None, other or "")
     if replay:
         if checkpoint is None:
             raise InvalidRequest("--replay needs the model: name its folder with --model.")
         yield from _replayed(read.rows, run, checkpoint, replay, data_root)
 
 
-def _check_card(statement: Statement, run: EvaluationRun, card: ModelCard) -> Iterator[Check]:
-    from smoothcert.stats.verify import Check
+def _model_of_statement(statement: Statement, model: str | None) -> ModelCard | None:
+    """The card of the model that is meant, else of the one that it names, if that is here."""
+    from smoothcert.cli.checkpoints import find_checkpoint
+    from smoothcert.cli.settings import settings
+    from smoothcert.verification import named_here
 
-    digest = card.classifier_sha256_in(precision_of(run))
-    named = statement.model.classifier_sha256
-    yield Check("model.classifier_sha256", named in (None, digest), "is of another classifier")
-    labels = [one.label for one in statement.classes]
-    yield Check("classes", labels == list(card.labels), f"are not those of {card.name}")
-    yield Check("slack", statement.slack >= slack_of(run, card), "is less than the noise's own")
+    if model:
+        return find_checkpoint(model).card
+    registry = settings().registry
+    return registry.card(statement.model.name) if named_here(statement, registry) else None
 
 
 def _replayed(

@@ -180,6 +180,8 @@ def _print_statement(
     show(f"{path} holds: checked {', '.join(fields)}{rows}")
     if options.log is None:
         show("not compared with its log; --log does that")
+        if "model" not in fields:
+            show("not compared with a model; --model does that")
     if options.keys is None:
         absent = {"version", "kind", "signature", *fields}
         rest = [name for name in type(statement).model_fields if name not in absent]

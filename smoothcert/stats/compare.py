@@ -1,9 +1,12 @@
-"""Compares a certificate with a model's card, and with the digest of an image."""
+"""Compares certificates and statements with a model's card, and a certificate with the digest of an image."""
 
+import math
 from collections.abc import Iterator
 
+from smoothcert.noise.normal import slack
 from smoothcert.schemas.card import INT8, ModelCard
 from smoothcert.schemas.certificate import Certificate, InputDigest
+from smoothcert.schemas.statement import Statement
 from smoothcert.stats.verify import Check
 
 
@@ -29,7 +32,7 @@ def check_card(certificate: Certificate, card: ModelCard) -> Iterator[Check]:
 
     These two confirm no figure: a check that holds would say that the counts were compared.
     """
-    yield Check("sigma", certificate.sigma == card.sigma, f"{card.name} is certified at {card.sigma:g}")
+    yield _check_sigma(certificate, card)
     if certificate.input.shape != card.input_shape:
         yield Check("input.shape", False, f"{card.name} takes {'x'.join(map(str, card.input_shape))}")
     if len(certificate.counts) != len(card.labels):
@@ -52,11 +55,35 @@ def difference(certificate: Certificate, card: ModelCard) -> str:
     return f"architecture or normalisation{' or int8 rounding' if rounds else ''}"
 
 
+def check_statement(statement: Statement, card: ModelCard) -> Iterator[Check]:
+    """Whether a statement is about this model: its digests, sigma, classes, and the slack of its noise."""
+    here, named = card.classifier_sha256_in(precision_of(statement.engine)), statement.model
+    same = named.sha256 == card.weights_sha256
+    yield Check("model.sha256", same, f"the weights of {card.name} here differ")
+    same = named.classifier_sha256 in (None, here)
+    yield Check("model.classifier_sha256", same, "is of another classifier")
+    yield _check_sigma(statement, card)
+    labels = [one.label for one in statement.classes]
+    yield Check("classes", labels == list(card.labels), f"are not those of {card.name}")
+    least = slack(statement.sigma, math.prod(card.input_shape))
+    yield Check("slack", statement.slack >= least, "is less than the noise's own")
+
+
+def precision_of(engine: str) -> str:
+    """The precision of an engine config, written as device:backend:precision:batch."""
+    parts = engine.split(":")
+    return parts[2] if len(parts) > 2 else "float32"
+
+
 def check_input(certificate: Certificate, here: InputDigest, name: str) -> Check:
     """Whether the certified pixels are those of this image."""
     claimed = certificate.input
     same = (here.shape, here.sha256) == (claimed.shape, claimed.sha256)
     return Check("input", same, f"the pixels of {name} are others")
+
+
+def _check_sigma(document: Certificate | Statement, card: ModelCard) -> Check:
+    return Check("sigma", document.sigma == card.sigma, f"{card.name} is certified at {card.sigma:g}")
 
 
 def _check_label(certificate: Certificate, card: ModelCard) -> Check:

@@ -5,6 +5,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 
 from smoothcert.cli.settings import settings
 from smoothcert.models.registry import BUNDLED, ModelRegistry
+from smoothcert.schemas.evaluation_log import HEADER, format_row, read_log
 from smoothcert.schemas.statement import Statement
+from smoothcert.stats.statement import Question, figures
 from tests.cli.conftest import DATA, MODEL, ROOT, SETUP, Command, command_here
 from tests.release.verifier import build_verifier
 from tests.test_standalone import run as run_isolated
@@ -206,6 +209,39 @@ def test_a_changed_log_is_no_evidence(inside: Command, log: Path, tmp_path: Path
         assert f"is no evidence for a statement: {reason}" in done.stderr
 
 
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def doubled(log: Path, folder: Path) -> Path:
+    """The log as if sigma, and with it every radius, were twice as large: its counts prove each row."""
+    copy = copied(log, folder)
+    rows = [
+        replace(row, radius=2 * row.radius, evidence=row.evidence and replace(row.evidence, sigma=1.0))
+        for row in read_log(log).rows
+    ]
+    copy.write_text(HEADER + "".join(format_row(row) for row in rows))
+    edited(copy.with_name(f"{copy.name}.run.json"), {"sigma": 1.0})
+    return copy
+
+
+def test_a_log_with_another_sigma_than_its_model_is_no_evidence(
+    inside: Command, models: Path, log: Path, statement: Path, tmp_path: Path
+) -> None:
+    forged = doubled(log, tmp_path)
+    assert "is certified at sigma 0.5, and the log at 1" in inside("attest", forged).stderr
+    proved, run = json.loads(statement.read_text()), forged.with_name(f"{forged.name}.run.json")
+    question = Question((0.0, 0.5, 1.0), 0.05, tuple("0123456789"))
+    proved |= {"sigma": 1.0, "slack": 4e-13} | figures(read_log(forged).rows, 0.001, question)
+    proved |= {"log_sha256": sha256(forged), "run_sha256": sha256(run)}
+    statement.write_text(json.dumps(proved))
+    for more in ((), ("--log", forged), ("--model", models / MODEL)):
+        done = inside("verify", statement, *more)
+        assert (done.returncode, "refused: sigma: " in done.stderr) == (1, True), more
+    elsewhere = edited(statement, {"model.name": "elsewhere"})
+    assert "not compared with a model" in inside("verify", elsewhere).stdout
+
+
 def test_what_can_not_be_stated_is_told(inside: Command, log: Path, tmp_path: Path) -> None:
     for arguments, reason in (
         ((log, "--beta", "1"), "--beta 1.0: it must be above 0 and below 1"),
@@ -305,7 +341,7 @@ def test_each_bundled_model_has_a_signed_statement_that_its_log_proves(inside: C
     assert content is not None
     assert card.statement is not None
     made = Statement.model_validate_json(content)
-    logs = {hashlib.sha256(log.read_bytes()).hexdigest(): log for log in RESULTS.glob(f"{model}*.tsv")}
+    logs = {sha256(log): log for log in RESULTS.glob(f"{model}*.tsv")}
     log = logs[made.log_sha256]
     assert card.statement.radii == made.radii
     checked = ("--log", log, "--model", BUNDLED / model, "--public-key", BUNDLED / "signing-keys.json")

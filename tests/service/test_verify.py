@@ -98,6 +98,23 @@ def test_a_model_of_that_name_with_other_weights_is_another_one(
     assert "sigma" not in answer["checked"]
 
 
+@pytest.mark.parametrize(
+    ("field", "card"), [(None, {}), ("sigma", {"sigma": 0.25}), ("classes", {"labels": list("abcdefghij")})]
+)
+def test_a_statement_of_a_model_served_here_has_its_sigma_and_classes(
+    client: TestClient, models: Path, field: str | None, card: dict[str, Any]
+) -> None:
+    statement = json.loads(STATEMENT.read_bytes())
+    statement["model"] |= {"sha256": "0" * 64, "classifier_sha256": None}
+    write_model(models, "stated", **card)
+    for name, refused in (("stated", field), ("elsewhere", None)):
+        statement["model"]["name"] = name
+        files = {"certificate": ("statement.json", json.dumps(statement))}
+        answer = client.post("/verify", files=files).json()
+        assert (answer["refused"] or {"field": None})["field"] == refused
+        assert ("sigma" in answer["checked"]) == (name == "stated" and field != "sigma")
+
+
 def test_a_statement_is_about_no_single_image(client: TestClient, digit: bytes) -> None:
     files = {"certificate": ("statement.json", STATEMENT.read_bytes()), "image": ("digit.png", digit)}
     answer = client.post("/verify", files=files)

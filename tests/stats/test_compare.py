@@ -1,12 +1,14 @@
-"""A certificate beside the card of a model: what differs is refused, what may be another model is not."""
+"""Documents beside the card of a model: what differs is refused, what may be another model is not."""
 
 from typing import Any
 
 import pytest
 
+from smoothcert.models.registry import BUNDLED, DEFAULT_MODEL, STATEMENT_FILE, read_card
 from smoothcert.schemas.card import ModelCard
 from smoothcert.schemas.certificate import Certificate, InputDigest
-from smoothcert.stats.compare import check_input, check_model, check_named
+from smoothcert.schemas.statement import Statement
+from smoothcert.stats.compare import check_input, check_model, check_named, check_statement
 from smoothcert.stats.verify import Check
 from tests.support.issuing import CARD, SHAPE, certificate_for
 
@@ -59,3 +61,24 @@ def test_pixels_are_compared_by_shape_and_digest(certificate: Certificate) -> No
     ):
         here = InputDigest(shape=shape, sha256=sha256, preprocessing=["decoded from PNG, 1x1"])
         assert check_input(certificate, here, "this").holds == holds
+
+
+@pytest.mark.parametrize(
+    ("field", "changes"),
+    [
+        (None, {}),
+        ("sigma", {"sigma": 0.25}),
+        ("classes", {"labels": list("abcdefghij")}),
+        ("slack", {"input_shape": (1, 32, 32)}),
+        ("model.sha256", {"weights_sha256": "0" * 64}),
+        ("model.classifier_sha256", {"architecture": "resnet20"}),
+    ],
+)
+def test_a_statement_is_about_the_model_with_its_card(field: str | None, changes: dict[str, Any]) -> None:
+    folder = BUNDLED / DEFAULT_MODEL
+    statement = Statement.model_validate_json((folder / STATEMENT_FILE).read_bytes())
+    if field == "slack":  # of a document without the digest that would tell
+        model = statement.model.model_copy(update={"classifier_sha256": None})
+        statement = statement.model_copy(update={"model": model})
+    card = read_card(folder).model_copy(update=changes)
+    assert wrong(*check_statement(statement, card)) == field
