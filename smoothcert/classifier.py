@@ -20,7 +20,7 @@ from smoothcert.images.arrays import certified_image
 from smoothcert.images.decode import to_png
 from smoothcert.images.pixels import CertifiedImage
 from smoothcert.models.checkpoint import load_network
-from smoothcert.models.registry import BUNDLED, CARD_FILE, ModelRegistry, read_card
+from smoothcert.models.registry import BUNDLED, ModelRegistry
 from smoothcert.notebook import Point, Sight
 from smoothcert.progress import Update, progress_bar
 from smoothcert.schemas.card import ModelCard, Preprocessing
@@ -127,7 +127,7 @@ class SmoothedClassifier:
         that measures fastest here, at first use. Raises UnknownModel, BadCheckpoint, InvalidRequest,
         InternalError.
         """
-        folder, card = _find(model)
+        folder, card = ModelRegistry(models_folder(BUNDLED)).find(model)
         if engine is not None:
             EngineConfig.parse(engine)
         made = cls._of(card, engine)
@@ -270,14 +270,6 @@ def load(model: str | Path, engine: str | None = None) -> SmoothedClassifier:
     See `SmoothedClassifier.load`.
     """
     return SmoothedClassifier.load(model, engine)
-
-
-def _find(model: str | Path) -> tuple[Path, ModelCard]:
-    folder = Path(model)
-    if (folder / CARD_FILE).is_file():
-        return folder, read_card(folder)
-    registry = ModelRegistry(models_folder(BUNDLED))
-    return registry.folder(str(model)), registry.card(str(model))
 
 
 def _last(steps: Iterator[Progress | Certificate], image: CertifiedImage, report: Update) -> Certificate:

@@ -10,7 +10,7 @@ from smoothcert.environment import models_folder
 from smoothcert.errors import BadCheckpoint, BadImage, InvalidRequest, NotProved, UnknownModel
 from smoothcert.images.arrays import certified_image
 from smoothcert.images.pixels import CertifiedImage
-from smoothcert.models.registry import BUNDLED, CARD_FILE, ModelRegistry, read_card
+from smoothcert.models.registry import BUNDLED, ModelRegistry
 from smoothcert.schemas.card import ModelCard, Preprocessing
 from smoothcert.schemas.certificate import Certificate, Shape
 from smoothcert.schemas.statement import Statement
@@ -99,9 +99,7 @@ def _given(
 def _card_of(model: "str | Path | SmoothedClassifier", registry: ModelRegistry) -> ModelCard:
     if not isinstance(model, str | Path):
         return model.card
-    if (Path(model) / CARD_FILE).is_file():
-        return read_card(Path(model))
-    return registry.card(str(model))
+    return registry.find(model)[1]
 
 
 def check_votes(

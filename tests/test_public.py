@@ -157,10 +157,13 @@ def test_what_cannot_be_certified_is_a_value_error(
     assert isinstance(refused.value, smoothcert.SmoothCertError)
 
 
-def test_a_checkpoint_folder_is_a_model(classifier: smoothcert.SmoothedClassifier) -> None:
+def test_a_checkpoint_folder_is_a_model(classifier: smoothcert.SmoothedClassifier, tmp_path: Path) -> None:
     assert smoothcert.SmoothedClassifier.load(ROOT / "models" / MODEL, ENGINE).card == classifier.card
     with pytest.raises(smoothcert.SmoothCertError, match="There is no model 'nope'"):
         smoothcert.SmoothedClassifier.load("nope")
+    (tmp_path / "model.onnx").write_bytes(b"")
+    with pytest.raises(smoothcert.UnknownModel, match=r"no card\.json.*smoothcert add"):
+        smoothcert.load(tmp_path)
 
 
 def test_each_step_of_a_certification_says_what_to_expect(

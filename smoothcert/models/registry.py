@@ -144,6 +144,21 @@ class ModelRegistry:
         """
         return read_card(self.folder(name)).model_copy(update={"name": name})
 
+    def find(self, model: str | Path) -> tuple[Path, ModelCard]:
+        """Folder and card of a checkpoint folder or a name. Raises UnknownModel, BadCheckpoint."""
+        folder, name = Path(model), str(model)
+        if (folder / CARD_FILE).is_file():
+            return folder, read_card(folder)
+        try:
+            return self.folder(name), self.card(name)
+        except UnknownModel:
+            if not folder.is_dir():
+                raise
+            raise UnknownModel(
+                f"{model} is no checkpoint folder: it has no {CARD_FILE}. `smoothcert add` makes one of a "
+                f"{ONNX_FILE}, of weights or of a published checkpoint."
+            ) from None
+
     def statement(self, name: str) -> bytes | None:
         """The statement that the card of a model names; None if there is none.
 
