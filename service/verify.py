@@ -22,7 +22,7 @@ from smoothcert.schemas.statement import Statement, is_statement
 from smoothcert.signing import signature_problem
 from smoothcert.stats.compare import check_input, check_named, check_statement
 from smoothcert.stats.recompute import any_wrong
-from smoothcert.stats.statement import verify_statement
+from smoothcert.stats.statement_checks import verify_statement
 from smoothcert.stats.verify import Check, verify
 
 DOCUMENT = "certificate"

@@ -15,6 +15,7 @@ from smoothcert.errors import InvalidRequest
 from smoothcert.files import shown, write_whole
 from smoothcert.notebook import html_table, step_plot
 from smoothcert.progress import progress_bar
+from smoothcert.schemas.card import INT8
 from smoothcert.schemas.certificate import Certificate
 from smoothcert.schemas.evaluation_log import (
     HEADER,
@@ -25,7 +26,8 @@ from smoothcert.schemas.evaluation_log import (
     certified_accuracy,
     format_row,
 )
-from smoothcert.schemas.evaluation_run import EvaluationRun, image_seed, run_path
+from smoothcert.schemas.evaluation_run import EvaluationRun, run_path
+from smoothcert.schemas.limits import image_seed
 from smoothcert.schemas.parameters import DEFAULT_ALPHA, DEFAULT_N, DEFAULT_N0, ProcedureName
 from smoothcert.stats.procedure import Result
 
@@ -149,6 +151,7 @@ def evaluate(  # noqa: PLR0917
         sigma=classifier.card.sigma,
         seed=seed,
         setup=_engine_text(classifier),
+        int8_sha256=_int8_sha256(classifier),
     )
     rows: list[Row] = []
     indices = range(0, len(images), every)
@@ -195,6 +198,11 @@ def row_of(result: Result | Certificate, run: EvaluationRun, idx: int, label: in
         seed=image_seed(run.seed, idx),
     )
     return Row(idx, label, predict, result.radius, predict == label, seconds, evidence)
+
+
+def _int8_sha256(classifier: SmoothedClassifier) -> str | None:
+    rounding = classifier.card.int8
+    return rounding.sha256 if rounding and classifier.engine.description.precision == INT8 else None
 
 
 def _engine_text(classifier: SmoothedClassifier) -> str:

@@ -18,7 +18,7 @@ from smoothcert.errors import NotACertificate, SmoothCertError
 from smoothcert.schemas.evaluation_log import read_log
 from smoothcert.schemas.json_text import MAX_BYTES, TIMESTAMP, Document, parse_document
 from smoothcert.stats.recompute import asked_in_words
-from smoothcert.stats.statement import compare_with_log, verify_statement
+from smoothcert.stats.statement_checks import compare_with_log, verify_statement
 from smoothcert.stats.verify import Report, verify
 
 SCHEMAS = "schemas.json"  # {name: JSON schema}
@@ -85,10 +85,20 @@ def check(data: bytes, log: Path | None) -> tuple[Report, list[str]]:
     if log is None or report.first_wrong:
         return report, [_not_compared("its log (--log LOG does that), a model or a signature")]
     run = log.with_name(f"{log.name}.run.json")
-    rows, described = read_log(log).rows, typed(parse_document(run.read_bytes()), schemas()["run"])
+    read, described = read_log(log), _run_of(run)
+    if read.torn:
+        raise NotACertificate(log.name, "its last line was cut short")
     digests = {"log_sha256": _digest(log), "run_sha256": _digest(run)}
-    compared = compare_with_log(statement, rows, described, digests, statement.slack)
+    compared = compare_with_log(statement, read.rows, described, digests, statement.slack)
     return Report(report.checks + compared.checks), [_not_compared("a model, redrawn rows or a signature")]
+
+
+def _run_of(path: Path) -> Any:
+    """What was asked for a log. Its seed may be larger than a document's numbers. Raises NotACertificate."""
+    try:
+        return typed(json.loads(path.read_bytes()), schemas()["run"])
+    except (ValueError, RecursionError) as error:
+        raise NotACertificate(path.name, "is no JSON") from error
 
 
 def _not_compared(left: str) -> str:

@@ -30,7 +30,8 @@ from smoothcert.schemas.evaluation_log import (
     format_row,
     parse_log,
 )
-from smoothcert.schemas.evaluation_run import EvaluationRun, image_seed, read_run_as, run_path
+from smoothcert.schemas.evaluation_run import EvaluationRun, read_run_as, run_path
+from smoothcert.schemas.limits import image_seed
 from smoothcert.schemas.parameters import Parameters
 from smoothcert.stats.procedure import Certification, drive
 from smoothcert.votes import VoteSource

@@ -278,7 +278,7 @@ def _attack(
     plan: AttackPlan, attacker: Attacker, bare: BareAttacker, row: Row, report: Report
 ) -> AttackedImage:
     from smoothcert.attack.attack import AttackResult, Claim
-    from smoothcert.schemas.evaluation_run import image_seed
+    from smoothcert.schemas.limits import image_seed
 
     started, image_CHW = time.perf_counter(), plan.images.images_u8[row.idx].numpy()
     seed = int(image_seed(plan.run.seed, row.idx), 16)

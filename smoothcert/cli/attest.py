@@ -146,10 +146,12 @@ def _numbers(rows: Sequence[Row]) -> tuple[str, ...]:
 
 
 def _unlabelled(rows: Sequence[Row], classes: int) -> str | None:
-    outside = next((row for row in rows if not 0 <= row.label < classes), None)
-    return (
-        f"image {outside.idx} has label {outside.label}, and there are {classes} classes" if outside else None
-    )
+    for row in rows:
+        if not 0 <= row.label < classes:
+            return f"image {row.idx} has label {row.label}, and there are {classes} classes"
+        if row.evidence and len(row.evidence.counts) != classes:
+            return f"image {row.idx} has {len(row.evidence.counts)} counts, and there are {classes} classes"
+    return None
 
 
 def _signed(statement: Statement) -> Statement:

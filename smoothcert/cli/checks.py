@@ -180,7 +180,7 @@ def check_statement(
     replay: how many rows, at random. Raises InvalidRequest.
     """
     from smoothcert.stats.compare import check_statement as compare_with_card
-    from smoothcert.stats.statement import compare_with_log, verify_statement
+    from smoothcert.stats.statement_checks import compare_with_log, verify_statement
     from smoothcert.stats.verify import Check
 
     yield from verify_statement(statement).checks
@@ -218,18 +218,22 @@ def _model_of_statement(statement: Statement, model: str | None) -> ModelCard | 
 def _replayed(
     rows: Sequence[Row], run: EvaluationRun, checkpoint: Checkpoint, most: int, data_root: Path
 ) -> Iterator[Check]:
-    """Redraw the votes of up to `most` rows, chosen at random, and compare counts and labels."""
+    """Redraw the votes of up to `most` rows, chosen at random; compare the data set and all labels."""
     from smoothcert.cli.checkpoints import Selection, build_engine, load_images
     from smoothcert.stats.verify import Check
     from smoothcert.votes import VoteRange
 
     selection = Selection(run.dataset, run.split, data_root, run.every, None)  # type: ignore[arg-type]
     images = load_images(checkpoint, selection)
+    yield Check("data.split_images", len(images) == run.split_images, f"the split here has {len(images)}")
+    same = run.data_sha256 in (None, images.listing or images.digest)
+    yield Check("data.sha256", same, "the images here are others")
+    for row in rows:
+        same = int(images.labels[row.idx]) == row.label
+        yield Check("log", same, f"image {row.idx} has another label than {row.label} here")
     engine = build_engine(checkpoint, run.setup)
     for row in random.SystemRandom().sample(list(rows), min(most, len(rows))):
         assert row.evidence is not None
-        same = int(images.labels[row.idx]) == row.label
-        yield Check("log", same, f"image {row.idx} has another label than {row.label} here")
         source = engine.sampler(images.images_u8[row.idx].numpy(), run.sigma, int(row.evidence.seed, 16))
         drawn = source.count(VoteRange("estimation", 0, row.evidence.n)).tolist()
         claimed = list(row.evidence.counts)

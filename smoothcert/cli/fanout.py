@@ -21,8 +21,9 @@ from smoothcert.jobs.store import JobStore, Request
 from smoothcert.jobs.tasks import Message, TaskPublisher
 from smoothcert.schemas.card import ModelCard
 from smoothcert.schemas.certificate import Certificate
-from smoothcert.schemas.evaluation_run import EvaluationRun, image_seed
+from smoothcert.schemas.evaluation_run import EvaluationRun
 from smoothcert.schemas.job import Job
+from smoothcert.schemas.limits import image_seed
 from smoothcert.schemas.parameters import Parameters
 from training.datasets.image_set import ImageSet
 from training.evaluation import EvaluationProgress, parameters_of

@@ -1,6 +1,5 @@
 """The parameters of an evaluation, LOG.run.json beside its log. Only a run with the same ones resumes it."""
 
-import hashlib
 from pathlib import Path
 from typing import TypeVar
 
@@ -8,8 +7,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from smoothcert.errors import InvalidRequest
 from smoothcert.schemas.parameters import ProcedureName
-
-SEED_BYTES = 16
 
 
 class EvaluationRun(BaseModel):
@@ -44,11 +41,6 @@ class EvaluationRun(BaseModel):
 
 
 Run = TypeVar("Run", bound=EvaluationRun)
-
-
-def image_seed(run_seed: int, idx: int) -> str:
-    """The seed of one image, 128 bits in hexadecimal: sha256 of the run's seed and the index."""
-    return hashlib.sha256(f"{run_seed}:{idx}".encode()).digest()[:SEED_BYTES].hex()
 
 
 def run_path(log: Path) -> Path:

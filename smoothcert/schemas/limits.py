@@ -3,6 +3,7 @@
 Standard library only.
 """
 
+import hashlib
 import math
 import operator
 import re
@@ -44,6 +45,13 @@ def checked_seed(seed: int | str | None) -> str:
     if isinstance(seed, str) and SEED.fullmatch(seed):
         return seed.lower()
     raise InvalidRequest(f"seed={seed!r}: a seed is an int below 2**128 or 32 hexadecimal digits.")
+
+
+def image_seed(run_seed: int, idx: int) -> str:
+    """The seed of one image of an evaluation, hexadecimal: 128 bits of sha256 of the run's seed and the
+    index.
+    """
+    return hashlib.sha256(f"{run_seed}:{idx}".encode()).digest()[:16].hex()
 
 
 def checked_shape(input_shape: Sequence[int]) -> tuple[int, int, int]:

@@ -6,6 +6,6 @@ forecast     what to expect of a certification: an estimate, no proof
 schedule     the looks, what each spends of alpha, and when it may stop
 bounds       counts to confidence bounds and a radius, rounded to the safe side
 certificate  the Certificate document of a result
-statement    what an evaluation log proves about a distribution of images, and its checks
+statement    what an evaluation log proves about a distribution of images; statement_checks verifies one
 verify       checks a certificate; recompute is the independent second implementation it uses
 """

@@ -176,10 +176,15 @@ def could_certify(
     """Whether n votes for one class would certify, and reach the target radius."""
     if procedure == "predict":
         return 2 * 0.5**n <= alpha
+    most = largest_radius(procedure, n, alpha, sigma=sigma, stops_early=stops_early)
+    return most > 0 and (target is None or most * (1 + 1e-9) >= target)
+
+
+def largest_radius(procedure: str, n: int, alpha: float, *, sigma: float, stops_early: bool) -> float:
+    """What n votes for one class prove: no votes prove more."""
     last = looks(n, alpha, stops_early=stops_early)[-1] if procedure == "anytime" else (n, alpha, 0.0)
     p_lower = lower_bound(n, n, last[1] - last[2])
-    most = radius(sigma, p_lower, 1 - p_lower)
-    return most > 0 and (target is None or most * (1 + 1e-9) >= target)
+    return radius(sigma, p_lower, 1 - p_lower)
 
 
 def wrongly_implied(claimed: Implied, radius: float, shape_CHW: tuple[int, int, int]) -> list[str]:

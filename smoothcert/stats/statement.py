@@ -9,22 +9,19 @@ the classes hold together, each with beta over their number (Bonferroni). Standa
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Decimal
 from functools import lru_cache
-from itertools import pairwise
 from statistics import fmean, median
 from typing import Any
 
+from smoothcert.schemas.limits import image_seed
 from smoothcert.stats import recompute
 from smoothcert.stats.recompute import EXCESS
-from smoothcert.stats.verify import Check, Report
 
 P_LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)  # quantiles over images
-MOST_RADII = 100
 OF_RUN = ("procedure", "sigma", "alpha", "n0", "n", "target_radius", "tolerance")
 
 
@@ -53,7 +50,7 @@ def _problems(rows: Sequence[Row], run: Any, slack: float) -> Iterator[str]:
     if any(row.evidence is None for row in rows):
         yield "rows without counts prove nothing"
         return
-    for name in ("alpha", "sigma"):
+    for name in ("alpha", "sigma", "n0"):
         values = sorted({getattr(row.evidence, name) for row in rows} | {getattr(run, name)})
         if len(values) > 1:
             yield f"mixed {name}: {', '.join(map(str, values[:4]))}"
@@ -69,26 +66,36 @@ def _problems(rows: Sequence[Row], run: Any, slack: float) -> Iterator[str]:
 
 def _chosen_subset(rows: Sequence[Row], run: Any) -> Iterator[str]:
     """Only every K-th image of a split is drawn as the split was; what was chosen otherwise may be easier."""
-    expected = range(0, run.split_images, run.every)
-    found = {row.idx for row in rows}
-    if found != set(expected):
-        missing = len(set(expected) - found)
-        kind = f"{missing} of the {len(expected)} are missing" if missing else "others are there"
+    if run.every < 1:
+        yield f"every {run.every} of the images is no choice"
+        return
+    chosen, found = chosen_images(run.split_images, run.every), {row.idx for row in rows}
+    inside = sum(idx < run.split_images and idx % run.every == 0 for idx in found)
+    if not inside == len(found) == chosen:
+        kind = f"{chosen - inside} of the {chosen} are missing" if inside < chosen else "others are there"
         yield (
             f"a chosen subset (--limit, a filter, or unfinished): every {run.every} of {run.split_images} "
-            f"images gives {len(expected)}, and {kind}"
+            f"images gives {chosen}, and {kind}"
         )
+
+
+def chosen_images(split_images: int, every: int) -> int:
+    """How many images 0, every, 2 every, ... of a split there are."""
+    return max(0, -(-split_images // every))
 
 
 def unproved(row: Row, run: Any, slack: float) -> str | None:
     """Why the counts of a row do not prove its radius; None if they do, or if nothing is claimed."""
-    evidence, top = row.evidence, row.predict
+    evidence, top, counts = row.evidence, row.predict, row.evidence.counts
+    if evidence.seed != image_seed(run.seed, row.idx):
+        return "its seed is not the one that the run gives it"
+    if min(counts) < 0 or sum(counts) > evidence.n:
+        return "its counts are not those of its votes"
     if top < 0:
         return "an abstention claims a radius" if row.radius else None
     if evidence.n == 0 and not _is_right(row):  # --skip-wrong: it counts as wrong
         return None
-    counts = evidence.counts
-    if not top < len(counts) or min(counts) < 0 or sum(counts) > evidence.n:
+    if top >= len(counts):
         return "its counts are not those of its votes"
     return _unproved_radius(row, run, slack)
 
@@ -174,112 +181,3 @@ def _quantiles(rows: Sequence[Row]) -> dict[str, float]:
 def _share_of_label(row: Row) -> float:
     counts, n = row.evidence.counts, row.evidence.n
     return counts[row.label] / n if n and 0 <= row.label < len(counts) else 0.0
-
-
-def verify_statement(statement: Any) -> Report:
-    """Check what follows from the statement alone: bounds from counts, and that the counts fit together."""
-    checks = []
-    for check in _checks(statement):
-        checks.append(check)
-        if not check.holds:
-            break
-    return Report(tuple(checks))
-
-
-def _checks(s: Any) -> Iterator[Check]:
-    yield Check("beta", 0 < s.beta < 1, "must be above 0 and below 1")
-    yield Check("alpha", 0 < s.alpha < 1, "must be above 0 and below 1")
-    yield Check("images", s.images >= 1, "must be 1 or more")
-    radii = [share.radius for share in s.radii]
-    grows = all(a < b for a, b in pairwise(radii)) and all(0 <= r < math.inf for r in radii)
-    yield Check(
-        "radii", 1 <= len(radii) <= MOST_RADII and grows, "must be different radii in ascending order"
-    )
-    yield Check("classes", len(s.classes) >= 1, "must be one or more")
-    share = s.beta / max(1, len(s.classes))
-    yield Check(
-        "class_beta", math.isclose(s.class_beta, share, rel_tol=1e-12), "must be beta over the classes"
-    )
-    yield from _checks_of_shares("radii", s.radii, radii, of=s.images, beta=s.beta, alpha=s.alpha)
-    for k, one in enumerate(s.classes):
-        of = one.radii[0].of if one.radii else 0
-        yield from _checks_of_shares(
-            f"classes.{k}", one.radii, radii, of=of, beta=s.class_beta, alpha=s.alpha
-        )
-    for i, whole in enumerate(s.radii):
-        parts = [one.radii[i] for one in s.classes]
-        yield Check(
-            "classes",
-            sum(part.right for part in parts) == whole.right and sum(part.of for part in parts) == whole.of,
-            f"do not add up to the whole at radius {whole.radius:g}",
-        )
-
-
-def _checks_of_shares(
-    field: str, shares: Sequence[Any], radii: Sequence[float], *, of: int, beta: float, alpha: float
-) -> Iterator[Check]:
-    yield Check(field, [share.radius for share in shares] == radii, "must have the radii of the statement")
-    most = of
-    for i, share in enumerate(shares):
-        yield Check(f"{field}.{i}.of", share.of == of, f"must be {of}")
-        yield Check(f"{field}.{i}.right", 0 <= share.right <= most, f"must lie between 0 and {most}")
-        most = share.right
-        proved = at_least(share.right, share.of, beta, alpha)
-        close = proved - 1e-9 <= share.at_least <= proved + EXCESS
-        yield Check(f"{field}.{i}.at_least", close, f"from the counts follows {proved:.10g}")
-
-
-def compare_with_log(
-    statement: Any, rows: Sequence[Row], run: Any, digests: dict[str, str], slack: float
-) -> Report:
-    """Recompute the statement from its log. digests: by field, of the files here."""
-    checks: list[Check] = []
-    for check in _comparisons(statement, rows, run, digests, slack):
-        checks.append(check)
-        if not check.holds:
-            break
-    return Report(tuple(checks))
-
-
-def _comparisons(
-    s: Any, rows: Sequence[Row], run: Any, digests: dict[str, str], slack: float
-) -> Iterator[Check]:
-    for field, digest in digests.items():
-        yield Check(field, getattr(s, field) == digest, f"of the file here it is {digest}")
-    for name in OF_RUN:
-        yield Check(name, getattr(s, name) == getattr(run, name), f"the log's run says {getattr(run, name)}")
-    for field, claimed, said in (
-        ("model.name", s.model.name, run.model),
-        ("model.sha256", s.model.sha256, run.weights_sha256),
-        ("data.dataset", s.data.dataset, run.dataset),
-        ("data.split", s.data.split, run.split),
-        ("data.split_images", s.data.split_images, run.split_images),
-        ("data.every", s.data.every, run.every),
-        ("data.sha256", s.data.sha256, run.data_sha256),
-        ("engine", s.engine, run.setup),
-    ):
-        yield Check(field, claimed == said, f"the log's run says {said}")
-    why = problem(rows, run, slack)
-    yield Check("log", why is None, why or "")
-    question = Question(
-        tuple(share.radius for share in s.radii), s.beta, tuple(one.label for one in s.classes)
-    )
-    yield from _differences(s, figures(rows, s.alpha, question))
-
-
-def _differences(s: Any, proved: dict[str, Any]) -> Iterator[Check]:
-    for name in ("images", "mean_radius", "median_radius", "p_a"):
-        same = _same(getattr(s, name), proved[name])
-        yield Check(name, same, f"from the log follows {proved[name]}")
-    for field, claimed, shares in [
-        ("radii", s.radii, proved["radii"]),
-        *((f"classes.{k}", one.radii, proved["classes"][k]["radii"]) for k, one in enumerate(s.classes)),
-    ]:
-        counts = [(share["right"], share["of"]) for share in shares]
-        yield Check(field, [(c.right, c.of) for c in claimed] == counts, f"from the log follow {counts}")
-
-
-def _same(claimed: Any, proved: Any) -> bool:
-    if isinstance(proved, dict):
-        return claimed.keys() == proved.keys() and all(_same(claimed[name], proved[name]) for name in proved)
-    return math.isclose(claimed, proved, rel_tol=1e-12)

@@ -13,10 +13,11 @@ import pytest
 
 from smoothcert.cli.settings import settings
 from smoothcert.models.registry import BUNDLED, ModelRegistry
-from smoothcert.schemas.evaluation_log import HEADER, format_row, read_log
+from smoothcert.schemas.evaluation_log import HEADER, Row, format_row, read_log
+from smoothcert.schemas.limits import image_seed
 from smoothcert.schemas.statement import Statement
 from smoothcert.stats.statement import Question, figures
-from tests.cli.conftest import DATA, MODEL, ROOT, SETUP, Command, command_here
+from tests.cli.conftest import DATA, MODEL, ROOT, SETUP, Command, Finished, command_here
 from tests.release.verifier import build_verifier
 from tests.test_standalone import run as run_isolated
 
@@ -129,12 +130,22 @@ EDITS: list[tuple[str, dict[str, Any]]] = [
     ("classes", {"classes": []}),
     ("images", {"images": 0}),
     ("alpha", {"alpha": 0.0}),
+    ("procedure", {"procedure": "predict"}),
+    ("sigma", {"sigma": 13.0}),
+    ("n", {"n": 0}),
+    ("images", {"data.split_images": 110}),
+    ("data.every", {"data.every": 0}),
+    ("images", {"images": 2**53, "data.split_images": 2**53, "data.every": 1}),
+    ("mean_radius", {"mean_radius": 0.999}),
+    ("mean_radius", {"mean_radius": 0.01}),
+    ("median_radius", {"median_radius": 1.001}),
+    ("p_a", {"p_a": {"0.5": 1.5}}),
 ]
 EDITS_OF_WHAT_THE_LOG_SAYS: list[tuple[str, dict[str, Any]]] = [
     ("log_sha256", {"log_sha256": "0" * 64}),
     ("run_sha256", {"run_sha256": "0" * 64}),
     ("procedure", {"procedure": "anytime"}),
-    ("sigma", {"sigma": 0.25}),
+    ("sigma", {"sigma": 0.51}),
     ("n", {"n": 400}),
     ("n0", {"n0": 99}),
     ("target_radius", {"target_radius": 0.5}),
@@ -143,7 +154,7 @@ EDITS_OF_WHAT_THE_LOG_SAYS: list[tuple[str, dict[str, Any]]] = [
     ("model.classifier_sha256", {"model.classifier_sha256": "0" * 64}),
     ("data.dataset", {"data.dataset": "cifar10"}),
     ("data.split", {"data.split": "train"}),
-    ("data.every", {"data.every": 20}),
+    ("data.split_images", {"data.every": 20, "data.split_images": 200}),
     ("data.sha256", {"data.sha256": "0" * 64}),
     ("engine", {"engine": "cpu"}),
     ("mean_radius", {"mean_radius": 1.0}),
@@ -178,6 +189,7 @@ def test_counts_moved_together_are_refused_by_the_log(inside: Command, statement
     first, second = [one["radii"] for one in document["classes"] if one["radii"][0]["of"]][:2]
     for share in [*document["radii"], *(share for one in document["classes"] for share in one["radii"])]:
         share["right"], share["at_least"] = 0, 0.0
+    document |= {"mean_radius": 0.0, "median_radius": 0.0}
     for share in first:
         share["of"] += 1
     for share in second:
@@ -191,6 +203,27 @@ def copied(log: Path, folder: Path) -> Path:
     for path in (log, log.with_name(f"{log.name}.run.json")):
         shutil.copy(path, folder / path.name)
     return folder / log.name
+
+
+def reseeded(log: Path, folder: Path, seed: int) -> Path:
+    """The log as if the run had another seed."""
+    copy = copied(log, folder)
+    rows = [
+        replace(row, evidence=row.evidence and replace(row.evidence, seed=image_seed(seed, row.idx)))
+        for row in read_log(log).rows
+    ]
+    copy.write_text(HEADER + "".join(format_row(row) for row in rows))
+    edited(copy.with_name(f"{copy.name}.run.json"), {"seed": seed})
+    return copy
+
+
+def test_seeds_that_were_chosen_for_each_image_are_no_evidence(
+    inside: Command, log: Path, tmp_path: Path
+) -> None:
+    """Redrawn until its votes are lucky, or shared with another image, whose votes then depend on them."""
+    copy = reseeded(log, tmp_path, 2)
+    edited(copy.with_name(f"{copy.name}.run.json"), {"seed": 1})
+    assert "image 0: its seed is not the one that the run gives" in inside("attest", copy).stderr
 
 
 def test_a_changed_log_is_no_evidence(inside: Command, log: Path, tmp_path: Path) -> None:
@@ -259,12 +292,7 @@ def test_what_can_not_be_stated_is_told(inside: Command, log: Path, tmp_path: Pa
 
 def test_a_replay_that_differs_is_refused(inside: Command, log: Path, tmp_path: Path) -> None:
     """The counts of every row are moved to another seed's, before the statement is made."""
-    copy = copied(log, tmp_path)
-    text = copy.read_text()
-    for line in text.splitlines()[1:]:
-        seed = line.rpartition("\t")[2]
-        text = text.replace(seed, seed[::-1])
-    copy.write_text(text)
+    copy = reseeded(log, tmp_path, 2)
     path = tmp_path / "moved.json"
     assert inside("attest", copy, "--out", path).returncode == 0
     assert inside("verify", path, "--log", copy).returncode == 0
@@ -273,6 +301,29 @@ def test_a_replay_that_differs_is_refused(inside: Command, log: Path, tmp_path: 
     assert "refused: log: image" in done.stderr
     assert "redrawn" in done.stderr
     assert inside("verify", path, "--replay").returncode == 2
+
+
+def restated(inside: Command, log: Path, folder: Path, rows: list[Row], **run: Any) -> Finished:
+    """A statement of these rows, redrawn: one row only."""
+    copy, path = copied(log, folder), folder / "restated.json"
+    copy.write_text(HEADER + "".join(format_row(row) for row in rows))
+    edited(copy.with_name(f"{copy.name}.run.json"), run)
+    assert inside("attest", copy, "--out", path).returncode == 0
+    assert inside("verify", path, "--log", copy).returncode == 0
+    return inside("verify", path, "--log", copy, *MNIST, "--replay=1")
+
+
+def test_a_replay_compares_the_split_and_every_label(inside: Command, log: Path, tmp_path: Path) -> None:
+    """Part of a split as if it were the whole, other images, and one wrong answer called right."""
+    rows = list(read_log(log).rows)
+    done = restated(inside, log, tmp_path, rows[:5], split_images=50)
+    assert "refused: data.split_images: the split here has 100" in done.stderr
+    done = restated(inside, log, tmp_path, rows, data_sha256="0" * 64)
+    assert "refused: data.sha256" in done.stderr
+    last = replace(rows[-1], label=(rows[-1].label + 1) % 10)
+    done = restated(inside, log, tmp_path, [*rows[:-1], last])
+    assert f"refused: log: image {last.idx} has another label" in done.stderr
+    assert restated(inside, log, tmp_path, rows, data_sha256=None).returncode == 0
 
 
 def test_several_documents_are_checked_at_once(inside: Command, statement: Path, tmp_path: Path) -> None:
@@ -291,6 +342,18 @@ def test_the_single_file_verifier_recomputes_statements(log: Path, statement: Pa
     assert (done.returncode, done.stderr) == (0, "")
     assert run_isolated(pyz, edited(statement, {"sigma": 0.25}), "--log", log).returncode == 1
     assert run_isolated(pyz, edited(statement, {"beta": 0.2})).returncode == 1
+
+
+def test_the_single_file_verifier_reads_seeds_of_64_bits(inside: Command, log: Path, tmp_path: Path) -> None:
+    pyz, stated = tmp_path / "verify.pyz", tmp_path / "statement.json"
+    build_verifier(pyz)
+    copy = reseeded(log, tmp_path, 2**64 - 1)
+    assert inside("attest", copy, "--out", stated).returncode == 0
+    assert run_isolated(pyz, stated, "--log", copy).returncode == 0
+    torn = copy.read_text()
+    copy.write_text(torn + torn.splitlines()[-1][:9])
+    done = run_isolated(pyz, edited(stated, {"log_sha256": sha256(copy)}), "--log", copy)
+    assert (done.returncode, "its last line was cut short" in done.stderr) == (1, True)
 
 
 def test_a_model_that_is_elsewhere_is_named_by_its_folder(inside: Command, tmp_path: Path) -> None:

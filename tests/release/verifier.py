@@ -24,6 +24,7 @@ PARTS = (
     "smoothcert/stats/__init__.py",
     "smoothcert/stats/recompute.py",
     "smoothcert/stats/statement.py",
+    "smoothcert/stats/statement_checks.py",
     "smoothcert/stats/verify.py",
 )
 DOCUMENTS = {"certificate": Certificate, "statement": Statement, "run": EvaluationRun}

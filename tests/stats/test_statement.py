@@ -10,6 +10,7 @@ from scipy import stats
 
 from smoothcert.schemas.evaluation_log import Evidence, Row, read_log
 from smoothcert.schemas.evaluation_run import EvaluationRun, read_run
+from smoothcert.schemas.limits import image_seed
 from smoothcert.stats.bounds import radius_between
 from smoothcert.stats.statement import Question, at_least, figures, problem
 from tests.support.coverage import share_of_false_statements, worst_case
@@ -28,7 +29,15 @@ def row(idx: int, k: int, label: int = 0, predict: int = 0) -> Row:
     counts = [0] * 10
     counts[predict], counts[(predict + 1) % 10] = k, 1000 - k
     evidence = Evidence(
-        100, 1000, 0.001, 0.5, "one_sided", p_lower - 1e-12, 1 - p_lower + 1e-12, tuple(counts), "5e" * 16
+        100,
+        1000,
+        0.001,
+        0.5,
+        "one_sided",
+        p_lower - 1e-12,
+        1 - p_lower + 1e-12,
+        tuple(counts),
+        image_seed(0, idx),
     )
     return Row(idx, label, predict, radius, label == predict, 0.1, evidence)
 
@@ -109,6 +118,9 @@ def changed(position: int, **changes: Any) -> list[Row]:
         (changed(5, counts=(-1, 100, *[0] * 8)), "unproved: image 10: its counts are not"),
         (changed(5, n=900, counts=(890, 10, *[0] * 8)), "unproved: image 10: no look"),
         (changed(5, predict=-1), "unproved: image 10: an abstention claims"),
+        (changed(5, predict=-1, radius=0.0, counts=(999, 10, *[0] * 8)), "image 10: its counts are not"),
+        (changed(5, seed=image_seed(0, 12)), "unproved: image 10: its seed is not the one"),
+        (changed(5, n0=1), "mixed n0: 1, 100"),
         ([replace(r, evidence=None) for r in rows()], "rows without counts"),
     ],
 )
@@ -130,6 +142,8 @@ def test_a_run_that_proves_no_radius_or_asked_something_else_is_refused() -> Non
     assert problem(rows(), RUN.model_copy(update={"procedure": "predict"}), 0.0) is not None
     assert "mixed alpha" in str(problem(rows(), RUN.model_copy(update={"alpha": 0.01}), 0.0))
     assert "chosen subset" in str(problem(rows(), RUN.model_copy(update={"every": 1}), 0.0))
+    assert "no choice" in str(problem(rows(), RUN.model_copy(update={"every": 0}), 0.0))
+    assert "9980 of the" in str(problem(rows(), RUN.model_copy(update={"split_images": 10**30}), 0))
     assert "unproved" in str(problem(rows(), RUN, 1e-3))
 
 

@@ -20,6 +20,7 @@ from smoothcert.schemas.evaluation_log import (
     read_log,
 )
 from smoothcert.schemas.evaluation_run import EvaluationRun, read_run, run_path
+from smoothcert.schemas.limits import image_seed
 from smoothcert.votes import Counts, VoteRange
 from tests.support.cards import card_with
 from training.datasets.image_set import ImageSet
@@ -29,7 +30,6 @@ from training.evaluation import (
     accuracy_on_grid,
     card_figures,
     evaluate,
-    image_seed,
     selected_indices,
     write_card_figures,
 )
