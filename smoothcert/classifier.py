@@ -21,7 +21,7 @@ from smoothcert.images.decode import to_png
 from smoothcert.images.pixels import CertifiedImage
 from smoothcert.models.checkpoint import load_network
 from smoothcert.models.registry import BUNDLED, ModelRegistry
-from smoothcert.notebook import Point, Sight
+from smoothcert.notebook import Point, Sight, rounded_down
 from smoothcert.progress import Update, progress_bar
 from smoothcert.schemas.card import ModelCard, Preprocessing
 from smoothcert.schemas.certificate import Certificate, EngineDescription
@@ -281,5 +281,5 @@ def _last(steps: Iterator[Progress | Certificate], image: CertifiedImage, report
             return step
         growth.append((float(step.samples), step.radius or 0.0))
         expected = f", {step.forecast.in_words} expected" if step.forecast else ""
-        report(step.samples, step.of, f"radius {step.radius or 0:.3f}{expected}")
+        report(step.samples, step.of, f"radius {rounded_down(step.radius or 0.0, 3)}{expected}")
     raise AssertionError("the stream ends in a certificate")

@@ -3,6 +3,7 @@
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import ROUND_FLOOR, Decimal
 from html import escape
 from typing import Protocol
 
@@ -81,6 +82,11 @@ def step_plot(points: Sequence[Point], across: str, upwards: str, highest: float
     )
 
 
+def rounded_down(radius: float, digits: int) -> str:
+    """A radius with so many decimals: what is shown must not claim more than was proved."""
+    return str(Decimal(radius).quantize(Decimal(1).scaleb(-digits), ROUND_FLOOR))
+
+
 def html_table(rows: Sequence[Sequence[str]]) -> str:
     """Rows of a header and a value."""
     lines = "".join(
@@ -111,7 +117,7 @@ def _facts(certificate: Shown) -> str:
     return html_table(
         [
             ("answer", answer),
-            ("certified ℓ2 radius", f"{certificate.radius:.4f}"),
+            ("certified ℓ2 radius", rounded_down(certificate.radius, 4)),
             ("σ, α", f"{certificate.sigma:g}, {certificate.alpha:g}"),
             (f"of {certificate.n} votes", votes or "none"),
         ]

@@ -16,7 +16,7 @@ from typing import Any
 
 from smoothcert.errors import NotACertificate, SmoothCertError
 from smoothcert.schemas.evaluation_log import read_log
-from smoothcert.schemas.json_text import MAX_BYTES, TIMESTAMP, Document, parse_document
+from smoothcert.schemas.json_text import MAX_BYTES, Document, is_timestamp, parse_document
 from smoothcert.stats.recompute import asked_in_words
 from smoothcert.stats.statement_checks import compare_with_log, verify_statement
 from smoothcert.stats.verify import Report, verify
@@ -170,8 +170,10 @@ def _check_value(value: Any, schema: Schema, path: str) -> None:
     if isinstance(value, int | float):
         _need(schema.get("minimum", value) <= value <= schema.get("maximum", value), path, "is out of range")
     if isinstance(value, str):
-        _need(re.search(schema.get("pattern", ""), value), path, "has another form")
-        _need(schema.get("format") != "date-time" or TIMESTAMP.fullmatch(value), path, "is no RFC 3339 time")
+        # Our patterns are anchored; `$` alone would allow a line break at the end.
+        _need(re.fullmatch(schema.get("pattern", "(?s:.*)"), value), path, "has another form")
+        _need(len(value) <= schema.get("maxLength", len(value)), path, "is too long")
+        _need(schema.get("format") != "date-time" or is_timestamp(value), path, "is no RFC 3339 time")
 
 
 def _need(holds: object, path: str, reason: str) -> None:

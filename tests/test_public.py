@@ -71,6 +71,7 @@ def test_a_certificate_is_saved_and_loaded(classifier: smoothcert.SmoothedClassi
     assert certificate._repr_html_().count("<img") == 1
     assert loaded._repr_html_().count("<img") == 0
     assert "class 7" in loaded._repr_html_()
+    assert "0.1234<" in certificate.model_copy(update={"radius": 0.12349})._repr_html_()
 
 
 def test_what_does_not_hold_is_named(classifier: smoothcert.SmoothedClassifier, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from smoothcert.cli.checks import digests, model_of_log, other_card, read_evaluation, slack_of
-from smoothcert.cli.output import check_out, show, table, write_file
+from smoothcert.cli.output import check_out, rounded_down, show, table, write_file
 from smoothcert.cli.timestamp import TimestampCa, TimestampUrl, add_stamp, authority_for
 from smoothcert.errors import InvalidRequest
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from smoothcert.schemas.statement import DataDigest, Share, Statement
 
 DEFAULT_BETA = 0.05
+TINY = 1e-5  # such a beta is not rounded to 100 %
 DEFAULT_RADII = tuple(k / 4 for k in range(11))  # those that no image reaches are left out
 RADII_HELP = "Radii of the statement.  [default: 0,0.25 and so on, as far as certified]"
 
@@ -168,20 +169,20 @@ def _signed(statement: Statement) -> Statement:
 def describe_statement(s: Statement) -> str:
     """A statement as text, with tables of all images and of each class, in percent, rounded down."""
     drawn = f"{s.images} images, every {s.data.every} of the {s.data.split_images} {s.data.split} images of"
-    confidence = f"{100 * (1 - s.beta):g} %"
+    confidence = f"{100 * (1 - s.beta):g} %" if s.beta > TINY else f"1 - {s.beta}"
     lines = [
         f"{s.model.name} at sigma {s.sigma:g}: {drawn} {s.data.dataset}",
-        f"{s.procedure}, n {s.n}, alpha {s.alpha:g}: mean radius {s.mean_radius:.4f}, "
-        f"median {s.median_radius:.4f}",
+        f"{s.procedure}, n {s.n}, alpha {s.alpha:g}: mean radius {rounded_down(s.mean_radius)}, "
+        f"median {rounded_down(s.median_radius)}",
         f"with confidence {confidence} at least this share of the distribution is answered right at every",
         "point within r:",
         "",
-        table(("r", "right", "of", "at least"), [_cells(f"{share.radius:g}", share) for share in s.radii]),
+        table(("r", "right", "of", "at least"), [_cells(_exact(share.radius), share) for share in s.radii]),
         "",
         f"by class, all together with confidence {confidence} (Bonferroni: beta {s.class_beta:g} each):",
         "",
         table(
-            ("class", *(f"r={share.radius:g}" for share in s.radii)),
+            ("class", *(f"r={_exact(share.radius)}" for share in s.radii)),
             [(one.label, *(_percent(share.at_least) for share in one.radii)) for one in s.classes],
         ),
         "",
@@ -190,6 +191,11 @@ def describe_statement(s: Statement) -> str:
         table((*s.p_a,), [tuple(f"{math.floor(share * 1e4) / 1e4:.4f}" for share in s.p_a.values())]),
     ]
     return "\n".join(lines)
+
+
+def _exact(radius: float) -> str:
+    short = f"{radius:g}"
+    return short if float(short) == radius else repr(radius)
 
 
 def _percent(share: float) -> str:

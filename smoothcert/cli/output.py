@@ -5,12 +5,12 @@ import io
 import json
 import sys
 from collections.abc import Sequence
-from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
 from typing import Any
 
 from smoothcert.errors import InvalidRequest
 from smoothcert.files import shown, try_writing, write_whole
+from smoothcert.notebook import rounded_down as to_digits
 from smoothcert.schemas.certificate import Certificate
 from smoothcert.schemas.job import Progress
 from smoothcert.stats.recompute import asked_in_words
@@ -165,4 +165,4 @@ def so_far(progress: Progress) -> str:
 
 def rounded_down(radius: float) -> str:
     """The radius rounded down to four decimals."""
-    return str(Decimal(radius).quantize(Decimal("0.0001"), ROUND_FLOOR))
+    return to_digits(radius, 4)

@@ -15,7 +15,7 @@ from smoothcert.errors import BadKeyFile, InvalidRequest, NotACertificate
 from smoothcert.files import write_whole
 from smoothcert.notebook import Sight, certificate_html
 from smoothcert.schemas.json_text import MAX_BYTES as MAX_DOCUMENT
-from smoothcert.schemas.json_text import TIMESTAMP, Document, parse_document
+from smoothcert.schemas.json_text import Document, is_timestamp, parse_document
 from smoothcert.schemas.parameters import ProcedureName
 
 MAX_BYTES = 1_000_000  # of a key set
@@ -243,6 +243,6 @@ def validated(document: Document, model: type[Issued]) -> Issued:
     except ValidationError as error:
         first = error.errors()[0]
         raise NotACertificate(".".join(map(str, first["loc"])), first["msg"]) from error
-    if not TIMESTAMP.fullmatch(document["issued_at"]):
+    if not is_timestamp(document["issued_at"]):
         raise NotACertificate("issued_at", "must be a date, a time and its offset, as RFC 3339 writes them")
     return checked

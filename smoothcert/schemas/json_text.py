@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from smoothcert.errors import NotACertificate
@@ -16,7 +17,9 @@ MAX_BYTES = 20_000_000  # counts of 100 000 classes, one a line, take 4 MB
 MAX_DEPTH = 20  # a certificate has 3 levels
 MAX_EXACT = 2**53  # larger integers are not exact in every JSON reader
 
-TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")  # RFC 3339
+TIMESTAMP = re.compile(  # RFC 3339
+    r"\d{4}-\d\d-\d\d[Tt]([01]\d|2[0-3])(:[0-5]\d){2}(\.\d+)?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)", re.ASCII
+)
 
 Document = dict[str, Any]
 Invalid = tuple[str, str]  # field, reason
@@ -44,6 +47,14 @@ def parse_document(data: bytes) -> Document:
     if type(document.get("version", 1)) is not int:
         raise NotACertificate("version", "must be a whole number")
     return document
+
+
+def is_timestamp(text: str) -> bool:
+    """Whether this is a date that exists, a time and its offset, as RFC 3339 writes them."""
+    try:
+        return bool(TIMESTAMP.fullmatch(text) and date.fromisoformat(text[:10]))
+    except ValueError:
+        return False
 
 
 def printable(name: str) -> str:

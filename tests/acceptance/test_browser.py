@@ -121,7 +121,7 @@ def test_a_sample_becomes_a_certificate_and_its_radius_is_seen_to_grow(
     worker.finish(task, 1.5)
     here.until("succeeded")
     assert here.text("#verdict").split() == ["class", "7", "certified", "radius", "1.500"]
-    here.says("#explanation", "At least 99.9 %".lower())
+    here.says("#explanation", "at least 99.9\u00a0%")
     here.says("#announce", "certified radius 1.500")
     assert here.page.locator("#votes li").count() == 10
     playwright.expect(here.page.locator("#pictures img, #pictures canvas")).to_have_count(3)

@@ -95,6 +95,10 @@ def test_the_text_says_what_holds_and_how_surely(inside: Command, log: Path) -> 
     assert "with confidence 90 %" in said
     assert "by class, all together with confidence 90 % (Bonferroni: beta 0.01 each)" in said
     assert json.loads(inside("attest", log, "--json").stdout)["kind"] == "statement"
+    tiny = inside("attest", log, "--beta", "1e-9", "--radii", "0.00000049,0.123456789").stdout
+    assert "with confidence 1 - 1e-09" in tiny
+    assert "r=4.9e-07" in tiny
+    assert "r=0.123456789" in tiny
 
 
 def test_a_signed_statement_holds_and_no_field_of_it_can_be_edited(

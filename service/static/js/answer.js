@@ -1,6 +1,6 @@
 // A job as a person reads it: the verdict, what it means, how far it is, the votes and the evidence.
 
-import { find, make, percent, radiusText, whole } from "./dom.js";
+import { confidence, find, make, percent, radiusText, whole } from "./dom.js";
 import { duration } from "./models.js";
 import { growthPlot } from "./plot.js";
 import { showPictures } from "./pictures.js";
@@ -86,7 +86,8 @@ function explanation(seen) {
 /** A caller who asks until it certifies errs more often: the failure probabilities of all answers add up. */
 function askedBefore({ asked_before: times, alpha }) {
   if (!times) return "";
-  const risk = Math.min(1, Number(((times + 1) * alpha).toPrecision(6)));
+  const nearest = Number(((times + 1) * alpha).toPrecision(6));
+  const risk = Math.min(1, nearest < (times + 1) * alpha * (1 - 1e-12) ? (times + 1) * alpha : nearest);
   return ` The service was asked ${times === 1 ? "once" : `${whole(times)} times`} before about these pixels with this model: ` +
     `any of these ${whole(times + 1)} answers is wrong with probability at most ${risk}.`;
 }
@@ -95,12 +96,6 @@ function waiting({ job }) {
   if (job.status === "running") return job.progress.radius ? "This radius holds already; more votes can only raise it." : "The first votes are being counted.";
   const ahead = job.queue_position;
   return ahead ? `Waiting: ${whole(ahead)} ${ahead === 1 ? "job is" : "jobs are"} ahead of this one.` : "Waiting for a worker: just after a start it loads its model first.";
-}
-
-/** A tiny alpha is not rounded to 100 %: nothing here is certain. */
-function confidence(alpha) {
-  const percentage = Number((100 * (1 - alpha)).toPrecision(10));
-  return percentage < 100 ? `${percentage} %` : `1 − ${alpha}`;
 }
 
 function guarantee({ certificate, name, radius }) {

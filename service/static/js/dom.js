@@ -28,3 +28,9 @@ export function radiusText(radius) {
   const nearest = Math.round(radius * 1000) / 1000; // not the floor of the product, which may be rounded up itself
   return (nearest > radius ? nearest - 0.001 : nearest).toFixed(3);
 }
+
+/** A tiny alpha is not rounded to 100 %: nothing here is certain. */
+export function confidence(alpha) {
+  const percentage = Number((100 * (1 - alpha)).toPrecision(10));
+  return percentage < 100 ? `${percentage}\u00a0%` : `1 − ${alpha}`;
+}

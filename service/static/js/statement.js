@@ -1,6 +1,6 @@
 // What a signed statement proves of the distribution of the images that a model was tried on.
 
-import { find, make, whole } from "./dom.js";
+import { confidence, find, make, whole } from "./dom.js";
 
 /** Shares are rounded down, as radii are. */
 const atLeast = (share) => `${(Math.floor(1000 * share) / 10).toFixed(1)}\u00a0%`;
@@ -16,7 +16,7 @@ export function showStatement(card) {
 function shown(name, { images, beta, radii }) {
   const header = ["within radius", "right and certified", "at least, of all such images"].map((text) => make("th", { scope: "col" }, text));
   const text = `Of ${whole(images)} test images so many are answered right with a proof that reaches so far. From that follows, with ` +
-    `${Number((100 * (1 - beta)).toPrecision(6))}\u00a0% confidence for each radius, the share of all images like them that is answered right at every point within it.`;
+    `${confidence(beta)} confidence for each radius, the share of all images like them that is answered right at every point within it.`;
   return [
     make("p", { class: "hint" }, text),
     make("table", {}, make("thead", {}, make("tr", {}, ...header)), make("tbody", {}, ...radii.map(row))),
@@ -26,5 +26,5 @@ function shown(name, { images, beta, radii }) {
 
 function row({ radius, right, of, at_least: share }) {
   const cells = [`${whole(right)} of ${whole(of)}`, atLeast(share)].map((text) => make("td", {}, text));
-  return make("tr", {}, make("th", { scope: "row" }, radius.toFixed(2)), ...cells);
+  return make("tr", {}, make("th", { scope: "row" }, Number(radius.toFixed(2)) === radius ? radius.toFixed(2) : String(radius)), ...cells);
 }
