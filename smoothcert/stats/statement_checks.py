@@ -86,7 +86,7 @@ def _checks_of_radii(s: Any) -> Iterator[Check]:
     largest = sum(k * r for k, r in zip(between, edges, strict=True)) / s.images
     if not least * (1 - 1e-9) <= s.mean_radius <= largest * (1 + 1e-9):
         yield Check("mean_radius", False, f"the shares allow {least:.10g} to {largest:.10g}")
-    if not 0 <= s.median_radius <= most:
+    if not 0 <= s.median_radius <= most * (1 + 1e-9):
         yield Check("median_radius", False, f"must be from 0 to {most:.10g}")
 
 
